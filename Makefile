@@ -1,0 +1,117 @@
+# wcompress - the only build file.
+#
+#   make          build/wcompress and build/libwcdecode.{a,so}
+#   make demo     install what is missing, build, compress the model in the tree to 3 bits, show what it cost
+#   make check    install what is missing, then every test (V=1 shows commands)
+#   make help     the rest
+#
+# Objects live in a folder named by a hash of compiler and flags, so a changed flag never links stale objects.
+
+VERSION := $(shell sed -n 's/.*WC_VERSION "\(.*\)".*/\1/p' src/version.h)
+
+CC       ?= cc
+CFLAGS   ?= -O2 -g
+# -ffp-contract=off: decoded values and element-wise kernels must be the same bits at every SIMD level.
+# -fno-math-errno, -fno-trapping-math: allow vector code for sqrtf and comparisons; no value changes.
+WC_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -ffp-contract=off -fno-math-errno \
+             -fno-trapping-math -fopenmp -I. -Isrc -Iinclude $(WERROR)
+# The decode library is C99, has no OpenMP and hides everything but its public functions.
+WCD_CFLAGS := -std=c99 -Wall -Wextra -Wshadow -Wstrict-prototypes -ffp-contract=off -fvisibility=hidden -fPIC -I. -Isrc \
+              -Iinclude $(WERROR)
+# OpenBLAS before LAPACKE: LAPACKE calls whatever Fortran LAPACK the loader finds first, and the reference one is 6x slower.
+LIBS := -lopenblas -llapacke -lzstd -lxxhash -ljansson -lpcre2-8 -lutf8proc -lm
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+INSTALL ?= install
+
+FLAGS_HASH := $(shell printf '%s' '$(CC) $(CFLAGS) $(WC_CFLAGS) $(WCD_CFLAGS)' | cksum | cut -d' ' -f1)
+O := build/obj-$(FLAGS_HASH)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
+
+# Kernels compiled once per CPU level from one source: <name>.c -> name_c.o, name_avx2.o, name_avx512.o (src/kernels/kernels.h).
+KERNEL_SRC := $(wildcard src/kernels/*_kernel.c)
+IS_X86 := $(shell $(CC) -dumpmachine | grep -c '^x86_64')
+LEVELS := c $(if $(filter 1,$(IS_X86)),avx2 avx512)
+LEVEL_FLAGS_c :=
+LEVEL_FLAGS_avx2 := -mavx2 -mfma -mf16c
+LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
+KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
+
+DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
+TOOL_SRC := $(filter-out src/main.c src/cmd_%.c $(KERNEL_SRC),$(wildcard src/*.c)) \
+            $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/calib/*.c src/linalg/*.c) \
+            $(filter-out $(KERNEL_SRC),$(wildcard src/kernels/*.c)) \
+            $(wildcard methods/*.c methods/*/*.c formats/*.c formats/*/encode.c)
+CLI_SRC := src/main.c $(wildcard src/cmd_*.c)
+TEST_SRC := $(wildcard tests/unit/test_*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+
+DECODE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
+CLI_OBJ := $(CLI_SRC:%.c=$(O)/%.o)
+TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
+FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
+
+.PHONY: all lib tests
+.DELETE_ON_ERROR:
+.SECONDARY:
+all: build/wcompress lib
+lib: build/libwcdecode.a build/libwcdecode.so
+
+build/wcompress: $(O)/wcompress
+	$(Q)cp -f $< $@
+$(O)/wcompress: $(CLI_OBJ) $(O)/libwc.a $(O)/libwcdecode.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ $(LIBS)
+$(O)/libwc.a: $(TOOL_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(O)/libwcdecode.a: $(DECODE_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+build/libwcdecode.a: $(O)/libwcdecode.a
+	$(Q)cp -f $< $@
+build/libwcdecode.so: $(DECODE_OBJ)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libwcdecode.so.0 $(LDFLAGS) -o $@ $^
+
+$(DECODE_OBJ): $(O)/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/%.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -c -o $@ $<
+# -O3 for the vectoriser; WCK_LEVEL names the level, see src/kernels/kernels.h.
+define kernel_rule
+$(O)/src/kernels/%_kernel_$(1).o: src/kernels/%_kernel.c
+	$$(call say,CC,"$$< ($(1))")
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -DWCK_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach l,$(LEVELS),$(eval $(call kernel_rule,$(l))))
+
+# Unit tests: one program per file, linked with everything but main. `make unit' runs them, `make t/NAME' one of them.
+$(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a -lcmocka $(LIBS)
+tests: $(TESTS)
+t/%: $(O)/tests/test_%
+	$(Q)$<
+$(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/driver.c $(O)/libwc.a $(O)/libwcdecode.a
+	$(call say,FUZZ,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< tests/fuzz/driver.c $(O)/libwc.a $(O)/libwcdecode.a $(LIBS)
+fuzzers: $(FUZZERS)
+f/%: $(O)/fuzz/fuzz_%
+	$(Q)$<
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,129 @@
+/* wcdecode.h - read .wcz files: find a tensor, dequantize rows, multiply by a vector.
+ *
+ * A small C99 library for other people's runtimes. It needs memory and string functions of libc and nothing else, allocates
+ * nothing, has no global state and never writes to the file image. All functions are safe to call from several threads on the
+ * same file, as long as each thread has its own output buffers.
+ *
+ *     wcd_file f;                             // the caller maps or reads the file; 8-byte aligned, see wcd_open
+ *     if (wcd_open(&f, data, size) != WCD_OK) ...
+ *     wcd_tensor t;
+ *     if (wcd_find(&f, "model.layers.0.mlp.up_proj.weight", &t) != WCD_OK) ...
+ *     wcd_matvec(&t, x, y);                   // y [t.rows] = W x, x [t.cols]
+ *
+ * wcd_open checks every count, offset, size and parameter in the index once; afterwards no call can read outside the image,
+ * whatever the bytes are. It does not read the blobs: wcd_verify does, against their checksums. Decoded values are the same
+ * bits on every machine; products differ only by the order of summation. docs/FORMAT.md specifies every byte. */
+#ifndef WCDECODE_H
+#define WCDECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WCD_VERSION_MAJOR 0
+#define WCD_VERSION_MINOR 1
+#define WCD_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define WCD_API __attribute__((visibility("default")))
+#else
+#define WCD_API
+#endif
+
+typedef enum wcd_status {
+    WCD_OK = 0,
+    WCD_E_ARGUMENT = 1,    /* the caller's mistake: NULL, row range outside the tensor, image not 8-byte aligned */
+    WCD_E_TRUNCATED = 2,   /* the image is shorter than its header says */
+    WCD_E_NOT_WCZ = 3,     /* magic bytes missing */
+    WCD_E_VERSION = 4,     /* valid, but made by a newer version: unknown major version, feature or part kind */
+    WCD_E_CORRUPT = 5,     /* an index entry contradicts itself, or a checksum does not match */
+    WCD_E_NOT_FOUND = 6,   /* no tensor or metadata of that name */
+    WCD_E_NOT_NUMERIC = 7  /* the tensor holds integers or bytes that have no f32 meaning here: use its raw bytes */
+} wcd_status;
+
+WCD_API const char *wcd_status_text(wcd_status s);
+WCD_API const char *wcd_version(void); /* "0.1.0" */
+
+/* An opened image. Plain data: copy it freely, nothing to close; valid as long as the image is mapped. Do not touch the
+ * fields (they are here so that you can place it where you like). */
+typedef struct wcd_file {
+    const uint8_t *data;
+    uint64_t size;
+    const uint8_t *tensors, *parts, *metas, *names;
+    uint32_t n_tensors, n_parts, n_metas, names_size;
+} wcd_file;
+
+/* data must be 8-byte aligned (any mmap or malloc is) and stay unchanged while in use. O(index size). */
+WCD_API wcd_status wcd_open(wcd_file *out, const void *data, uint64_t size);
+
+/* Where wcd_open refused: a short English clause ("part 3: blob outside the file"), "" after success. */
+WCD_API const char *wcd_open_reason(const void *data, uint64_t size);
+
+enum { WCD_MAX_DIMS = 8 };
+
+typedef struct wcd_tensor {
+    const char *name; /* not NUL-terminated */
+    uint32_t name_size;
+    uint32_t n_dims;
+    uint64_t dims[WCD_MAX_DIMS]; /* the shape in the original checkpoint */
+    uint64_t rows, cols;         /* as a matrix: cols = last dim, rows = product of the others; scalars are 1 x 1 */
+    uint32_t source_dtype;       /* element type in the original checkpoint, see docs/FORMAT.md section "dtypes" */
+    uint32_t n_parts;
+    double error;                /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
+    uint32_t flags;              /* WCD_TENSOR_* */
+    const wcd_file *file;
+    uint32_t first_part;
+} wcd_tensor;
+
+enum { WCD_TENSOR_FALLBACK = 1 /* the method that was asked for failed and its fallback was used */ };
+
+static inline uint32_t wcd_count(const wcd_file *f)
+{
+    return f->n_tensors;
+}
+WCD_API wcd_status wcd_at(const wcd_file *f, uint32_t i, wcd_tensor *out);           /* i-th tensor, file order */
+WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out);   /* binary search by name */
+
+/* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n; the sum over all its parts. ld >= cols. */
+WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
+
+/* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. */
+WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
+WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
+
+/* A part as stored: for tools and for runtimes with kernels of their own. */
+typedef struct wcd_part_info {
+    uint16_t kind, version;
+    const char *kind_name;       /* "grid" */
+    const uint8_t *params;       /* 32 bytes, see the card of the kind in docs/FORMAT.md */
+    const uint8_t *blob;         /* 64-byte aligned relative to the image */
+    uint64_t blob_size;
+    uint64_t xxh3;
+} wcd_part_info;
+WCD_API wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out);
+
+/* Reads every byte and compares all checksums. On WCD_E_CORRUPT, *bad (may be NULL) is the name of the damaged tensor or
+ * metadata entry with its length in *bad_size; the "name" is NULL when the damage is in padding or the header. */
+WCD_API wcd_status wcd_verify(const wcd_file *f, const char **bad, uint32_t *bad_size);
+
+/* Metadata: config.json, tokenizer.json, recipe, provenance. Stored bytes as they are; codec 0 raw, 1 zstd (the library does
+ * not decompress). raw_size is the size after decompression as claimed by the file: bound it before you allocate. */
+typedef struct wcd_meta {
+    const char *name; /* not NUL-terminated */
+    uint32_t name_size;
+    uint32_t codec;
+    const uint8_t *data;
+    uint64_t size, raw_size;
+} wcd_meta;
+WCD_API uint32_t wcd_meta_count(const wcd_file *f);
+WCD_API wcd_status wcd_meta_at(const wcd_file *f, uint32_t i, wcd_meta *out);
+WCD_API wcd_status wcd_meta_find(const wcd_file *f, const char *name, wcd_meta *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

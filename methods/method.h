@@ -1,0 +1,63 @@
+/* method.h - what a compression method is.
+ *
+ * A method decides numbers: it looks at what is still unexplained of one weight matrix, at the calibration statistics and at
+ * its options, and appends one part. It knows no bytes, no files, no other method. Adding one is a folder and a line in
+ * methods.def. All method files read in the same order: options, helper mathematics, applies, plan, run, the const object.
+ *
+ * Life of a call, driven by src/compress.c:
+ *     options parsed and range-checked from the table -> applies -> plan -> run
+ *     -> the driver encodes the part, decodes it again, subtracts it from job->w, and measures the layer error from bytes.
+ */
+#ifndef WC_METHOD_H
+#define WC_METHOD_H
+
+#include "base/part.h"
+#include "calib/stats.h"
+
+/* Everything a method may see, and the two things it may change: it may move the target (drift correction) and narrow it. */
+typedef struct wc_job {
+    wc_ctx *ctx;
+    const char *tensor;    /* name, for messages */
+    size_t rows, cols;     /* y = W x, W [rows, cols] */
+    float *w;              /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
+    bool target_moved;     /* w already holds the drift-corrected target (done once per tensor, by the first that wants it) */
+    const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
+    double damping_used;   /* out: the relative damping that succeeded; 0 if none was needed */
+    int escalations;       /* out: how often damping had to be raised */
+} wc_job;
+
+typedef enum wc_opt_type { WC_OPT_INT, WC_OPT_REAL, WC_OPT_BOOL, WC_OPT_WORD } wc_opt_type;
+
+/* One option of a method: gptq(bits=3, group=128). The table gives parsing, range check, help, printing and docs. */
+typedef struct wc_opt {
+    const char *name;
+    wc_opt_type type;
+    size_t offset;      /* of the field in the method's option struct: int, double, bool or int (index into words) */
+    double def, lo, hi; /* default and inclusive range; WORD: def is an index */
+    const char *words;  /* WORD: "mse|hessian|minmax" */
+    const char *help;   /* one line */
+} wc_opt;
+
+enum { WC_NEEDS_HESSIAN = 1 }; /* wc_method.needs */
+
+typedef struct wc_method {
+    const char *name;     /* the word in recipes, docs, tests and results */
+    const char *summary;  /* one line for `wcompress methods' */
+    const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
+    unsigned needs;       /* WC_NEEDS_* */
+    size_t opt_size;
+    const wc_opt *opts; /* ended by name == NULL */
+
+    /* NULL, or the reason why this method cannot do this matrix: an answer, not an error. Must not depend on values. */
+    const char *(*applies)(size_t rows, size_t cols, const void *opt);
+    /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. */
+    void (*plan)(size_t rows, size_t cols, const void *opt, wc_part *out);
+    /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count. */
+    wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
+} wc_method;
+
+/* methods.def expanded: all methods, ended by NULL. */
+extern const wc_method *const wc_methods[];
+const wc_method *wc_method_find(const char *name);
+
+#endif
