@@ -1,5 +1,5 @@
-/* format.h - the encoder half of a format: numbers to bytes. The decoder half is wcd_decoder in src/decode/decoder.h; the two
- * never include each other and meet only in docs/FORMAT.md. */
+/* format.h - the encoder half of a format: numbers to bytes. The decoder half is wcd_decoder in src/decode/decoder.h;
+ * the two never include each other and meet only in docs/FORMAT.md. */
 #ifndef WC_FORMAT_H
 #define WC_FORMAT_H
 
@@ -12,7 +12,8 @@ typedef struct wc_encoder {
     const char *name;
     /* Exact size of the blob that encode() writes, from geometry alone (arrays may be NULL). WC_BUG on bad geometry. */
     wc_status (*size)(wc_ctx *ctx, const wc_part *part, uint64_t *out);
-    /* Writes exactly size() bytes to dst and the parameters that go into the index. Checks every code against its range. */
+    /* Writes exactly size() bytes to dst and the parameters that go into the index. Checks every code against its
+     * range. */
     wc_status (*encode)(wc_ctx *ctx, const wc_part *part, uint8_t *dst, uint8_t params[WC_PARAMS_SIZE]);
 } wc_encoder;
 

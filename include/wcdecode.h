@@ -1,8 +1,8 @@
 /* wcdecode.h - read .wcz files: find a tensor, dequantize rows, multiply by a vector.
  *
- * A small C99 library for other people's runtimes. It needs memory and string functions of libc and nothing else, allocates
- * nothing, has no global state and never writes to the file image. All functions are safe to call from several threads on the
- * same file, as long as each thread has its own output buffers.
+ * A small C99 library for other people's runtimes. It needs memory and string functions of libc and nothing else,
+ * allocates nothing, has no global state and never writes to the file image. All functions are safe to call from
+ * several threads on the same file, as long as each thread has its own output buffers.
  *
  *     wcd_file f;                             // the caller maps or reads the file; 8-byte aligned, see wcd_open
  *     if (wcd_open(&f, data, size) != WCD_OK) ...
@@ -10,9 +10,10 @@
  *     if (wcd_find(&f, "model.layers.0.mlp.up_proj.weight", &t) != WCD_OK) ...
  *     wcd_matvec(&t, x, y);                   // y [t.rows] = W x, x [t.cols]
  *
- * wcd_open checks every count, offset, size and parameter in the index once; afterwards no call can read outside the image,
- * whatever the bytes are. It does not read the blobs: wcd_verify does, against their checksums. Decoded values are the same
- * bits on every machine; products differ only by the order of summation. docs/FORMAT.md specifies every byte. */
+ * wcd_open checks every count, offset, size and parameter in the index once; afterwards no call can read outside the
+ * image, whatever the bytes are. It does not read the blobs: wcd_verify does, against their checksums. Decoded values
+ * are the same bits on every machine; products differ only by the order of summation. docs/FORMAT.md specifies every
+ * byte. */
 #ifndef WCDECODE_H
 #define WCDECODE_H
 
@@ -35,13 +36,13 @@ extern "C" {
 
 typedef enum wcd_status {
     WCD_OK = 0,
-    WCD_E_ARGUMENT = 1,    /* the caller's mistake: NULL, row range outside the tensor, image not 8-byte aligned */
-    WCD_E_TRUNCATED = 2,   /* the image is shorter than its header says */
-    WCD_E_NOT_WCZ = 3,     /* magic bytes missing */
-    WCD_E_VERSION = 4,     /* valid, but made by a newer version: unknown major version, feature or part kind */
-    WCD_E_CORRUPT = 5,     /* an index entry contradicts itself, or a checksum does not match */
-    WCD_E_NOT_FOUND = 6,   /* no tensor or metadata of that name */
-    WCD_E_NOT_NUMERIC = 7  /* the tensor holds integers or bytes that have no f32 meaning here: use its raw bytes */
+    WCD_E_ARGUMENT = 1,   /* the caller's mistake: NULL, row range outside the tensor, image not 8-byte aligned */
+    WCD_E_TRUNCATED = 2,  /* the image is shorter than its header says */
+    WCD_E_NOT_WCZ = 3,    /* magic bytes missing */
+    WCD_E_VERSION = 4,    /* valid, but made by a newer version: unknown major version, feature or part kind */
+    WCD_E_CORRUPT = 5,    /* an index entry contradicts itself, or a checksum does not match */
+    WCD_E_NOT_FOUND = 6,  /* no tensor or metadata of that name */
+    WCD_E_NOT_NUMERIC = 7 /* the tensor holds integers or bytes that have no f32 meaning here: use its raw bytes */
 } wcd_status;
 
 WCD_API const char *wcd_status_text(wcd_status s);
@@ -72,8 +73,8 @@ typedef struct wcd_tensor {
     uint64_t rows, cols;         /* as a matrix: cols = last dim, rows = product of the others; scalars are 1 x 1 */
     uint32_t source_dtype;       /* element type in the original checkpoint, see docs/FORMAT.md section "dtypes" */
     uint32_t n_parts;
-    double error;                /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
-    uint32_t flags;              /* WCD_TENSOR_* */
+    double error;   /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
+    uint32_t flags; /* WCD_TENSOR_* */
     const wcd_file *file;
     uint32_t first_part;
 } wcd_tensor;
@@ -84,8 +85,8 @@ static inline uint32_t wcd_count(const wcd_file *f)
 {
     return f->n_tensors;
 }
-WCD_API wcd_status wcd_at(const wcd_file *f, uint32_t i, wcd_tensor *out);           /* i-th tensor, file order */
-WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out);   /* binary search by name */
+WCD_API wcd_status wcd_at(const wcd_file *f, uint32_t i, wcd_tensor *out);         /* i-th tensor, file order */
+WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out); /* binary search by name */
 
 /* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n; the sum over all its parts. ld >= cols. */
 WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
@@ -97,20 +98,21 @@ WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
 /* A part as stored: for tools and for runtimes with kernels of their own. */
 typedef struct wcd_part_info {
     uint16_t kind, version;
-    const char *kind_name;       /* "grid" */
-    const uint8_t *params;       /* 32 bytes, see the card of the kind in docs/FORMAT.md */
-    const uint8_t *blob;         /* 64-byte aligned relative to the image */
+    const char *kind_name; /* "grid" */
+    const uint8_t *params; /* 32 bytes, see the card of the kind in docs/FORMAT.md */
+    const uint8_t *blob;   /* 64-byte aligned relative to the image */
     uint64_t blob_size;
     uint64_t xxh3;
 } wcd_part_info;
 WCD_API wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out);
 
-/* Reads every byte and compares all checksums. On WCD_E_CORRUPT, *bad (may be NULL) is the name of the damaged tensor or
- * metadata entry with its length in *bad_size; the "name" is NULL when the damage is in padding or the header. */
+/* Reads every byte and compares all checksums. On WCD_E_CORRUPT, *bad (may be NULL) is the name of the damaged tensor
+ * or metadata entry with its length in *bad_size; the "name" is NULL when the damage is in padding or the header. */
 WCD_API wcd_status wcd_verify(const wcd_file *f, const char **bad, uint32_t *bad_size);
 
-/* Metadata: config.json, tokenizer.json, recipe, provenance. Stored bytes as they are; codec 0 raw, 1 zstd (the library does
- * not decompress). raw_size is the size after decompression as claimed by the file: bound it before you allocate. */
+/* Metadata: config.json, tokenizer.json, recipe, provenance. Stored bytes as they are; codec 0 raw, 1 zstd (the library
+ * does not decompress). raw_size is the size after decompression as claimed by the file: bound it before you allocate.
+ */
 typedef struct wcd_meta {
     const char *name; /* not NUL-terminated */
     uint32_t name_size;

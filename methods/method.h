@@ -1,12 +1,14 @@
 /* method.h - what a compression method is.
  *
- * A method decides numbers: it looks at what is still unexplained of one weight matrix, at the calibration statistics and at
- * its options, and appends one part. It knows no bytes, no files, no other method. Adding one is a folder and a line in
- * methods.def. All method files read in the same order: options, helper mathematics, applies, plan, run, the const object.
+ * A method decides numbers: it looks at what is still unexplained of one weight matrix, at the calibration statistics
+ * and at its options, and appends one part. It knows no bytes, no files, no other method. Adding one is a folder and a
+ * line in methods.def. All method files read in the same order: options, helper mathematics, applies, plan, run, the
+ * const object.
  *
  * Life of a call, driven by src/compress.c:
  *     options parsed and range-checked from the table -> applies -> plan -> run
- *     -> the driver encodes the part, decodes it again, subtracts it from job->w, and measures the layer error from bytes.
+ *     -> the driver encodes the part, decodes it again, subtracts it from job->w, and measures the layer error from
+ * bytes.
  */
 #ifndef WC_METHOD_H
 #define WC_METHOD_H
@@ -14,13 +16,15 @@
 #include "base/part.h"
 #include "calib/stats.h"
 
-/* Everything a method may see, and the two things it may change: it may move the target (drift correction) and narrow it. */
+/* Everything a method may see, and the two things it may change: it may move the target (drift correction) and narrow
+ * it. */
 typedef struct wc_job {
     wc_ctx *ctx;
-    const char *tensor;    /* name, for messages */
-    size_t rows, cols;     /* y = W x, W [rows, cols] */
-    float *w;              /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
-    bool target_moved;     /* w already holds the drift-corrected target (done once per tensor, by the first that wants it) */
+    const char *tensor; /* name, for messages */
+    size_t rows, cols;  /* y = W x, W [rows, cols] */
+    float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
+    bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
+                         */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
     double damping_used;   /* out: the relative damping that succeeded; 0 if none was needed */
     int escalations;       /* out: how often damping had to be raised */
@@ -52,7 +56,8 @@ typedef struct wc_method {
     const char *(*applies)(size_t rows, size_t cols, const void *opt);
     /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. */
     void (*plan)(size_t rows, size_t cols, const void *opt, wc_part *out);
-    /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count. */
+    /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.
+     */
     wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
 } wc_method;
 

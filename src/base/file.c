@@ -104,7 +104,9 @@ wc_status wc_pread(wc_ctx *ctx, int fd, const char *path, void *dst, uint64_t si
     for (uint8_t *p = dst; size;) {
         ssize_t n = pread(fd, p, size, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return wc_fail(ctx, WC_IO, "%s: reading at byte %llu: %s", path, (unsigned long long)offset, strerror(errno));
+        if (n < 0)
+            return wc_fail(ctx, WC_IO, "%s: reading at byte %llu: %s", path, (unsigned long long)offset,
+                           strerror(errno));
         if (n == 0) return wc_fail(ctx, WC_IO, "%s: ends %llu bytes early", path, (unsigned long long)size);
         p += n, offset += (uint64_t)n, size -= (uint64_t)n;
     }

@@ -28,8 +28,8 @@ static inline uint16_t wc_f32_bf16(float f)
     if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40); /* NaN: keep it one */
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
-/* Shift exponent and mantissa into place, then multiply by 2^112: that rebiases normals and normalises subnormals in one
- * exact step; infinities and NaN are the one case where the exponent must be forced. */
+/* Shift exponent and mantissa into place, then multiply by 2^112: that rebiases normals and normalises subnormals in
+ * one exact step; infinities and NaN are the one case where the exponent must be forced. */
 static inline float wc_f16_f32(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, em = (uint32_t)(h & 0x7fff) << 13;

@@ -1,8 +1,8 @@
 /* part.h - the numbers of a compressed tensor, before they are bytes.
  *
- * A compressed tensor is a sum of parts, W^ = sum_k part_k. A method fills parts, a format turns one into bytes, and neither
- * knows the other: they meet in these structs. Pointers inside a part are owned by whoever holds the part (wc_part_free).
- * With all pointers NULL a part is a *plan*: its geometry alone determines its encoded size. */
+ * A compressed tensor is a sum of parts, W^ = sum_k part_k. A method fills parts, a format turns one into bytes, and
+ * neither knows the other: they meet in these structs. Pointers inside a part are owned by whoever holds the part
+ * (wc_part_free). With all pointers NULL a part is a *plan*: its geometry alone determines its encoded size. */
 #ifndef WC_BASE_PART_H
 #define WC_BASE_PART_H
 
@@ -12,28 +12,28 @@
 typedef enum wc_part_kind { WC_PART_FLOAT = 1, WC_PART_GRID = 2 } wc_part_kind;
 
 /* Element types as stored in safetensors and in `float' parts. name, bits, wcz id (never renumber). */
-#define WC_DTYPE_LIST(X)                                                                                               \
-    X(F32, 32, 1)                                                                                                      \
-    X(F16, 16, 2)                                                                                                      \
-    X(BF16, 16, 3)                                                                                                     \
-    X(F64, 64, 4)                                                                                                      \
-    X(I64, 64, 5)                                                                                                      \
-    X(I32, 32, 6)                                                                                                      \
-    X(I16, 16, 7)                                                                                                      \
-    X(I8, 8, 8)                                                                                                        \
-    X(U64, 64, 9)                                                                                                      \
-    X(U32, 32, 10)                                                                                                     \
-    X(U16, 16, 11)                                                                                                     \
-    X(U8, 8, 12)                                                                                                       \
-    X(BOOL, 8, 13)                                                                                                     \
-    X(F8_E4M3, 8, 14)                                                                                                  \
-    X(F8_E5M2, 8, 15)                                                                                                  \
-    X(F8_E8M0, 8, 16)                                                                                                  \
-    X(F8_E4M3FNUZ, 8, 17)                                                                                              \
-    X(F8_E5M2FNUZ, 8, 18)                                                                                              \
-    X(F6_E2M3, 6, 19)                                                                                                  \
-    X(F6_E3M2, 6, 20)                                                                                                  \
-    X(F4, 4, 21)                                                                                                       \
+#define WC_DTYPE_LIST(X)  \
+    X(F32, 32, 1)         \
+    X(F16, 16, 2)         \
+    X(BF16, 16, 3)        \
+    X(F64, 64, 4)         \
+    X(I64, 64, 5)         \
+    X(I32, 32, 6)         \
+    X(I16, 16, 7)         \
+    X(I8, 8, 8)           \
+    X(U64, 64, 9)         \
+    X(U32, 32, 10)        \
+    X(U16, 16, 11)        \
+    X(U8, 8, 12)          \
+    X(BOOL, 8, 13)        \
+    X(F8_E4M3, 8, 14)     \
+    X(F8_E5M2, 8, 15)     \
+    X(F8_E8M0, 8, 16)     \
+    X(F8_E4M3FNUZ, 8, 17) \
+    X(F8_E5M2FNUZ, 8, 18) \
+    X(F6_E2M3, 6, 19)     \
+    X(F6_E3M2, 6, 20)     \
+    X(F4, 4, 21)          \
     X(C64, 64, 22)
 
 typedef enum wc_dtype {
@@ -43,10 +43,10 @@ typedef enum wc_dtype {
 #undef X
 } wc_dtype;
 
-const char *wc_dtype_name(wc_dtype t);          /* "BF16"; "?" if unknown */
-unsigned wc_dtype_bits(wc_dtype t);             /* 0 if unknown */
-wc_dtype wc_dtype_from_name(const char *name);  /* WC_DTYPE_NONE if unknown */
-bool wc_dtype_is_float(wc_dtype t);             /* F32, F16, BF16: the types that methods and the forward pass read */
+const char *wc_dtype_name(wc_dtype t);         /* "BF16"; "?" if unknown */
+unsigned wc_dtype_bits(wc_dtype t);            /* 0 if unknown */
+wc_dtype wc_dtype_from_name(const char *name); /* WC_DTYPE_NONE if unknown */
+bool wc_dtype_is_float(wc_dtype t);            /* F32, F16, BF16: the types that methods and the forward pass read */
 
 /* Stored values, kept bit for bit. */
 typedef struct wc_float {
@@ -58,9 +58,9 @@ typedef struct wc_float {
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
  * s comes in two forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of scale_bits
- * per group. Both are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or overflows. All products
- * are exact in f32: s = f16 * 2^e * code needs at most 11 + 8 mantissa bits; w^ = s (q - z) is one f32 rounding.
- * The last group of a row is short when group does not divide cols. */
+ * per group. Both are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or overflows. All
+ * products are exact in f32: s = f16 * 2^e * code needs at most 11 + 8 mantissa bits; w^ = s (q - z) is one f32
+ * rounding. The last group of a row is short when group does not divide cols. */
 typedef enum wc_zero_kind {
     WC_ZERO_FIXED = 0, /* the same zero_fixed for the whole tensor (symmetric grids) */
     WC_ZERO_INT = 1    /* an integer 0 .. 2^bits-1 per group (asymmetric grids) */

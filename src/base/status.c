@@ -32,7 +32,7 @@ int wc_status_exit_code(wc_status s)
 void wc_ctx_init(wc_ctx *ctx, int threads)
 {
     memset(ctx, 0, sizeof *ctx);
-    ctx->threads = threads > 0 ? threads : omp_get_max_threads();
+    ctx->threads = threads > 0 ? threads : omp_get_num_procs();
 }
 
 /* One lock for all contexts: failing is rare, and a static mutex needs no lifecycle. */

@@ -1,8 +1,9 @@
 /* linalg.h - the only door to BLAS and LAPACK.
  *
- * Row-major f32 unless it says otherwise. Every routine cuts its result into tiles whose size does not depend on the number
- * of threads, and gives each tile to one single-threaded BLAS call: the same bytes come out for 1 or 64 threads, which
- * threaded BLAS does not promise. Safe to call from inside a parallel region (it then uses the calling thread only). */
+ * Row-major f32 unless it says otherwise. Every routine cuts its result into tiles whose size does not depend on the
+ * number of threads, and gives each tile to one single-threaded BLAS call: the same bytes come out for 1 or 64 threads,
+ * which threaded BLAS does not promise. Safe to call from inside a parallel region (it then uses the calling thread
+ * only). */
 #ifndef WC_LINALG_H
 #define WC_LINALG_H
 
@@ -13,25 +14,25 @@ typedef enum wc_op { WC_N, WC_T } wc_op;
 void wc_gemm(wc_ctx *ctx, wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
              const float *b, size_t ldb, float beta, float *c, size_t ldc);
 /* The same, always on the calling thread in one BLAS call: for loops that are parallel outside. */
-void wc_gemm1(wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
-              size_t ldb, float beta, float *c, size_t ldc);
+void wc_gemm1(wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+              const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
-/* Lower Cholesky A = L L^T in place, A [n, n] ld n; reads and writes the lower triangle, leaves the strict upper as it was.
- * Blocked, right-looking; all but O(n * block^2) flops are gemm. Returns 0, or i+1 when the minor of order i+1 is not
- * positive (A is then partly overwritten), as LAPACK's info. */
+/* Lower Cholesky A = L L^T in place, A [n, n] ld n; reads and writes the lower triangle, leaves the strict upper as it
+ * was. Blocked, right-looking; all but O(n * block^2) flops are gemm. Returns 0, or i+1 when the minor of order i+1 is
+ * not positive (A is then partly overwritten), as LAPACK's info. */
 size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
 
-/* The upper factor R of H = R R^T (R upper triangular), from the lower Cholesky of the index-reversed H; no inverse is ever
- * formed. h [n, n] symmetric, both halves filled, not changed; r [n, n], strict lower zeroed. Return as wc_cholesky, the
- * index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
+/* The upper factor R of H = R R^T (R upper triangular), from the lower Cholesky of the index-reversed H; no inverse is
+ * ever formed. h [n, n] symmetric, both halves filled, not changed; r [n, n], strict lower zeroed. Return as
+ * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
 size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
 
 /* Solves X A = B for X given A = L L^T from wc_cholesky: B [m, n] is overwritten by B A^{-1}. */
 void wc_cholesky_solve_right(wc_ctx *ctx, const float *l, size_t n, float *b, size_t m);
 
-/* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row i
- * starts at i (i+1) / 2); acc += X^T X for X [t, n] f32. Products are formed by f32 gemm over this one chunk (at most a few
- * thousand tokens) and added in f64. */
+/* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
+ * i starts at i (i+1) / 2); acc += X^T X for X [t, n] f32. Products are formed by f32 gemm over this one chunk (at most
+ * a few thousand tokens) and added in f64. */
 wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc);
 /* h [n, n] full symmetric f32 = acc * scale. */
 void wc_syrk_finish(const double *acc, size_t n, double scale, float *h);

@@ -1,5 +1,6 @@
-/* weight.h - a matrix whose rows come as f32 on demand: from a mapped checkpoint, from a .wcz, from memory. The forward pass
- * sees nothing else, so an original and a compressed model run through the same code, and no model is ever whole in memory. */
+/* weight.h - a matrix whose rows come as f32 on demand: from a mapped checkpoint, from a .wcz, from memory. The forward
+ * pass sees nothing else, so an original and a compressed model run through the same code, and no model is ever whole
+ * in memory. */
 #ifndef WC_MODEL_WEIGHT_H
 #define WC_MODEL_WEIGHT_H
 
@@ -14,8 +15,8 @@ typedef struct wc_weight {
     uint64_t index;     /* free for the source */
 } wc_weight;
 
-/* Where weights come from by name. found() leaves out->rows == 0 and returns WC_OK when there is no such tensor. 1-D tensors
- * are [1, n]. */
+/* Where weights come from by name. found() leaves out->rows == 0 and returns WC_OK when there is no such tensor. 1-D
+ * tensors are [1, n]. */
 typedef struct wc_weight_source {
     wc_status (*find)(wc_ctx *ctx, const void *self, const char *name, wc_weight *out);
     /* Told when a block's weights will not be needed soon: drops resident pages. May be NULL. */

@@ -1,0 +1,205 @@
+#include "linalg/linalg.h"
+
+#include <cblas.h>
+#include <lapacke.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* OpenBLAS must never thread by itself: how it splits a product depends on the thread count, and so would the last
+ * bits. */
+__attribute__((constructor)) static void one_blas_thread(void)
+{
+    openblas_set_num_threads(1);
+}
+
+const char *wc_blas_config(void)
+{
+    return openblas_get_config();
+}
+
+static int threads_for(const wc_ctx *ctx, size_t tasks)
+{
+    int t = ctx && !omp_in_parallel() ? ctx->threads : 1;
+    return tasks < (size_t)t ? (int)(tasks ? tasks : 1) : t;
+}
+
+/* ---- gemm ------------------------------------------------------------------------------------------------------- */
+
+void wc_gemm1(wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+              const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    if (!m || !n) return;
+    cblas_sgemm(CblasRowMajor, op_a == WC_T ? CblasTrans : CblasNoTrans, op_b == WC_T ? CblasTrans : CblasNoTrans,
+                (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+/* A tile's two operands are packed by BLAS once per tile, so tiles should be large; but there must be enough of them to
+ * share out. 1024 loses under 5 % to packing; halve until there are at least 16 tiles. Depends on the shape only. */
+static void tile_shape(size_t m, size_t n, size_t *tm, size_t *tn)
+{
+    *tm = *tn = 1024;
+    while (*tm > 64 && *tn > 64 && wc_ceil_div(m, *tm) * wc_ceil_div(n, *tn) < 16) {
+        if (wc_min(*tm, m) >= wc_min(*tn, n))
+            *tm /= 2;
+        else
+            *tn /= 2;
+    }
+}
+
+void wc_gemm(wc_ctx *ctx, wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda,
+             const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    size_t tm, tn;
+    tile_shape(m, n, &tm, &tn);
+    size_t across = wc_ceil_div(n, tn), tiles = wc_ceil_div(m, tm) * across;
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, tiles))
+    for (size_t t = 0; t < tiles; t++) {
+        size_t i = t / across * tm, j = t % across * tn;
+        wc_gemm1(op_a, op_b, wc_min(tm, m - i), wc_min(tn, n - j), k, alpha, a + (op_a == WC_T ? i : i * lda), lda,
+                 b + (op_b == WC_T ? j * ldb : j), ldb, beta, c + i * ldc + j, ldc);
+    }
+}
+
+/* ---- Cholesky --------------------------------------------------------------------------------------------------- */
+
+enum { CHOL_BLOCK = 256, CHOL_ROWS = 512 };
+
+/* Left-looking by block columns. With J the columns before the block column K, and rows k.. of it:
+ *     A[k.., K] -= L[k.., J] L[K, J]^T        one gemm with a long inner dimension: nearly all flops
+ *     L[K, K]    = chol(A[K, K])              LAPACK, block^3/3
+ *     L[>K, K]   = A[>K, K] L[K, K]^{-T}      trsm
+ * The gemm and trsm are shared out over fixed panels of rows. LAPACK's column-major upper is our row-major lower. */
+size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
+{
+    for (size_t k = 0; k < n; k += CHOL_BLOCK) {
+        size_t nb = wc_min(CHOL_BLOCK, n - k), below = n - k;
+        size_t panels = wc_ceil_div(below, CHOL_ROWS);
+        float *col = a + k * n + k;
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+        for (size_t p = 0; p < panels; p++) {
+            size_t i = p * CHOL_ROWS, rows = wc_min(CHOL_ROWS, below - i);
+            if (k) wc_gemm1(WC_N, WC_T, rows, nb, k, -1, a + (k + i) * n, n, a + k * n, n, 1, col + i * n, n);
+        }
+        int info = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'U', (int)nb, col, (int)n);
+        if (info) return k + (size_t)(info > 0 ? info : 1);
+        size_t rest = below - nb;
+        panels = wc_ceil_div(rest, CHOL_ROWS);
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+        for (size_t p = 0; p < panels; p++) {
+            size_t i = p * CHOL_ROWS, rows = wc_min(CHOL_ROWS, rest - i);
+            cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)rows, (int)nb, 1, col,
+                        (int)n, col + (nb + i) * n, (int)n);
+        }
+    }
+    return 0;
+}
+
+/* Reversing the order of rows and of columns of a matrix is reversing its n*n elements. So: R = rev(chol(rev(H))). */
+static void reverse(float *a, size_t count)
+{
+    for (size_t i = 0, j = count; i + 1 < j; i++) {
+        float t = a[i];
+        a[i] = a[--j];
+        a[j] = t;
+    }
+}
+
+size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r)
+{
+    for (size_t i = 0; i < n * n; i++)
+        r[i] = h[n * n - 1 - i];
+    size_t info = wc_cholesky(ctx, r, n);
+    if (info) return info;
+    for (size_t i = 0; i < n; i++)
+        memset(r + i * n + i + 1, 0, (n - i - 1) * sizeof *r);
+    reverse(r, n * n);
+    return 0;
+}
+
+void wc_cholesky_solve_right(wc_ctx *ctx, const float *l, size_t n, float *b, size_t m)
+{
+    enum { ROWS = 128 };
+    size_t panels = wc_ceil_div(m, ROWS);
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+    for (size_t p = 0; p < panels; p++) {
+        float *x = b + p * ROWS * n;
+        int rows = (int)wc_min(ROWS, m - p * ROWS);
+        cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, rows, (int)n, 1, l, (int)n, x,
+                    (int)n);
+        cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, rows, (int)n, 1, l, (int)n, x,
+                    (int)n);
+    }
+}
+
+/* ---- second moments --------------------------------------------------------------------------------------------- */
+
+enum { SYRK_TILE = 512 };
+
+/* acc tile (i0.., j0..) of the packed lower triangle += product [ni, nj]. */
+static void add_tile(const float *product, size_t i0, size_t ni, size_t j0, size_t nj, double *acc)
+{
+    for (size_t i = 0; i < ni; i++) {
+        size_t row = i0 + i, end = wc_min(nj, row + 1 > j0 ? row + 1 - j0 : 0);
+        double *dst = acc + row * (row + 1) / 2 + j0;
+        for (size_t j = 0; j < end; j++)
+            dst[j] += (double)product[i * nj + j];
+    }
+}
+
+wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc)
+{
+    size_t blocks = wc_ceil_div(n, SYRK_TILE), tiles = blocks * (blocks + 1) / 2;
+    int threads = threads_for(ctx, tiles);
+    float *scratch;
+    WC_TRY(WC_ALLOC(ctx, scratch, (size_t)threads * SYRK_TILE * SYRK_TILE, "second-moment tiles"));
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (size_t tile = 0; tile < tiles; tile++) {
+        size_t bi = 0, bj = tile; /* row bi of the triangle of tiles, tile bj in it */
+        while (bj > bi)
+            bj -= ++bi;
+        size_t i0 = bi * SYRK_TILE, j0 = bj * SYRK_TILE, ni = wc_min(SYRK_TILE, n - i0), nj = wc_min(SYRK_TILE, n - j0);
+        float *product = scratch + (size_t)omp_get_thread_num() * SYRK_TILE * SYRK_TILE;
+        wc_gemm1(WC_T, WC_N, ni, nj, t, 1, x + i0, n, x + j0, n, 0, product, nj);
+        add_tile(product, i0, ni, j0, nj, acc);
+    }
+    free(scratch);
+    return WC_OK;
+}
+
+void wc_syrk_finish(const double *acc, size_t n, double scale, float *h)
+{
+    for (size_t i = 0; i < n; i++) {
+        const double *row = acc + i * (i + 1) / 2;
+        for (size_t j = 0; j <= i; j++)
+            h[i * n + j] = h[j * n + i] = (float)(row[j] * scale);
+    }
+}
+
+double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, size_t n)
+{
+    enum { ROWS = 128 };
+    size_t panels = wc_ceil_div(m, ROWS);
+    int threads = threads_for(ctx, panels);
+    float *y = malloc((size_t)threads * ROWS * n * sizeof *y);
+    double *sum = malloc((panels + 1) * sizeof *sum), total = y && sum ? 0 : NAN;
+    if (!isnan(total)) {
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+        for (size_t p = 0; p < panels; p++) {
+            size_t rows = wc_min(ROWS, m - p * ROWS);
+            const float *dp = d + p * ROWS * n;
+            float *yp = y + (size_t)omp_get_thread_num() * ROWS * n;
+            wc_gemm1(WC_N, WC_N, rows, n, n, 1, dp, n, h, n, 0, yp, n);
+            double s = 0;
+            for (size_t i = 0; i < rows * n; i++)
+                s += (double)yp[i] * (double)dp[i];
+            sum[p] = s;
+        }
+        for (size_t p = 0; p < panels; p++)
+            total += sum[p];
+    }
+    free(y);
+    free(sum);
+    return total;
+}
