@@ -1,0 +1,78 @@
+#include "budget.h"
+
+#include <unistd.h>
+
+#include "compress.h"
+
+/* Tokens in flight: enough rows for gemm to reach its rate, few enough for 7B-sized stages to stay below 1 GiB. */
+enum { CHUNK_TOKENS = 4096, MIN_CHUNK_TOKENS = 256 };
+/* Program, libraries, tokenizer, token windows, thread stacks and scratch: measured about 60 MiB. */
+#define BASE ((uint64_t)96 << 20)
+
+uint64_t wc_default_memory(void)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 5 * 4;
+}
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The largest need of any one tensor: the solver's for those that are compressed, a copy for those that are kept. */
+static uint64_t tensor_memory(const wc_plan *plan)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_plan_tensor *t = &plan->tensor[i];
+        size_t rows = t->source->rows, cols = t->source->cols;
+        bool stats = wc_recipe_needs_stats(t->recipe);
+        uint64_t square = stats ? (uint64_t)cols * cols * 4 : 0;
+        most = max(most, t->bytes + (t->recipe->n ? wc_compress_scratch(rows, cols, stats) + 2 * square : 0));
+    }
+    return most;
+}
+
+/* Collecting: f64 packed sums (4 n^2 bytes) and cross moments (4 n^2); turning them into H takes another 4 n^2. */
+static uint64_t stats_memory(const wc_config *config)
+{
+    uint64_t most = 0;
+    for (int s = 0; s < WC_N_STAGES; s++) {
+        uint64_t n = wc_stage_width(config, (wc_stage)s);
+        most = max(most, 12 * n * n);
+    }
+    return most;
+}
+
+static uint64_t block_bytes(const wc_plan *plan)
+{
+    uint64_t first = 0; /* all blocks are alike: the compressed parts of block 0 stay in memory while it is in work */
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->tensor[i].layer == 0) first += plan->tensor[i].bytes;
+    return first;
+}
+
+wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *config, const wc_windows *windows,
+                         size_t n_streams, uint64_t limit, wc_budget *out)
+{
+    wc_budget b = {.limit = limit ? limit : wc_default_memory()};
+    uint64_t tensor = tensor_memory(plan);
+    b.memory = BASE + tensor;
+    if (windows) {
+        wc_pass_cost cost;
+        uint64_t rest = BASE + block_bytes(plan);
+        for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
+            cost = wc_pass_estimate(config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
+            b.memory = rest + max(cost.chunk + stats_memory(config), tensor);
+            if (b.memory <= b.limit || b.chunk_tokens <= MIN_CHUNK_TOKENS) break;
+        }
+        b.spill = b.memory + cost.inner > b.limit;
+        if (!b.spill) b.memory += cost.inner;
+        b.disk = cost.edges + (b.spill ? cost.inner : 0);
+    }
+    if (b.memory > b.limit)
+        return wc_fail(ctx, WC_BUDGET, "--memory %llu bytes is too little: this model needs at least %llu bytes (%.2f GiB)",
+                       (unsigned long long)b.limit, (unsigned long long)b.memory, (double)b.memory / 0x1p30);
+    *out = b;
+    return WC_OK;
+}

@@ -1,0 +1,225 @@
+#include "calib/pass.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static size_t widest_stage(const wc_config *c)
+{
+    size_t widest = 0;
+    for (int s = 0; s < WC_N_STAGES; s++)
+        if (wc_stage_width(c, (wc_stage)s) > widest) widest = wc_stage_width(c, (wc_stage)s);
+    return widest;
+}
+
+static size_t chunk_windows(size_t n_windows, size_t seqlen, size_t chunk_tokens)
+{
+    size_t w = chunk_tokens / seqlen;
+    return w < 1 ? 1 : wc_min(w, n_windows);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------- */
+
+static wc_status open_store(wc_ctx *ctx, const wc_pass *p, const wc_pass_options *o, bool in_file, bool keep, size_t s,
+                            const char *name, size_t width, wc_store *out)
+{
+    char path[4096];
+    if (in_file) snprintf(path, sizeof path, "%s/%s.%zu", o->dir, name, s);
+    return wc_store_open(ctx, in_file ? path : NULL, keep, p->n_chunks, p->chunk_seqs * o->windows->seqlen * width, out);
+}
+
+wc_status wc_pass_open(wc_ctx *ctx, const wc_pass_options *o, wc_pass *out)
+{
+    wc_pass p = {.config = o->config, .windows = o->windows, .n_streams = o->n_streams};
+    p.chunk_seqs = chunk_windows(o->windows->n, o->windows->seqlen, o->chunk_tokens);
+    p.n_chunks = wc_ceil_div(o->windows->n, p.chunk_seqs);
+    size_t hidden = o->config->hidden_size, widest = widest_stage(o->config);
+    wc_status status = WC_OK;
+    for (size_t s = 0; s < o->n_streams; s++) {
+        wc_pass_stream *st = &p.stream[s];
+        WC_TRY_OUT(open_store(ctx, &p, o, o->edges_in_files, o->keep, s, "edge0", hidden, &st->edge[0]));
+        WC_TRY_OUT(open_store(ctx, &p, o, o->edges_in_files, o->keep, s, "edge1", hidden, &st->edge[1]));
+        WC_TRY_OUT(open_store(ctx, &p, o, o->spill, false, s, "x", hidden, &st->x));
+        WC_TRY_OUT(open_store(ctx, &p, o, o->spill, false, s, "u", widest, &st->u));
+    }
+    *out = p;
+    return WC_OK;
+out:
+    wc_pass_close(&p, false);
+    return status;
+}
+
+void wc_pass_close(wc_pass *p, bool remove_files)
+{
+    if (!p) return;
+    for (size_t s = 0; s < p->n_streams; s++) {
+        wc_pass_stream *st = &p->stream[s];
+        wc_store_close(&st->edge[0], remove_files);
+        wc_store_close(&st->edge[1], remove_files);
+        wc_store_close(&st->x, true); /* never part of the resume state */
+        wc_store_close(&st->u, true);
+    }
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- one chunk -------------------------------------------------------------------------------------------------- */
+
+typedef struct chunk {
+    float *x, *u;                     /* [rows, hidden], [rows, widest] */
+    float *kept[WC_PASS_MAX_STREAMS]; /* the stage inputs of both streams at once, for drift statistics */
+} chunk;
+
+static wc_status chunk_alloc(wc_ctx *ctx, const wc_pass *p, chunk *c)
+{
+    size_t rows = p->chunk_seqs * p->windows->seqlen, widest = widest_stage(p->config);
+    memset(c, 0, sizeof *c);
+    WC_TRY(WC_ALLOC(ctx, c->x, rows * p->config->hidden_size, "a chunk of activations"));
+    WC_TRY(WC_ALLOC(ctx, c->u, rows * widest, "a chunk of activations"));
+    for (size_t s = 0; s < p->n_streams; s++)
+        WC_TRY(WC_ALLOC(ctx, c->kept[s], rows * widest, "a chunk of activations"));
+    return WC_OK;
+}
+
+static void chunk_free(chunk *c)
+{
+    free(c->x);
+    free(c->u);
+    for (size_t s = 0; s < WC_PASS_MAX_STREAMS; s++)
+        free(c->kept[s]);
+}
+
+size_t wc_pass_chunk_rows(const wc_pass *p, size_t i)
+{
+    return wc_min(p->chunk_seqs, p->windows->n - i * p->chunk_seqs) * p->windows->seqlen;
+}
+
+/* Chunk i of stream s to the input v of `stage'. */
+static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c, float *v)
+{
+    wc_pass_stream *st = &p->stream[s];
+    size_t rows = wc_pass_chunk_rows(p, i), seqlen = p->windows->seqlen, hidden = p->config->hidden_size;
+    wc_stage before = stage == WC_STAGE_QKV ? WC_N_STAGES : (wc_stage)(stage - 1);
+    bool at_edge = stage <= WC_STAGE_GATE_UP; /* the attention output has not been added to x yet */
+    WC_TRY(wc_store_read(ctx, at_edge ? &st->edge[p->now] : &st->x, i, c->x, rows * hidden));
+    if (before == WC_N_STAGES) {
+        WC_TRY(wc_block_begin(ctx, block, rows, c->x, v));
+    } else {
+        WC_TRY(wc_store_read(ctx, &st->u, i, c->u, rows * wc_stage_width(p->config, before)));
+        WC_TRY(wc_block_step(ctx, block, before, rows / seqlen, seqlen, c->x, c->u, v));
+    }
+    if (before == WC_STAGE_O) WC_TRY(wc_store_write(ctx, &st->x, i, c->x, rows * hidden));
+    return wc_store_write(ctx, &st->u, i, v, rows * wc_stage_width(p->config, stage));
+}
+
+static wc_status interrupted(wc_ctx *ctx)
+{
+    return ctx->stop && *ctx->stop ? wc_fail(ctx, WC_INTERRUPTED, "interrupted") : WC_OK;
+}
+
+static void tell(const wc_pass *p, size_t i)
+{
+    if (p->progress) p->progress(p->progress_user, (double)wc_pass_chunk_rows(p, i));
+}
+
+wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_stage stage, wc_stats_sum *sum)
+{
+    chunk c;
+    wc_status status = chunk_alloc(ctx, p, &c);
+    for (size_t i = 0; status == WC_OK && i < p->n_chunks; i++) {
+        for (size_t s = 0; s < p->n_streams; s++)
+            WC_TRY_OUT(advance(ctx, p, s, i, block[s], stage, &c, c.kept[s]));
+        if (sum) WC_TRY_OUT(wc_stats_add(ctx, sum, wc_pass_chunk_rows(p, i), c.kept[0], c.kept[p->n_streams - 1]));
+        tell(p, i);
+        WC_TRY_OUT(interrupted(ctx));
+    }
+out:
+    chunk_free(&c);
+    return status;
+}
+
+wc_status wc_pass_leave(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64_t hash[])
+{
+    size_t seqlen = p->windows->seqlen, hidden = p->config->hidden_size;
+    chunk c;
+    wc_status status = chunk_alloc(ctx, p, &c);
+    for (size_t s = 0; status == WC_OK && s < p->n_streams; s++) {
+        wc_pass_stream *st = &p->stream[s];
+        XXH3_state_t xxh;
+        XXH3_64bits_reset(&xxh);
+        for (size_t i = 0; i < p->n_chunks; i++) {
+            size_t rows = wc_pass_chunk_rows(p, i);
+            WC_TRY_OUT(wc_store_read(ctx, &st->x, i, c.x, rows * hidden));
+            WC_TRY_OUT(wc_store_read(ctx, &st->u, i, c.u, rows * wc_stage_width(p->config, WC_STAGE_DOWN)));
+            WC_TRY_OUT(wc_block_step(ctx, block[s], WC_STAGE_DOWN, rows / seqlen, seqlen, c.x, c.u, c.kept[s]));
+            WC_TRY_OUT(wc_store_write(ctx, &st->edge[1 - p->now], i, c.x, rows * hidden));
+            XXH3_64bits_update(&xxh, c.x, rows * hidden * sizeof *c.x);
+            WC_TRY_OUT(interrupted(ctx));
+            if (s == 0) tell(p, i);
+        }
+        WC_TRY_OUT(wc_store_sync(ctx, &st->edge[1 - p->now]));
+        hash[s] = XXH3_64bits_digest(&xxh);
+    }
+    if (status == WC_OK) p->now = 1 - p->now;
+out:
+    chunk_free(&c);
+    return status;
+}
+
+wc_status wc_pass_block(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64_t hash[])
+{
+    for (int stage = 0; stage < WC_N_STAGES; stage++)
+        WC_TRY(wc_pass_stage(ctx, p, block, (wc_stage)stage, NULL));
+    return wc_pass_leave(ctx, p, block, hash);
+}
+
+/* ---- edges ------------------------------------------------------------------------------------------------------ */
+
+wc_status wc_pass_embed(wc_ctx *ctx, wc_pass *p, size_t s, const wc_weight_source *source)
+{
+    size_t hidden = p->config->hidden_size, chunk_ids = p->chunk_seqs * p->windows->seqlen;
+    float *x;
+    WC_TRY(WC_ALLOC(ctx, x, chunk_ids * hidden, "a chunk of embeddings"));
+    wc_status status = WC_OK;
+    for (size_t i = 0; status == WC_OK && i < p->n_chunks; i++) {
+        size_t rows = wc_pass_chunk_rows(p, i);
+        status = wc_model_embed(ctx, p->config, source, p->windows->id + i * chunk_ids, rows, x);
+        if (status == WC_OK) status = wc_store_write(ctx, &p->stream[s].edge[p->now], i, x, rows * hidden);
+    }
+    free(x);
+    return status;
+}
+
+wc_status wc_pass_read(wc_ctx *ctx, const wc_pass *p, size_t s, size_t i, float *x)
+{
+    return wc_store_read(ctx, &p->stream[s].edge[p->now], i, x, wc_pass_chunk_rows(p, i) * p->config->hidden_size);
+}
+
+wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash)
+{
+    size_t hidden = p->config->hidden_size;
+    float *x;
+    WC_TRY(WC_ALLOC(ctx, x, p->chunk_seqs * p->windows->seqlen * hidden, "a chunk of activations"));
+    XXH3_state_t xxh;
+    XXH3_64bits_reset(&xxh);
+    wc_status status = WC_OK;
+    for (size_t i = 0; status == WC_OK && i < p->n_chunks; i++) {
+        status = wc_pass_read(ctx, p, s, i, x);
+        if (status == WC_OK) XXH3_64bits_update(&xxh, x, wc_pass_chunk_rows(p, i) * hidden * sizeof *x);
+    }
+    *hash = XXH3_64bits_digest(&xxh);
+    free(x);
+    return status;
+}
+
+wc_pass_cost wc_pass_estimate(const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens)
+{
+    uint64_t hidden = config->hidden_size, widest = widest_stage(config), tokens = (uint64_t)n_windows * seqlen;
+    size_t seqs = chunk_windows(n_windows, seqlen, chunk_tokens);
+    uint64_t rows = (uint64_t)seqs * seqlen;
+    return (wc_pass_cost){
+        .chunk = 4 * rows * (hidden + (1 + n_streams) * widest) + wc_block_scratch(config, seqs, seqlen),
+        .edges = 2 * 4 * tokens * hidden * n_streams,
+        .inner = 4 * tokens * (hidden + widest) * n_streams,
+    };
+}

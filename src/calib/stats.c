@@ -1,0 +1,103 @@
+#include "calib/stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "linalg/linalg.h"
+
+wc_status wc_stats_begin(wc_ctx *ctx, size_t n, bool drift, wc_stats_sum *out)
+{
+    wc_stats_sum s = {.n = n};
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, s.h, n * (n + 1) / 2, "second moments"));
+    if (drift) WC_TRY_OUT(WC_ALLOC(ctx, s.c, n * n, "cross moments"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s.mean, n, "means"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s.abs_mean, n, "means"));
+    *out = s;
+    return WC_OK;
+out:
+    wc_stats_drop(&s);
+    return status;
+}
+
+static void add_means(wc_stats_sum *s, size_t t, const float *x)
+{
+    for (size_t i = 0; i < t; i++)
+        for (size_t j = 0; j < s->n; j++) {
+            s->mean[j] += (double)x[i * s->n + j];
+            s->abs_mean[j] += fabs((double)x[i * s->n + j]);
+        }
+}
+
+static wc_status check_finite(wc_ctx *ctx, const wc_stats_sum *s)
+{
+    for (size_t j = 0; j < s->n; j++)
+        if (!isfinite(s->abs_mean[j]))
+            return wc_fail(ctx, WC_NUMERIC, "input channel %zu of %zu is not finite within the first %llu tokens", j, s->n,
+                           (unsigned long long)s->tokens);
+    return WC_OK;
+}
+
+wc_status wc_stats_add(wc_ctx *ctx, wc_stats_sum *s, size_t t, const float *x, const float *original)
+{
+    add_means(s, t, x);
+    s->tokens += t;
+    WC_TRY(check_finite(ctx, s));
+    if (s->c) {
+        float *difference;
+        WC_TRY(WC_ALLOC(ctx, difference, t * s->n, "activation differences"));
+        for (size_t i = 0; i < t * s->n; i++)
+            difference[i] = original[i] - x[i];
+        wc_gemm(ctx, WC_T, WC_N, s->n, s->n, t, 1, difference, s->n, x, s->n, 1, s->c, s->n);
+        free(difference);
+    }
+    return wc_syrk_accumulate(ctx, x, t, s->n, s->h);
+}
+
+wc_status wc_stats_finish(wc_ctx *ctx, wc_stats_sum *s, wc_stats *out)
+{
+    float *h = NULL, *mean = NULL, *abs_mean = NULL;
+    double scale = s->tokens ? 1.0 / (double)s->tokens : 0;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, mean, s->n, "means"));
+    WC_TRY_OUT(WC_ALLOC(ctx, abs_mean, s->n, "means"));
+    WC_TRY_OUT(WC_ALLOC(ctx, h, s->n * s->n, "second moments"));
+    wc_syrk_finish(s->h, s->n, scale, h);
+    for (size_t j = 0; j < s->n; j++) {
+        mean[j] = (float)(s->mean[j] * scale);
+        abs_mean[j] = (float)(s->abs_mean[j] * scale);
+    }
+    for (size_t i = 0; s->c && i < s->n * s->n; i++)
+        s->c[i] *= (float)scale;
+    *out = (wc_stats){.n = s->n, .tokens = s->tokens, .h = h, .c = s->c, .mean = mean, .abs_mean = abs_mean};
+    s->c = NULL;
+    h = mean = abs_mean = NULL;
+out:
+    free(h);
+    free(mean);
+    free(abs_mean);
+    wc_stats_drop(s);
+    return status;
+}
+
+void wc_stats_drop(wc_stats_sum *s)
+{
+    if (!s) return;
+    free(s->h);
+    free(s->c);
+    free(s->mean);
+    free(s->abs_mean);
+    memset(s, 0, sizeof *s);
+}
+
+void wc_stats_free(wc_stats *s)
+{
+    if (!s) return;
+    free((void *)s->h);
+    free((void *)s->c);
+    free((void *)s->mean);
+    free((void *)s->abs_mean);
+    memset(s, 0, sizeof *s);
+}

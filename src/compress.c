@@ -1,0 +1,200 @@
+#include "compress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PANEL_ROWS = 512 };
+
+/* ---- parts as a weight ------------------------------------------------------------------------------------------ */
+
+wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
+{
+    if (p->n_parts == WC_RECIPE_MAX) return wc_fail(ctx, WC_BUG, "more than %d parts", WC_RECIPE_MAX);
+    wc_wcz_blob *b = &p->blob[p->n_parts];
+    *b = *blob;
+    memset(blob, 0, sizeof *blob);
+    wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, &p->view[p->n_parts]);
+    p->n_parts++;
+    if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "a part just encoded does not open: %s", wcd_status_text(s));
+    return WC_OK;
+}
+
+wc_status wc_packed_rows(wc_ctx *ctx, const wc_packed *p, size_t r0, size_t nr, float *dst)
+{
+    for (size_t i = 0; i < p->n_parts; i++) {
+        wcd_status s = (i ? wcd_view_add_rows : wcd_view_set_rows)(&p->view[i], r0, nr, dst, p->cols);
+        if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "cannot decode rows %zu+%zu: %s", r0, nr, wcd_status_text(s));
+    }
+    return WC_OK;
+}
+
+static wc_status read_packed(wc_ctx *ctx, const wc_weight *w, size_t r0, size_t nr, float *dst)
+{
+    return wc_packed_rows(ctx, w->source, r0, nr, dst);
+}
+
+wc_weight wc_packed_weight(const wc_packed *p, const char *name)
+{
+    return (wc_weight){.rows = p->rows, .cols = p->cols, .name = name, .read = read_packed, .source = p};
+}
+
+void wc_packed_free(wc_packed *p)
+{
+    if (!p) return;
+    for (size_t i = 0; i < p->n_parts; i++)
+        wc_wcz_blob_free(&p->blob[i]);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- whole matrices in panels ----------------------------------------------------------------------------------- */
+
+
+static wc_status read_matrix(wc_ctx *ctx, const wc_weight *w, float *dst)
+{
+    size_t panels = wc_ceil_div(w->rows, PANEL_ROWS);
+    wc_status worst = WC_OK;
+#pragma omp parallel for schedule(dynamic) num_threads(ctx->threads)
+    for (size_t p = 0; p < panels; p++) {
+        size_t r0 = p * PANEL_ROWS;
+        wc_status s = w->read(ctx, w, r0, wc_min(PANEL_ROWS, w->rows - r0), dst + r0 * w->cols);
+        if (s != WC_OK) {
+#pragma omp atomic write
+            worst = s;
+        }
+    }
+    return worst;
+}
+
+/* w [rows, cols] -= the decoded part. */
+static wc_status subtract(wc_ctx *ctx, const wcd_view *v, float *w)
+{
+    size_t rows = v->rows, cols = v->cols, panels = wc_ceil_div(rows, PANEL_ROWS);
+    wc_status worst = WC_OK;
+#pragma omp parallel for schedule(dynamic) num_threads(ctx->threads)
+    for (size_t p = 0; p < panels; p++) {
+        size_t r0 = p * PANEL_ROWS, nr = wc_min(PANEL_ROWS, rows - r0);
+        float *dense = malloc(nr * cols * sizeof *dense);
+        wcd_status s = dense ? wcd_view_set_rows(v, r0, nr, dense, cols) : WCD_OK;
+        if (dense && s == WCD_OK) {
+            for (size_t i = 0; i < nr * cols; i++)
+                w[r0 * cols + i] -= dense[i];
+        } else {
+#pragma omp atomic write
+            worst = WC_NOMEM;
+        }
+        free(dense);
+    }
+    if (worst != WC_OK) return wc_fail(ctx, worst, "no memory to decode a panel of %d rows", PANEL_ROWS);
+    return WC_OK;
+}
+
+/* tr(D H D^T), or ||D||^2 without H. */
+static wc_status energy(wc_ctx *ctx, const float *d, size_t rows, size_t cols, const wc_stats *stats, double *out)
+{
+    double sum = 0;
+    if (stats && stats->h) {
+        sum = wc_quadratic_form(ctx, d, rows, stats->h, cols);
+        if (isnan(sum)) return wc_fail(ctx, WC_NUMERIC, "the layer error of a %zu x %zu matrix is not a number", rows, cols);
+    } else {
+        for (size_t i = 0; i < rows * cols; i++)
+            sum += (double)d[i] * (double)d[i];
+    }
+    *out = sum;
+    return WC_OK;
+}
+
+/* w: scratch [rows, cols]. */
+static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats, float *w,
+                                double *error)
+{
+    double whole, left;
+    WC_TRY(read_matrix(ctx, weight, w));
+    WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &whole));
+    for (size_t i = 0; i < p->n_parts; i++)
+        WC_TRY(subtract(ctx, &p->view[i], w));
+    WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &left));
+    *error = whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
+    return WC_OK;
+}
+
+wc_status wc_layer_error(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats, double *error)
+{
+    float *w;
+    WC_TRY(WC_ALLOC(ctx, w, weight->rows * weight->cols, "a weight matrix"));
+    wc_status status = layer_error_in(ctx, weight, p, stats, w, error);
+    free(w);
+    return status;
+}
+
+/* ---- the recipe ------------------------------------------------------------------------------------------------- */
+
+/* One step; when the mathematics fails and the method names a fallback, that runs instead, with the same options. */
+static wc_status run_step(wc_job *job, const wc_recipe_step *step, wc_part *part, wc_tensor_result *result)
+{
+    wc_ctx *ctx = job->ctx;
+    wc_status status = step->method->run(job, step->opt, part);
+    if (status != WC_NUMERIC || !step->method->fallback) return status;
+    const wc_method *fallback = wc_method_find(step->method->fallback);
+    if (!fallback) return wc_fail(ctx, WC_BUG, "%s: unknown fallback %s", step->method->name, step->method->fallback);
+    wc_log(ctx, WC_LOG_WARN, "%s; %s is used for this tensor", ctx->error, fallback->name);
+    wc_clear_error(ctx);
+    void *opt;
+    WC_TRY(wc_opt_defaults(ctx, fallback, &opt));
+    wc_opt_inherit(step->method, step->opt, fallback, opt);
+    status = fallback->run(job, opt, part);
+    free(opt);
+    result->fallback = true;
+    return status;
+}
+
+static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_packed *packed, wc_tensor_result *result)
+{
+    wc_job job = {.ctx = ctx, .tensor = cj->weight->name, .rows = cj->weight->rows, .cols = cj->weight->cols, .w = w,
+                  .stats = cj->stats};
+    for (size_t i = 0; i < cj->recipe->n; i++) {
+        wc_part part = {0};
+        wc_wcz_blob blob = {0};
+        wc_status status = run_step(&job, &cj->recipe->step[i], &part, result);
+        if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, i, &part, &blob);
+        wc_part_free(&part);
+        if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
+        wc_wcz_blob_free(&blob);
+        WC_TRY(status);
+        if (i + 1 < cj->recipe->n) WC_TRY(subtract(ctx, &packed->view[i], w));
+    }
+    result->damping = job.damping_used;
+    result->escalations = job.escalations;
+    return WC_OK;
+}
+
+wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *cj, wc_packed *out, wc_tensor_result *result)
+{
+    double start = wc_now();
+    wc_packed packed = {.rows = cj->weight->rows, .cols = cj->weight->cols};
+    wc_tensor_result r = {.error_plain = !cj->stats || !cj->stats->h};
+    float *w = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, w, packed.rows * packed.cols, "a weight matrix"));
+    WC_TRY_OUT(read_matrix(ctx, cj->weight, w));
+    WC_TRY_OUT(run_steps(ctx, cj, w, &packed, &r));
+    WC_TRY_OUT(layer_error_in(ctx, cj->weight, &packed, cj->stats, w, &r.error));
+    r.seconds = wc_now() - start;
+    wc_wcz_describe(cj->wcz, cj->tensor, r.error,
+                    (r.fallback ? WCD_TENSOR_FALLBACK : 0u) | (r.error_plain ? WCD_TENSOR_ERROR_PLAIN : 0u));
+    *out = packed;
+    *result = r;
+    memset(&packed, 0, sizeof packed);
+out:
+    free(w);
+    wc_packed_free(&packed);
+    return status;
+}
+
+/* W, its transposed target and codes in the solver (W^T, E^T, codes), decode panels; with statistics also the factor R and
+ * the damped H, and the drift target. */
+uint64_t wc_compress_scratch(size_t rows, size_t cols, bool needs_stats)
+{
+    uint64_t matrix = (uint64_t)rows * cols * 4, square = (uint64_t)cols * cols * 4;
+    return 4 * matrix + matrix / 2 + (needs_stats ? 2 * square : 0) + ((uint64_t)64 << 20);
+}

@@ -1,0 +1,146 @@
+#include "input.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+
+enum { MAX_CONFIG = 16 << 20, MAX_TOKENIZER = 256 << 20, DEFAULT_SEQLEN = 2048 };
+
+/* Keeps the sentence of a failure that only takes features away, and forgets the failure. */
+static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
+{
+    snprintf(reason, size, "%s", ctx->error);
+    wc_clear_error(ctx);
+    return WC_OK;
+}
+
+/* The text of config.json or tokenizer.json; *found false when there is none. */
+static wc_status read_meta(wc_ctx *ctx, const wc_input *in, const char *name, const char *path, uint64_t limit, wc_buf *out,
+                           bool *found)
+{
+    *found = true;
+    if (in->wcz) {
+        wc_status status = wc_wcz_meta_read(ctx, in->wcz, name, out);
+        *found = status == WC_OK;
+        if (status == WC_OPTION) wc_clear_error(ctx); /* not in the file */
+        return status == WC_OPTION ? WC_OK : status;
+    }
+    *found = path != NULL;
+    return path ? wc_read_file(ctx, path, limit, out) : WC_OK;
+}
+
+static wc_status open_config(wc_ctx *ctx, wc_input *in)
+{
+    wc_buf text = {0};
+    bool found;
+    const char *path = in->checkpoint ? in->checkpoint->config_path : NULL;
+    WC_TRY(read_meta(ctx, in, "config.json", path, MAX_CONFIG, &text, &found));
+    if (!found) {
+        snprintf(in->no_config, sizeof in->no_config, "%s: no config.json", in->path);
+        return WC_OK;
+    }
+    wc_status status = wc_config_parse(ctx, (const char *)text.data, text.size, path ? path : "config.json", &in->config);
+    wc_buf_free(&text);
+    if (status == WC_UNSUPPORTED) return tolerate(ctx, in->no_config, sizeof in->no_config);
+    WC_TRY(status);
+    in->has_config = true;
+    return wc_model_check(ctx, &in->config, &in->source);
+}
+
+static wc_status open_tokenizer(wc_ctx *ctx, wc_input *in)
+{
+    wc_buf text = {0};
+    bool found;
+    const char *path = in->checkpoint ? in->checkpoint->tokenizer_path : NULL;
+    WC_TRY(read_meta(ctx, in, "tokenizer.json", path, MAX_TOKENIZER, &text, &found));
+    if (!found) {
+        snprintf(in->no_tokenizer, sizeof in->no_tokenizer, "%s: no tokenizer.json", in->path);
+        return WC_OK;
+    }
+    wc_status status =
+        wc_tokenizer_open(ctx, (const char *)text.data, text.size, path ? path : "tokenizer.json", &in->tokenizer);
+    wc_buf_free(&text);
+    if (status == WC_UNSUPPORTED) return tolerate(ctx, in->no_tokenizer, sizeof in->no_tokenizer);
+    return status;
+}
+
+static bool is_wcz(const char *path)
+{
+    static const uint8_t magic[4] = {0x89, 'W', 'C', 'Z'};
+    uint8_t head[4] = {0};
+    size_t n = strlen(path);
+    if (n > 4 && !strcmp(path + n - 4, ".wcz")) return true;
+    FILE *f = wc_is_dir(path) ? NULL : fopen(path, "rb");
+    bool yes = f && fread(head, 1, 4, f) == 4 && !memcmp(head, magic, 4);
+    if (f) fclose(f);
+    return yes;
+}
+
+static void measure(wc_input *in)
+{
+    if (in->wcz) {
+        in->file_bytes = in->wcz->map.size;
+        for (uint32_t i = 0; i < wcd_count(&in->wcz->file); i++) {
+            wcd_tensor t;
+            if (wcd_at(&in->wcz->file, i, &t) == WCD_OK) in->weights += t.rows * t.cols;
+        }
+        return;
+    }
+    for (size_t i = 0; i < in->checkpoint->n_shards; i++)
+        in->file_bytes += in->checkpoint->shard[i].map.size;
+    for (size_t i = 0; i < in->checkpoint->n; i++)
+        in->weights += in->checkpoint->tensor[i]->rows * in->checkpoint->tensor[i]->cols;
+}
+
+wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out)
+{
+    wc_input in = {.path = strdup(path)};
+    wc_status status = in.path ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
+    if (status == WC_OK && is_wcz(path)) {
+        status = wc_wcz_open(ctx, path, &in.wcz);
+        if (status == WC_OK) in.source = wc_wcz_source(in.wcz);
+    } else if (status == WC_OK) {
+        status = wc_checkpoint_open(ctx, path, &in.checkpoint);
+        if (status == WC_OK) in.source = wc_checkpoint_source(in.checkpoint);
+    }
+    if (status == WC_OK) status = open_config(ctx, &in);
+    if (status == WC_OK) status = open_tokenizer(ctx, &in);
+    if (status != WC_OK) {
+        wc_input_close(&in);
+        return status;
+    }
+    measure(&in);
+    *out = in;
+    return WC_OK;
+}
+
+void wc_input_close(wc_input *in)
+{
+    if (!in) return;
+    wc_tokenizer_free(&in->tokenizer);
+    wc_checkpoint_close(&in->checkpoint);
+    wc_wcz_close(&in->wcz);
+    if (in->has_config) wc_config_free(&in->config);
+    free(in->path);
+    memset(in, 0, sizeof *in);
+}
+
+wc_status wc_input_need_forward(wc_ctx *ctx, const wc_input *in)
+{
+    return in->has_config ? WC_OK : wc_fail(ctx, WC_UNSUPPORTED, "%s: the model cannot be run", in->no_config);
+}
+
+wc_status wc_input_need_tokenizer(wc_ctx *ctx, const wc_input *in)
+{
+    if (in->tokenizer) return WC_OK;
+    return wc_fail(ctx, WC_UNSUPPORTED, "%s: text cannot become tokens; give token ids instead (--calib-ids)",
+                   in->no_tokenizer);
+}
+
+size_t wc_input_seqlen(const wc_input *in, size_t asked)
+{
+    size_t longest = in->config.max_position_embeddings ? in->config.max_position_embeddings : DEFAULT_SEQLEN;
+    return asked ? asked : wc_min(longest, DEFAULT_SEQLEN);
+}

@@ -1,0 +1,35 @@
+/* input.h - a model as the user names it: a safetensors file, an index, a folder, or a .wcz; with its config and tokenizer. */
+#ifndef WC_INPUT_H
+#define WC_INPUT_H
+
+#include "io/checkpoint.h"
+#include "io/wcz.h"
+#include "model/config.h"
+#include "text/tokenizer.h"
+
+typedef struct wc_input {
+    char *path;
+    wc_checkpoint *checkpoint; /* or */
+    wc_wcz_reader *wcz;
+    wc_weight_source source;
+    wc_config config;
+    bool has_config;
+    char no_config[512]; /* why not: absent, or an architecture that we do not know */
+    wc_tokenizer *tokenizer; /* NULL: no tokenizer.json, or one we cannot read; see no_tokenizer */
+    char no_tokenizer[512];
+    uint64_t file_bytes; /* size on disk of the weights */
+    uint64_t weights;    /* elements of all tensors */
+} wc_input;
+
+/* A config.json that is damaged or contradicts the tensors is an error; an absent or unknown one is not: has_config tells. */
+wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out);
+void wc_input_close(wc_input *in);
+
+/* WC_UNSUPPORTED / WC_BADFILE with the reason when the model cannot be run on text. */
+wc_status wc_input_need_forward(wc_ctx *ctx, const wc_input *in);
+wc_status wc_input_need_tokenizer(wc_ctx *ctx, const wc_input *in);
+
+/* The window length to use: asked (0: the default, 2048 at most), never above what the model was made for. */
+size_t wc_input_seqlen(const wc_input *in, size_t asked);
+
+#endif

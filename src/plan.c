@@ -1,0 +1,214 @@
+#include "plan.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/format.h"
+
+/* ---- recipes ---------------------------------------------------------------------------------------------------- */
+
+/* Index of the recipe with this text, parsed once; equal canonical texts share one entry. */
+static wc_status intern_recipe(wc_ctx *ctx, wc_plan *plan, const char *text, size_t *index)
+{
+    wc_recipe r;
+    wc_buf canonical = {0};
+    WC_TRY(wc_recipe_parse(ctx, text, &r));
+    wc_status status = wc_recipe_print(ctx, &r, &canonical);
+    for (size_t i = 0; status == WC_OK && i < plan->n_recipes; i++)
+        if (!strcmp(plan->recipe_text[i], (char *)canonical.data)) {
+            *index = i;
+            wc_buf_free(&canonical);
+            wc_recipe_free(&r);
+            return WC_OK;
+        }
+    if (status == WC_OK) {
+        *index = plan->n_recipes++;
+        plan->recipe[*index] = r;
+        plan->recipe_text[*index] = (char *)canonical.data;
+        return WC_OK;
+    }
+    wc_buf_free(&canonical);
+    wc_recipe_free(&r);
+    return status;
+}
+
+/* ---- roles ------------------------------------------------------------------------------------------------------ */
+
+enum { MIN_SIDE = 32 }; /* of a 2-D tensor in an unknown model, below which it is no weight matrix worth compressing */
+
+static wc_role guess_role(const wc_st_tensor *t)
+{
+    if (t->n_dims != 2 || t->rows < MIN_SIDE || t->cols < MIN_SIDE) return WC_ROLE_OTHER;
+    if (strstr(t->name, "lm_head") || strstr(t->name, "embed_out")) return WC_ROLE_HEAD;
+    if (strstr(t->name, "embed") || strstr(t->name, "wte") || strstr(t->name, "wpe")) return WC_ROLE_EMBED;
+    return WC_ROLE_LINEAR;
+}
+
+static void classify(wc_plan_tensor *t, const wc_config *config)
+{
+    wc_stage stage = WC_N_STAGES;
+    t->layer = t->linear = SIZE_MAX;
+    t->role = config ? wc_model_role(config, t->source->name, &t->layer, &stage) : guess_role(t->source);
+    if (!config || t->role != WC_ROLE_LINEAR) return;
+    const size_t *index;
+    size_t n = wc_stage_linears(stage, &index);
+    for (size_t i = 0; i < n; i++)
+        if (strstr(t->source->name, wc_linear_suffix(index[i]))) t->linear = index[i];
+}
+
+/* ---- rules ------------------------------------------------------------------------------------------------------ */
+
+static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
+{
+    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return "keep";
+    if (t->role == WC_ROLE_EMBED) return opt->embed;
+    if (t->role == WC_ROLE_HEAD) return opt->head;
+    if (t->role != WC_ROLE_LINEAR) return "keep";
+    bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
+    return outside ? "keep" : opt->linear;
+}
+
+/* What the recipe cannot do with this tensor, or NULL. */
+static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc_config *config)
+{
+    if (!r->n) return NULL;
+    if (!wc_dtype_is_float(t->source->dtype)) return "only F32, F16 and BF16 values can be compressed";
+    if (!t->source->rows || !t->source->cols) return "the tensor is empty";
+    if (wc_recipe_needs_stats(r)) {
+        if (!config) return "the architecture is unknown, so there are no calibration statistics";
+        if (t->role == WC_ROLE_EMBED) return "calibration sees the outputs of an embedding, not its inputs: use rtn";
+        if (t->role != WC_ROLE_LINEAR && t->role != WC_ROLE_HEAD) return "calibration has no inputs for it: use rtn";
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        const wc_method *m = r->step[i].method;
+        const char *reason = m->applies ? m->applies(t->source->rows, t->source->cols, r->step[i].opt) : NULL;
+        if (reason) return reason;
+    }
+    return NULL;
+}
+
+static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, const wc_plan_options *opt,
+                             const wc_config *config, bool *hit)
+{
+    const char *text = default_recipe(t, opt);
+    bool by_rule = false;
+    for (size_t i = 0; i < opt->n_rules; i++)
+        if (!fnmatch(opt->rule[i].pattern, t->source->name, 0)) {
+            text = opt->rule[i].recipe;
+            by_rule = hit[i] = true;
+        }
+    size_t index, keep;
+    WC_TRY(intern_recipe(ctx, plan, text, &index));
+    WC_TRY(intern_recipe(ctx, plan, "keep", &keep));
+    const char *reason = why_not(t, &plan->recipe[index], config);
+    if (reason && by_rule)
+        return wc_fail(ctx, WC_OPTION, "%s: `%s' does not apply: %s", t->source->name, text, reason);
+    if (reason) {
+        t->kept_because = reason;
+        index = keep;
+    }
+    t->recipe = &plan->recipe[index];
+    t->recipe_text = plan->recipe_text[index];
+    return WC_OK;
+}
+
+/* ---- geometry --------------------------------------------------------------------------------------------------- */
+
+static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
+{
+    const wc_st_tensor *s = t->source;
+    if (!t->recipe->n) {
+        t->n_parts = 1;
+        t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+    }
+    for (size_t i = 0; i < t->recipe->n; i++) {
+        t->recipe->step[i].method->plan(s->rows, s->cols, t->recipe->step[i].opt, &t->part[i]);
+        t->n_parts++;
+    }
+    for (size_t i = 0; i < t->n_parts; i++) {
+        uint64_t bytes;
+        WC_TRY(wc_encoder_for(t->part[i].kind)->size(ctx, &t->part[i], &bytes));
+        t->bytes += bytes;
+    }
+    return WC_OK;
+}
+
+static void add_up(wc_plan *plan, const wc_plan_tensor *t)
+{
+    uint64_t weights = t->source->rows * t->source->cols;
+    plan->weights += weights;
+    plan->source_bytes += t->source->size;
+    if (!t->recipe->n) return;
+    if (t->role == WC_ROLE_LINEAR) {
+        plan->n_linears++;
+        plan->linear_weights += weights;
+        plan->linear_bytes += t->bytes;
+    }
+    if (wc_recipe_needs_stats(t->recipe)) {
+        size_t layer = t->layer == SIZE_MAX ? SIZE_MAX : t->layer; /* the head comes after every block */
+        if (!plan->needs_stats || layer > plan->last_calibrated) plan->last_calibrated = layer;
+        plan->needs_stats = true;
+    }
+}
+
+wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
+                       wc_plan **out)
+{
+    wc_plan *plan = NULL;
+    bool *hit = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
+    for (; plan->n < cp->n; plan->n++) {
+        wc_plan_tensor *t = &plan->tensor[plan->n];
+        t->source = cp->tensor[plan->n];
+        classify(t, config);
+        WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
+        WC_TRY_OUT(lay_out(ctx, t));
+        add_up(plan, t);
+    }
+    for (size_t i = 0; i < opt->n_rules; i++)
+        if (!hit[i])
+            WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "rule `%s=%s' matches none of the %zu tensors", opt->rule[i].pattern,
+                               opt->rule[i].recipe, cp->n));
+    *out = plan;
+    plan = NULL;
+out:
+    free(hit);
+    wc_plan_free(&plan);
+    return status;
+}
+
+void wc_plan_free(wc_plan **p)
+{
+    if (!p || !*p) return;
+    wc_plan *plan = *p;
+    for (size_t i = 0; i < plan->n_recipes; i++) {
+        wc_recipe_free(&plan->recipe[i]);
+        free(plan->recipe_text[i]);
+    }
+    free(plan->recipe);
+    free(plan->recipe_text);
+    free(plan->tensor);
+    free(plan);
+    *p = NULL;
+}
+
+wc_status wc_plan_layout(wc_ctx *ctx, const wc_plan *plan, const wc_wcz_meta *metas, size_t n_metas, wc_wcz **out)
+{
+    wc_wcz_tensor *t;
+    WC_TRY(WC_ALLOC(ctx, t, plan->n, "the file layout"));
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_st_tensor *s = plan->tensor[i].source;
+        t[i] = (wc_wcz_tensor){.name = s->name, .source_dtype = s->dtype, .n_dims = s->n_dims,
+                               .n_parts = plan->tensor[i].n_parts, .parts = plan->tensor[i].part};
+        memcpy(t[i].dims, s->dims, sizeof t[i].dims);
+    }
+    wc_status status = wc_wcz_layout(ctx, t, plan->n, metas, n_metas, out);
+    free(t);
+    return status;
+}

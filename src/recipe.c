@@ -1,0 +1,254 @@
+#include "recipe.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- options through the table ---------------------------------------------------------------------------------- */
+
+static double opt_get(const wc_opt *o, const void *opt)
+{
+    const char *p = (const char *)opt + o->offset;
+    switch (o->type) {
+    case WC_OPT_REAL: return *(const double *)p;
+    case WC_OPT_BOOL: return *(const bool *)p;
+    default: return *(const int *)p;
+    }
+}
+
+static void opt_put(const wc_opt *o, void *opt, double v)
+{
+    char *p = (char *)opt + o->offset;
+    switch (o->type) {
+    case WC_OPT_REAL: *(double *)p = v; break;
+    case WC_OPT_BOOL: *(bool *)p = v != 0; break;
+    default: *(int *)p = (int)v;
+    }
+}
+
+wc_status wc_opt_defaults(wc_ctx *ctx, const wc_method *m, void **opt)
+{
+    WC_TRY(wc_alloc(ctx, 1, m->opt_size, "method options", opt));
+    for (const wc_opt *o = m->opts; o->name; o++)
+        opt_put(o, *opt, o->def);
+    return WC_OK;
+}
+
+static const wc_opt *opt_find(const wc_method *m, const char *name)
+{
+    for (const wc_opt *o = m->opts; o->name; o++)
+        if (!strcmp(o->name, name)) return o;
+    return NULL;
+}
+
+void wc_opt_inherit(const wc_method *from, const void *src, const wc_method *to, void *dst)
+{
+    for (const wc_opt *o = to->opts; o->name; o++) {
+        const wc_opt *f = opt_find(from, o->name);
+        if (f && f->type == o->type) opt_put(o, dst, opt_get(f, src));
+    }
+}
+
+/* Index of `value' in "a|b|c", or -1. */
+static int word_index(const char *words, const char *value)
+{
+    size_t n = strlen(value);
+    int i = 0;
+    for (const char *w = words; n; w = strchr(w, '|') + 1, i++) {
+        size_t len = strcspn(w, "|");
+        if (len == n && !memcmp(w, value, n)) return i;
+        if (!w[len]) break;
+    }
+    return -1;
+}
+
+void wc_opt_print(const wc_opt *o, const void *opt, char *dst, size_t size)
+{
+    double v = opt_get(o, opt);
+    if (o->type == WC_OPT_BOOL) {
+        snprintf(dst, size, "%s", v != 0 ? "true" : "false");
+    } else if (o->type == WC_OPT_WORD) {
+        const char *w = o->words;
+        for (int i = 0; i < (int)v; i++)
+            w = strchr(w, '|') + 1;
+        snprintf(dst, size, "%.*s", (int)strcspn(w, "|"), w);
+    } else {
+        snprintf(dst, size, "%.17g", v); /* shortest form that reads back the same */
+        for (int digits = 1; digits < 17; digits++) {
+            char shorter[32];
+            snprintf(shorter, sizeof shorter, "%.*g", digits, v);
+            if (strtod(shorter, NULL) == v) {
+                snprintf(dst, size, "%s", shorter);
+                break;
+            }
+        }
+    }
+}
+
+static wc_status parse_number(wc_ctx *ctx, const wc_method *m, const wc_opt *o, const char *value, double *out)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(value, &end);
+    if (o->type == WC_OPT_REAL && end != value && *end == '%') v /= 100, end++;
+    if (end == value || *end || errno || !isfinite(v) || (o->type == WC_OPT_INT && v != floor(v)))
+        return wc_fail(ctx, WC_OPTION, "%s: %s=%s is not %s", m->name, o->name, value,
+                       o->type == WC_OPT_INT ? "an integer" : "a number");
+    if (v < o->lo || v > o->hi)
+        return wc_fail(ctx, WC_OPTION, "%s: %s=%s is out of range, allowed is %g to %g", m->name, o->name, value, o->lo, o->hi);
+    *out = v;
+    return WC_OK;
+}
+
+static void list_options(const wc_method *m, char *dst, size_t size)
+{
+    size_t used = 0;
+    dst[0] = 0;
+    for (const wc_opt *o = m->opts; o->name && used < size; o++)
+        used += (size_t)snprintf(dst + used, size - used, "%s%s", used ? ", " : "", o->name);
+}
+
+wc_status wc_opt_set(wc_ctx *ctx, const wc_method *m, void *opt, const char *name, const char *value)
+{
+    const wc_opt *o = opt_find(m, name);
+    double v = 0;
+    if (!o) {
+        char known[512];
+        list_options(m, known, sizeof known);
+        return wc_fail(ctx, WC_OPTION, "%s has no option `%s'; it has: %s", m->name, name, known);
+    }
+    if (o->type == WC_OPT_BOOL) {
+        static const char spellings[] = "false|true|0|1|no|yes";
+        int i = word_index(spellings, value);
+        if (i < 0) return wc_fail(ctx, WC_OPTION, "%s: %s=%s is neither true nor false", m->name, name, value);
+        v = i % 2;
+    } else if (o->type == WC_OPT_WORD) {
+        int i = word_index(o->words, value);
+        if (i < 0) return wc_fail(ctx, WC_OPTION, "%s: %s=%s is not one of %s", m->name, name, value, o->words);
+        v = i;
+    } else {
+        WC_TRY(parse_number(ctx, m, o, value, &v));
+    }
+    opt_put(o, opt, v);
+    return WC_OK;
+}
+
+/* ---- the language ----------------------------------------------------------------------------------------------- */
+
+typedef struct scanner {
+    const char *p;
+    char word[64];
+} scanner;
+
+static void skip_space(scanner *s)
+{
+    while (isspace((unsigned char)*s->p))
+        s->p++;
+}
+
+/* A run of characters other than space and ( ) , = | into s->word; false if empty or too long. */
+static bool scan_word(scanner *s)
+{
+    skip_space(s);
+    size_t n = strcspn(s->p, "(),=| \t\r\n");
+    if (!n || n >= sizeof s->word) return false;
+    memcpy(s->word, s->p, n);
+    s->word[n] = 0;
+    s->p += n;
+    skip_space(s);
+    return true;
+}
+
+static bool accept(scanner *s, char c)
+{
+    skip_space(s);
+    if (*s->p != c) return false;
+    s->p++;
+    return true;
+}
+
+static wc_status syntax_error(wc_ctx *ctx, const char *text, const scanner *s, const char *expected)
+{
+    return wc_fail(ctx, WC_OPTION, "recipe `%s': expected %s at `%s'", text, expected, *s->p ? s->p : "(end)");
+}
+
+static wc_status unknown_method(wc_ctx *ctx, const char *name)
+{
+    char known[256];
+    size_t used = 0;
+    for (const wc_method *const *m = wc_methods; *m && used < sizeof known; m++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", (*m)->name);
+    return wc_fail(ctx, WC_OPTION, "unknown method `%s'; known are keep, %s", name, known);
+}
+
+static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, void *opt)
+{
+    if (!accept(s, '(') || accept(s, ')')) return WC_OK;
+    do {
+        char name[sizeof s->word];
+        if (!scan_word(s)) return syntax_error(ctx, text, s, "an option name");
+        memcpy(name, s->word, sizeof name);
+        if (!accept(s, '=') || !scan_word(s)) return syntax_error(ctx, text, s, "`=' and a value");
+        WC_TRY(wc_opt_set(ctx, m, opt, name, s->word));
+    } while (accept(s, ','));
+    return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
+}
+
+wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
+{
+    wc_recipe r = {0};
+    scanner s = {.p = text};
+    wc_status status = WC_OK;
+    do {
+        if (!scan_word(&s)) WC_TRY_OUT(syntax_error(ctx, text, &s, "a method name"));
+        if (!r.n && !strcmp(s.word, "keep") && !*s.p) break;
+        const wc_method *m = wc_method_find(s.word);
+        if (!m) WC_TRY_OUT(unknown_method(ctx, s.word));
+        if (r.n == WC_RECIPE_MAX)
+            WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX));
+        r.step[r.n].method = m;
+        WC_TRY_OUT(wc_opt_defaults(ctx, m, &r.step[r.n].opt));
+        r.n++;
+        WC_TRY_OUT(parse_options(ctx, text, &s, m, r.step[r.n - 1].opt));
+    } while (accept(&s, '|'));
+    if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+    *out = r;
+    return WC_OK;
+out:
+    wc_recipe_free(&r);
+    return status;
+}
+
+void wc_recipe_free(wc_recipe *r)
+{
+    if (!r) return;
+    for (size_t i = 0; i < r->n; i++)
+        free(r->step[i].opt);
+    memset(r, 0, sizeof *r);
+}
+
+wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out)
+{
+    if (!r->n) return wc_buf_printf(ctx, out, "keep");
+    for (size_t i = 0; i < r->n; i++) {
+        const wc_method *m = r->step[i].method;
+        WC_TRY(wc_buf_printf(ctx, out, "%s%s(", i ? " | " : "", m->name));
+        for (const wc_opt *o = m->opts; o->name; o++) {
+            char value[64];
+            wc_opt_print(o, r->step[i].opt, value, sizeof value);
+            WC_TRY(wc_buf_printf(ctx, out, "%s%s=%s", o == m->opts ? "" : ",", o->name, value));
+        }
+        WC_TRY(wc_buf_printf(ctx, out, ")"));
+    }
+    return WC_OK;
+}
+
+bool wc_recipe_needs_stats(const wc_recipe *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->step[i].method->needs & WC_NEEDS_HESSIAN) return true;
+    return false;
+}

@@ -1,0 +1,705 @@
+/* run.c - load, plan, then block by block: calibrate, compress, write.
+ *
+ *     open_input     model folder, config, tokenizer
+ *     make_plan      which tensor gets which recipe; token windows; memory; exact layout of the output
+ *     open_output    NAME.partial and the journal of an earlier, killed run
+ *     plain_tensors  everything that needs no statistics: kept tensors, embeddings, data-free recipes
+ *     blocks         both streams through each block, stage by stage; the linears of a stage once its statistics are in
+ *     head           an output head that asked for statistics
+ *     finish         index, header, fsync, rename; the report
+ */
+#include "run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "budget.h"
+#include "calib/pass.h"
+#include "calib/statsfile.h"
+#include "compress.h"
+#include "input.h"
+#include "journal.h"
+#include "provenance.h"
+#include "version.h"
+
+typedef struct run {
+    wc_ctx *ctx;
+    const wc_run_options *opt;
+    wc_report *report;
+    wc_input in;
+    wc_plan *plan;
+    wc_windows windows;
+    wc_statsfile stats_file;
+    wc_budget budget;
+    wc_wcz *wcz;
+    wc_journal journal;
+    wc_pass pass;
+    char *output, *partial, *work;
+    char linear_recipe[128];
+    const char *mode; /* "sequential", "fixed statistics", "data-free" */
+    bool calibrated;  /* a forward pass is needed */
+    uint64_t fingerprint;
+    double error_sum, error_max; /* over compressed linears */
+    const char *error_max_name;
+    size_t n_errors, n_fallbacks, n_escalations;
+} run;
+
+/* ---- open_input, make_plan -------------------------------------------------------------------------------------- */
+
+char *wc_default_output(const char *model, const char *suffix)
+{
+    size_t n = strlen(model);
+    while (n > 1 && model[n - 1] == '/')
+        n--;
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors"};
+    for (size_t i = 0; i < 2; i++) {
+        size_t e = strlen(endings[i]);
+        if (n > e && !strncmp(model + n - e, endings[i], e)) {
+            n -= e;
+            break;
+        }
+    }
+    char *s = malloc(n + strlen(suffix) + 1);
+    if (!s) return NULL;
+    memcpy(s, model, n);
+    strcpy(s + n, suffix);
+    return s;
+}
+
+static wc_status open_input(run *r)
+{
+    WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
+    if (!r->in.checkpoint)
+        return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: already compressed; give the original model", r->opt->model);
+    char size[32];
+    if (r->in.has_config)
+        wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.architecture,
+                       (unsigned long long)r->in.config.n_layers, (size_t)r->in.config.hidden_size,
+                       (double)r->in.weights / 1e6, wc_size_text(r->in.file_bytes, size));
+    else
+        wc_report_note(r->report, "model", "%.2f M weights, %s; %s", (double)r->in.weights / 1e6,
+                       wc_size_text(r->in.file_bytes, size), r->in.no_config);
+    return WC_OK;
+}
+
+/* The default recipe: gptq when the model can be run, rtn (and a word about it) when it cannot. */
+static const char *choose_linear_recipe(run *r)
+{
+    if (r->opt->plan.linear) return r->opt->plan.linear;
+    bool can_run = r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+    if (!can_run)
+        wc_report_note(r->report, "plan", "data-free: %s, so weights are rounded to nearest without calibration",
+                       r->in.has_config ? r->in.no_tokenizer : r->in.no_config);
+    snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
+    return r->linear_recipe;
+}
+
+static wc_status make_windows(run *r)
+{
+    wc_text_options text = r->opt->calib;
+    text.seqlen = wc_input_seqlen(&r->in, text.seqlen);
+    text.bos_per_window = true;
+    WC_TRY(wc_input_need_forward(r->ctx, &r->in));
+    if (!text.ids_file) WC_TRY(wc_input_need_tokenizer(r->ctx, &r->in));
+    if (text.seqlen > r->in.config.max_position_embeddings)
+        wc_log(r->ctx, WC_LOG_WARN, "--seqlen %zu is beyond the %zu positions that the model was made for", text.seqlen,
+               (size_t)r->in.config.max_position_embeddings);
+    WC_TRY(wc_windows_make(r->ctx, r->in.tokenizer, r->in.config.vocab_size, &text, &r->windows));
+    wc_report_note(r->report, "calib", "%s, %zu windows of %zu tokens%s", r->windows.source, r->windows.n, r->windows.seqlen,
+                   r->windows.bos ? ", each with BOS" : "");
+    if (r->windows.n * r->windows.seqlen < 4 * (size_t)r->in.config.hidden_size)
+        wc_log(r->ctx, WC_LOG_WARN, "only %zu calibration tokens for inputs of width %zu: give more text (--calib)",
+               r->windows.n * r->windows.seqlen, (size_t)r->in.config.hidden_size);
+    return WC_OK;
+}
+
+static wc_status open_stats_file(run *r, uint64_t model)
+{
+    WC_TRY(wc_statsfile_open(r->ctx, r->opt->stats_file, &r->stats_file));
+    if (r->stats_file.info.model != model)
+        return wc_fail(r->ctx, WC_RESUME, "%s: was made with another model than %s; run wcompress calibrate on this one",
+                       r->opt->stats_file, r->opt->model);
+    if (r->windows.n && r->stats_file.info.windows != r->windows.hash)
+        return wc_fail(r->ctx, WC_RESUME, "%s: was made with other tokens (%s) than those asked for now (%s)",
+                       r->opt->stats_file, r->stats_file.info.source, r->windows.source);
+    wc_report_note(r->report, "calib", "statistics of %llu tokens (%s) from %s: the forward pass is not run again",
+                   (unsigned long long)r->stats_file.info.tokens, r->stats_file.info.source, r->opt->stats_file);
+    return WC_OK;
+}
+
+static wc_status make_plan(run *r)
+{
+    wc_plan_options plan = r->opt->plan;
+    uint64_t model;
+    plan.linear = choose_linear_recipe(r);
+    WC_TRY(wc_plan_make(r->ctx, r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
+    WC_TRY(wc_checkpoint_fingerprint(r->ctx, r->in.checkpoint, &model));
+    bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
+    r->calibrated = r->plan->needs_stats && !r->opt->stats_file;
+    r->mode = r->calibrated ? "sequential" : r->plan->needs_stats ? "fixed statistics" : "data-free";
+    if (r->calibrated || (r->plan->needs_stats && asked_text)) WC_TRY(make_windows(r));
+    if (r->plan->needs_stats && r->opt->stats_file) WC_TRY(open_stats_file(r, model));
+    WC_TRY(wc_budget_make(r->ctx, r->plan, &r->in.config, r->calibrated ? &r->windows : NULL, r->opt->one_stream ? 1 : 2,
+                          r->opt->memory, &r->budget));
+    wc_provenance facts = {.input = &r->in, .plan = r->plan, .mode = r->mode, .model = model, .linear = plan.linear,
+                           .windows = r->windows.n ? &r->windows : NULL,
+                           .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
+                           .two_streams = r->calibrated && !r->opt->one_stream};
+    WC_TRY(wc_provenance_layout(r->ctx, &facts, &r->wcz, &r->fingerprint));
+    r->fingerprint = XXH3_64bits_withSeed(&r->budget.chunk_tokens, sizeof r->budget.chunk_tokens, r->fingerprint);
+    return WC_OK;
+}
+
+/* The plan in words and, with --dry-run or --json, tensor by tensor. */
+static void show_plan(run *r)
+{
+    char size[32], memory[32], disk[32];
+    const wc_plan *p = r->plan;
+    uint64_t bytes = wc_wcz_size(r->wcz);
+    for (size_t i = 0; i < p->n_recipes; i++) {
+        size_t n = 0;
+        for (size_t t = 0; t < p->n; t++)
+            n += p->tensor[t].recipe == &p->recipe[i];
+        if (n) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
+    }
+    wc_report_note(r->report, "", "-> %s exactly (%llu bytes), needs %s memory, %s scratch disk", wc_size_text(bytes, size),
+                   (unsigned long long)bytes, wc_size_text(r->budget.memory, memory), wc_size_text(r->budget.disk, disk));
+    json_t *tensors = json_array();
+    for (size_t t = 0; t < p->n; t++) {
+        const wc_plan_tensor *x = &p->tensor[t];
+        if (x->kept_because) wc_log(r->ctx, WC_LOG_WARN, "%s is kept as it is: %s", x->source->name, x->kept_because);
+        if (r->opt->dry_run)
+            wc_report_result(r->report, "%-52s %10llu x %-8llu %12llu B  %s", x->source->name,
+                             (unsigned long long)x->source->rows, (unsigned long long)x->source->cols,
+                             (unsigned long long)x->bytes, x->recipe_text);
+        json_array_append_new(tensors,
+                              json_pack("{s:s, s:I, s:I, s:I, s:s}", "name", x->source->name, "rows",
+                                        (json_int_t)x->source->rows, "cols", (json_int_t)x->source->cols, "bytes",
+                                        (json_int_t)x->bytes, "recipe", x->recipe_text));
+    }
+    json_object_set_new(r->report->facts, "plan",
+                        json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:I}", "tensors", tensors, "output_bytes", (json_int_t)bytes,
+                                  "memory_bytes", (json_int_t)r->budget.memory, "scratch_disk_bytes",
+                                  (json_int_t)r->budget.disk, "mode", r->mode, "calibration_windows",
+                                  (json_int_t)r->windows.n, "seqlen", (json_int_t)r->windows.seqlen));
+    if (r->opt->dry_run) wc_report_result(r->report, "total %llu bytes", (unsigned long long)bytes);
+}
+
+/* ---- open_output ------------------------------------------------------------------------------------------------ */
+
+static wc_status join(run *r, const char *suffix, char **out)
+{
+    *out = malloc(strlen(r->output) + strlen(suffix) + 1);
+    if (!*out) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
+    strcpy(*out, r->output);
+    strcat(*out, suffix);
+    return WC_OK;
+}
+
+static wc_status name_output(run *r)
+{
+    struct stat st;
+    r->output = r->opt->output ? strdup(r->opt->output) : wc_default_output(r->opt->model, ".wcz");
+    if (!r->output) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
+    WC_TRY(join(r, ".partial", &r->partial));
+    r->work = r->opt->work_dir ? strdup(r->opt->work_dir) : NULL;
+    if (!r->work) WC_TRY(join(r, ".work", &r->work));
+    if (stat(r->output, &st)) return WC_OK;
+    for (size_t i = 0; i < r->in.checkpoint->n_shards; i++) {
+        const wc_map *m = &r->in.checkpoint->shard[i].map;
+        if (m->device == (uint64_t)st.st_dev && m->inode == (uint64_t)st.st_ino)
+            return wc_fail(r->ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result",
+                           r->output);
+    }
+    if (S_ISDIR(st.st_mode)) return wc_fail(r->ctx, WC_OPTION, "%s: is a folder; -o takes a file name", r->output);
+    if (!r->opt->force && !r->opt->dry_run)
+        return wc_fail(r->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", r->output);
+    return WC_OK;
+}
+
+/* NaN and Inf anywhere in what is computed with would surface hours later as a failed factorisation: look first. */
+static wc_status check_weights(run *r)
+{
+    for (size_t i = 0; i < r->plan->n; i++) {
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (!wc_dtype_is_float(t->source->dtype) || (!t->recipe->n && t->role == WC_ROLE_OTHER)) continue;
+        WC_TRY(wc_checkpoint_check_finite(r->ctx, r->in.checkpoint, t->source));
+        if (i % 64 == 63) wc_checkpoint_release(r->in.checkpoint);
+    }
+    wc_checkpoint_release(r->in.checkpoint);
+    return WC_OK;
+}
+
+static wc_status open_output(run *r)
+{
+    if (mkdir(r->work, 0777) && errno != EEXIST)
+        return wc_fail(r->ctx, WC_IO, "%s: cannot make the work folder: %s", r->work, strerror(errno));
+    char *path = wc_path_join(r->work, "journal");
+    if (!path) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
+    wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
+    free(path);
+    WC_TRY(status);
+    if (r->journal.resumed)
+        wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    else
+        WC_TRY(check_weights(r));
+    return wc_wcz_create(r->ctx, r->wcz, r->partial);
+}
+
+/* ---- one tensor ------------------------------------------------------------------------------------------------- */
+
+static wc_status interrupted(run *r)
+{
+    return r->ctx->stop && *r->ctx->stop ? wc_fail(r->ctx, WC_INTERRUPTED, "interrupted") : WC_OK;
+}
+
+static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record *done)
+{
+    bool fallback = done->flags & WCD_TENSOR_FALLBACK;
+    json_t *list = json_object_get(r->report->facts, "tensors");
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:b, s:f, s:i}", "name", t->source->name, "recipe",
+                                          t->recipe_text, "bytes", (json_int_t)t->bytes, "error",
+                                          isfinite(done->x) ? done->x : -1.0, "fallback", fallback, "damping", done->y,
+                                          "escalations", (int)done->count));
+    r->n_fallbacks += fallback;
+    r->n_escalations += done->count;
+    if (t->role != WC_ROLE_LINEAR) return;
+    r->error_sum += done->x;
+    r->n_errors++;
+    if (!r->error_max_name || done->x > r->error_max) {
+        r->error_max = done->x;
+        r->error_max_name = t->source->name;
+    }
+}
+
+/* The tensor is already in the file: check its bytes and, if packed is given, make them usable as a weight. */
+static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done, wc_packed *packed)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    wc_packed local = {.rows = t->source->rows, .cols = t->source->cols};
+    wc_status status = WC_OK;
+    for (size_t p = 0; status == WC_OK && p < t->n_parts; p++) {
+        const wc_journal_record *part = wc_journal_find(&r->journal, WC_JOURNAL_PART, (uint32_t)i, (uint32_t)p);
+        wc_wcz_blob blob = {0};
+        if (!part) status = wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks part %zu; use --fresh", t->source->name, p);
+        if (status == WC_OK) status = wc_wcz_get(r->ctx, r->wcz, i, p, part->params, part->a, packed ? &blob : NULL);
+        if (status == WC_OK && packed) status = wc_packed_add(r->ctx, &local, &blob);
+        wc_wcz_blob_free(&blob);
+    }
+    if (status == WC_OK) wc_wcz_describe(r->wcz, i, done->x, done->flags);
+    if (status == WC_OK && packed)
+        *packed = local;
+    else
+        wc_packed_free(&local);
+    return status;
+}
+
+static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_journal_record done)
+{
+    WC_TRY(wc_wcz_sync(r->ctx, r->wcz));
+    for (size_t p = 0; p < packed->n_parts; p++) {
+        const wc_wcz_blob *b = &packed->blob[p];
+        wc_journal_record part = {.type = WC_JOURNAL_PART, .index = (uint32_t)i, .part = (uint32_t)p, .kind = b->kind,
+                                  .version = b->version, .a = b->xxh3};
+        memcpy(part.params, b->params, sizeof part.params);
+        WC_TRY(wc_journal_append(r->ctx, &r->journal, part));
+    }
+    done.type = WC_JOURNAL_TENSOR;
+    done.index = (uint32_t)i;
+    return wc_journal_append(r->ctx, &r->journal, done);
+}
+
+/* Compresses tensor i (or finds it done). packed: NULL, or gets the parts. */
+static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_packed *packed)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
+    wc_journal_record done = {0};
+    if (found) {
+        done = *found;
+        WC_TRY(restore_tensor(r, i, &done, packed));
+        note_result(r, t, &done);
+        return WC_OK;
+    }
+    wc_weight w;
+    wc_packed local = {0};
+    wc_tensor_result result;
+    WC_TRY(r->in.source.find(r->ctx, r->in.source.self, t->source->name, &w));
+    wc_compress_job job = {.weight = &w, .recipe = t->recipe, .stats = stats, .wcz = r->wcz, .tensor = i};
+    wc_status status = wc_compress(r->ctx, &job, &local, &result);
+    if (status == WC_OK) {
+        done.x = result.error;
+        done.y = result.damping;
+        done.count = (uint32_t)result.escalations;
+        done.flags = (result.fallback ? WCD_TENSOR_FALLBACK : 0u) | (result.error_plain ? WCD_TENSOR_ERROR_PLAIN : 0u);
+        status = journal_tensor(r, i, &local, done);
+    }
+    if (status == WC_OK) {
+        note_result(r, t, &done);
+        char where[256];
+        snprintf(where, sizeof where, "%s  err %.4f", t->source->name, result.error);
+        wc_report_progress(r->report, 6.0 * (double)w.rows * (double)w.cols * (double)w.cols, where);
+    }
+    if (status == WC_OK && packed)
+        *packed = local;
+    else
+        wc_packed_free(&local);
+    return status;
+}
+
+static wc_status copy_tensor(run *r, size_t i)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
+    if (found) return restore_tensor(r, i, found, NULL);
+    wc_part part = t->part[0];
+    part.floats.data = wc_checkpoint_data(r->in.checkpoint, t->source);
+    wc_packed packed = {.n_parts = 1};
+    WC_TRY(wc_wcz_put(r->ctx, r->wcz, i, 0, &part, &packed.blob[0]));
+    wc_wcz_describe(r->wcz, i, 0, 0);
+    wc_status status = journal_tensor(r, i, &packed, (wc_journal_record){0});
+    wc_packed_free(&packed);
+    return status;
+}
+
+/* ---- plain_tensors ---------------------------------------------------------------------------------------------- */
+
+static bool in_a_calibrated_block(const run *r, const wc_plan_tensor *t)
+{
+    return r->plan->needs_stats && t->linear != SIZE_MAX && t->layer <= r->plan->last_calibrated;
+}
+
+static wc_status plain_tensors(run *r)
+{
+    for (size_t i = 0; i < r->plan->n; i++) {
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        WC_TRY(interrupted(r));
+        if (!t->recipe->n) {
+            WC_TRY(copy_tensor(r, i));
+        } else if (!in_a_calibrated_block(r, t) && !wc_recipe_needs_stats(t->recipe)) {
+            WC_TRY(compress_tensor(r, i, NULL, NULL));
+            wc_report_step(r->report, "done    %s", t->source->name);
+        }
+        if (i % 16 == 15) wc_checkpoint_release(r->in.checkpoint);
+    }
+    wc_checkpoint_release(r->in.checkpoint);
+    return WC_OK;
+}
+
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
+
+/* A source that has one tensor in compressed form: the embedding that the compressed stream starts from. */
+typedef struct overlay {
+    const wc_weight_source *base;
+    const char *name;
+    const wc_packed *packed;
+} overlay;
+
+static wc_status overlay_find(wc_ctx *ctx, const void *self, const char *name, wc_weight *out)
+{
+    const overlay *o = self;
+    if (o->name && !strcmp(o->name, name)) {
+        *out = wc_packed_weight(o->packed, o->name);
+        return WC_OK;
+    }
+    return o->base->find(ctx, o->base->self, name, out);
+}
+
+static wc_status embed_streams(run *r)
+{
+    overlay o = {.base = &r->in.source};
+    wc_packed packed = {0};
+    wc_status status = WC_OK;
+    for (size_t i = 0; status == WC_OK && i < r->plan->n; i++) {
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (t->role != WC_ROLE_EMBED || !t->recipe->n) continue;
+        const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
+        if (!done) status = wc_fail(r->ctx, WC_BUG, "%s: not compressed before the first block", t->source->name);
+        if (status == WC_OK) status = restore_tensor(r, i, done, &packed);
+        o.name = t->source->name;
+        o.packed = &packed;
+    }
+    wc_weight_source compressed = {.find = overlay_find, .self = &o, .label = r->in.source.label};
+    if (status == WC_OK) status = wc_pass_embed(r->ctx, &r->pass, 0, &compressed);
+    if (status == WC_OK && r->pass.n_streams > 1) status = wc_pass_embed(r->ctx, &r->pass, 1, &r->in.source);
+    wc_packed_free(&packed);
+    return status;
+}
+
+static wc_status record_edge(run *r, size_t layer, const uint64_t hash[])
+{
+    wc_journal_record edge = {.type = WC_JOURNAL_EDGE, .index = (uint32_t)layer, .a = hash[0], .b = hash[1]};
+    return wc_journal_append(r->ctx, &r->journal, edge);
+}
+
+/* The inputs of the first block that is not finished: from the edge files of a killed run, or from the embeddings. */
+static wc_status enter(run *r, size_t *first)
+{
+    const wc_journal_record *edge = wc_journal_last(&r->journal, WC_JOURNAL_EDGE);
+    wc_pass_options o = {.config = &r->in.config, .windows = &r->windows, .n_streams = r->opt->one_stream ? 1 : 2,
+                         .chunk_tokens = r->budget.chunk_tokens, .dir = r->work, .edges_in_files = true,
+                         .spill = r->budget.spill, .keep = edge != NULL};
+    uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
+    WC_TRY(wc_pass_open(r->ctx, &o, &r->pass));
+    *first = edge ? edge->index : 0;
+    r->pass.now = (int)(*first % 2);
+    if (!edge) WC_TRY(embed_streams(r));
+    for (size_t s = 0; s < r->pass.n_streams; s++)
+        WC_TRY(wc_pass_hash(r->ctx, &r->pass, s, &hash[s]));
+    if (!edge) return record_edge(r, 0, hash);
+    if (hash[0] != edge->a || hash[1] != edge->b)
+        return wc_fail(r->ctx, WC_VERIFY, "%s: the activations of block %zu are damaged; use --fresh", r->work, *first);
+    return WC_OK;
+}
+
+static size_t tensor_of(const run *r, size_t layer, size_t linear)
+{
+    for (size_t i = 0; i < r->plan->n; i++)
+        if (r->plan->tensor[i].layer == layer && r->plan->tensor[i].linear == linear) return i;
+    return SIZE_MAX;
+}
+
+/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [7] keeps their bytes. */
+static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_stats *stats, wc_block *block, wc_packed *packed)
+{
+    const size_t *linear;
+    size_t n = wc_stage_linears(stage, &linear);
+    for (size_t k = 0; k < n; k++) {
+        size_t i = tensor_of(r, layer, linear[k]);
+        if (i == SIZE_MAX || !r->plan->tensor[i].recipe->n) continue;
+        WC_TRY(interrupted(r));
+        WC_TRY(compress_tensor(r, i, stats, &packed[linear[k]]));
+        if (block) block->linear[linear[k]] = wc_packed_weight(&packed[linear[k]], r->plan->tensor[i].source->name);
+        const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
+        wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, (size_t)r->in.config.n_layers,
+                       strchr(wc_linear_suffix(linear[k]), '.') + 1, done->x,
+                       done->flags & WCD_TENSOR_FALLBACK ? "  (fallback)" : "");
+    }
+    return WC_OK;
+}
+
+/* Whether any linear of the stage is still to be done: if not, its statistics need not be collected. */
+static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
+{
+    const size_t *linear;
+    size_t n = wc_stage_linears(stage, &linear);
+    for (size_t k = 0; k < n; k++) {
+        size_t i = tensor_of(r, layer, linear[k]);
+        if (i != SIZE_MAX && r->plan->tensor[i].recipe->n && !wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
+            return true;
+    }
+    return false;
+}
+
+static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block *both[], wc_block *block, wc_packed *packed)
+{
+    wc_stats_sum sum = {0};
+    wc_stats stats = {0};
+    bool collect = stage_wants_stats(r, layer, stage);
+    wc_status status = WC_OK;
+    if (collect)
+        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
+    if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
+    WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
+out:
+    wc_stats_drop(&sum);
+    wc_stats_free(&stats);
+    return status;
+}
+
+static wc_status run_block(run *r, size_t layer)
+{
+    wc_block original = {0}, compressed = {0};
+    wc_packed packed[7] = {{0}};
+    uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
+    const wc_block *both[] = {&compressed, &original};
+    wc_status status = WC_OK;
+    WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &original));
+    WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &compressed));
+    for (int stage = 0; stage < WC_N_STAGES; stage++)
+        WC_TRY_OUT(run_stage(r, layer, (wc_stage)stage, both, &compressed, packed));
+    WC_TRY_OUT(wc_pass_leave(r->ctx, &r->pass, both, hash));
+    WC_TRY_OUT(record_edge(r, layer + 1, hash));
+out:
+    wc_block_close(&original);
+    wc_block_close(&compressed);
+    for (int k = 0; k < 7; k++)
+        wc_packed_free(&packed[k]);
+    wc_checkpoint_release(r->in.checkpoint);
+    return status;
+}
+
+/* Blocks that an earlier run finished are only checked. */
+static wc_status restore_block(run *r, size_t layer)
+{
+    for (size_t i = 0; i < r->plan->n; i++) {
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (t->layer != layer || t->linear == SIZE_MAX || !t->recipe->n) continue;
+        WC_TRY(compress_tensor(r, i, NULL, NULL));
+    }
+    return WC_OK;
+}
+
+static void pass_progress(void *user, double tokens)
+{
+    run *r = user;
+    wc_report_progress(r->report, tokens * r->report->work * 0, "running the model");
+}
+
+static size_t blocks_to_run(const run *r)
+{
+    return wc_min(r->in.config.n_layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
+}
+
+static wc_status blocks(run *r)
+{
+    size_t first;
+    WC_TRY(enter(r, &first));
+    r->pass.progress = pass_progress;
+    r->pass.progress_user = r;
+    for (size_t layer = 0; layer < blocks_to_run(r); layer++)
+        WC_TRY(layer < first ? restore_block(r, layer) : run_block(r, layer));
+    return WC_OK;
+}
+
+/* Fixed statistics: every linear on its own, no forward pass. */
+static wc_status blocks_from_file(run *r)
+{
+    for (size_t layer = 0; layer < blocks_to_run(r); layer++)
+        for (int stage = 0; stage < WC_N_STAGES; stage++) {
+            wc_packed packed[7] = {{0}};
+            wc_stats stats = {0};
+            wc_status status = WC_OK;
+            if (stage_wants_stats(r, layer, (wc_stage)stage))
+                status = wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)layer, (uint32_t)stage,
+                                          wc_stage_width(&r->in.config, (wc_stage)stage), &stats);
+            if (status == WC_OK) status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
+            wc_stats_free(&stats);
+            for (int k = 0; k < 7; k++)
+                wc_packed_free(&packed[k]);
+            WC_TRY(status);
+        }
+    return WC_OK;
+}
+
+/* ---- head ------------------------------------------------------------------------------------------------------- */
+
+static wc_status head_stats(run *r, wc_stats *out)
+{
+    size_t hidden = r->in.config.hidden_size;
+    wc_head head = {0};
+    wc_stats_sum sum = {0};
+    float *x = NULL, *u = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(wc_head_open(r->ctx, &r->in.config, &r->in.source, &head));
+    WC_TRY_OUT(wc_stats_begin(r->ctx, hidden, false, &sum));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, x, wc_pass_chunk_rows(&r->pass, 0) * hidden, "a chunk of activations"));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, u, wc_pass_chunk_rows(&r->pass, 0) * hidden, "a chunk of activations"));
+    for (size_t i = 0; i < r->pass.n_chunks; i++) {
+        size_t rows = wc_pass_chunk_rows(&r->pass, i);
+        WC_TRY_OUT(wc_pass_read(r->ctx, &r->pass, 0, i, x));
+        wc_head_input(&head, x, rows, u);
+        WC_TRY_OUT(wc_stats_add(r->ctx, &sum, rows, u, u));
+    }
+    WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, out));
+out:
+    wc_stats_drop(&sum);
+    wc_head_close(&head);
+    free(x);
+    free(u);
+    return status;
+}
+
+static wc_status head(run *r)
+{
+    for (size_t i = 0; i < r->plan->n; i++) {
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (t->role != WC_ROLE_HEAD || !wc_recipe_needs_stats(t->recipe)) continue;
+        wc_stats stats = {0};
+        wc_status status = WC_OK;
+        if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
+            status = r->calibrated ? head_stats(r, &stats)
+                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->in.config.n_layers, 0,
+                                                      r->in.config.hidden_size, &stats);
+        if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL);
+        wc_stats_free(&stats);
+        WC_TRY(status);
+    }
+    return WC_OK;
+}
+
+/* ---- finish ----------------------------------------------------------------------------------------------------- */
+
+static void show_result(run *r)
+{
+    char size[32], rss[32], took[32];
+    const wc_plan *p = r->plan;
+    uint64_t bytes = wc_wcz_size(r->wcz);
+    double all = 8.0 * (double)bytes / (double)p->weights, ratio = (double)r->in.file_bytes / (double)bytes;
+    double linear = p->linear_weights ? 8.0 * (double)p->linear_bytes / (double)p->linear_weights : 0;
+    double mean = r->n_errors ? r->error_sum / (double)r->n_errors : 0, seconds = wc_now() - r->report->start;
+    wc_report_result(r->report, "wrote   %s  %llu bytes (%s), %.3f bits/weight all in, linears %.3f, %.2fx smaller", r->output,
+                     (unsigned long long)bytes, wc_size_text(bytes, size), all, linear, ratio);
+    if (r->n_errors)
+        wc_report_result(r->report, "error   mean %.5f, worst %.5f at %s; fallbacks: %zu, damping raised: %zu", mean,
+                         r->error_max, r->error_max_name, r->n_fallbacks, r->n_escalations);
+    wc_report_result(r->report, "took    %s, peak %s, mode: %s", wc_time_text(seconds, took),
+                     wc_size_text(wc_peak_rss(), rss), r->mode);
+    json_object_set_new(
+        r->report->facts, "result",
+        json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:f, s:I, s:s}", "output", r->output, "bytes",
+                  (json_int_t)bytes, "bits_per_weight", all, "bits_per_linear_weight", linear, "ratio", ratio, "error_mean",
+                  mean, "error_worst", r->error_max, "fallbacks", (int)r->n_fallbacks, "escalations", (int)r->n_escalations,
+                  "seconds", seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
+}
+
+static wc_status finish(run *r)
+{
+    WC_TRY(wc_wcz_finish(r->ctx, r->wcz, r->output));
+    wc_pass_close(&r->pass, true);
+    wc_journal_close(&r->journal, true);
+    if (rmdir(r->work) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+        wc_log(r->ctx, WC_LOG_WARN, "%s: cannot be removed: %s", r->work, strerror(errno));
+    show_result(r);
+    return WC_OK;
+}
+
+static wc_status pipeline(run *r)
+{
+    WC_TRY(open_input(r));
+    WC_TRY(name_output(r));
+    WC_TRY(make_plan(r));
+    show_plan(r);
+    if (r->opt->dry_run) return WC_OK;
+    WC_TRY(open_output(r));
+    WC_TRY(plain_tensors(r));
+    if (r->plan->needs_stats) {
+        WC_TRY(r->calibrated ? blocks(r) : blocks_from_file(r));
+        WC_TRY(head(r));
+    }
+    return finish(r);
+}
+
+wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report)
+{
+    run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}, .stats_file = {.fd = -1}};
+    json_object_set_new(report->facts, "tensors", json_array());
+    wc_status status = pipeline(&r);
+    wc_pass_close(&r.pass, false);
+    wc_journal_close(&r.journal, false);
+    wc_wcz_free(&r.wcz);
+    wc_plan_free(&r.plan);
+    wc_windows_free(&r.windows);
+    wc_statsfile_close(&r.stats_file);
+    wc_input_close(&r.in);
+    free(r.output);
+    free(r.partial);
+    free(r.work);
+    return status;
+}

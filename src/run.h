@@ -1,0 +1,28 @@
+/* run.h - the main job: a model in, a .wcz out. */
+#ifndef WC_RUN_H
+#define WC_RUN_H
+
+#include "calib/tokens.h"
+#include "plan.h"
+#include "report.h"
+
+typedef struct wc_run_options {
+    const char *model;      /* file or folder */
+    const char *output;     /* NULL: model.wcz beside the input */
+    const char *work_dir;   /* NULL: <output>.work */
+    const char *stats_file; /* saved statistics instead of a forward pass, or NULL */
+    wc_plan_options plan;   /* linear NULL: gptq at `bits', or rtn when the model cannot be run */
+    double bits;
+    wc_text_options calib;  /* seqlen 0: default */
+    uint64_t memory;        /* 0: default */
+    bool one_stream;        /* do not run the original model beside the compressed one: no drift statistics */
+    bool force, fresh, dry_run;
+} wc_run_options;
+
+/* Everything of DESIGN.md's drawing, in order; see the top of run.c. All outcomes are in the report. */
+wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report);
+
+/* Fresh string: "dir/model.safetensors" -> "dir/model<suffix>", "dir/llama/" -> "dir/llama<suffix>". */
+char *wc_default_output(const char *model, const char *suffix);
+
+#endif
