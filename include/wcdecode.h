@@ -12,8 +12,7 @@
  *
  * wcd_open checks every count, offset, size and parameter in the index once; afterwards no call can read outside the
  * image, whatever the bytes are. It does not read the blobs: wcd_verify does, against their checksums. Decoded values
- * are the same bits on every machine; products differ only by the order of summation. docs/FORMAT.md specifies every
- * byte. */
+ * are the same bits on every machine. docs/FORMAT.md specifies every byte. */
 #ifndef WCDECODE_H
 #define WCDECODE_H
 
@@ -60,7 +59,8 @@ typedef struct wcd_file {
 /* data must be 8-byte aligned (any mmap or malloc is) and stay unchanged while in use. O(index size). */
 WCD_API wcd_status wcd_open(wcd_file *out, const void *data, uint64_t size);
 
-/* Where wcd_open refused: a short English clause ("part 3: blob outside the file"), "" after success. */
+/* Why wcd_open refuses this image: a short English clause ("a blob is not where it must be"), "" if it does not. The
+ * text is constant; the image is read again. */
 WCD_API const char *wcd_open_reason(const void *data, uint64_t size);
 
 enum { WCD_MAX_DIMS = 8 };
@@ -73,10 +73,11 @@ typedef struct wcd_tensor {
     uint64_t rows, cols;         /* as a matrix: cols = last dim, rows = product of the others; scalars are 1 x 1 */
     uint32_t source_dtype;       /* element type in the original checkpoint, see docs/FORMAT.md section "dtypes" */
     uint32_t n_parts;
-    double error;   /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
-    uint32_t flags; /* WCD_TENSOR_* */
-    const wcd_file *file;
-    uint32_t first_part;
+    double error;         /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
+    uint32_t flags;       /* WCD_TENSOR_* */
+    uint32_t index;       /* wcd_at(file, index) is this tensor */
+    const wcd_file *file; /* must stay where it is while the tensor is in use */
+    uint32_t first_part;  /* index of its first part record */
 } wcd_tensor;
 
 enum { WCD_TENSOR_FALLBACK = 1 /* the method that was asked for failed and its fallback was used */ };
@@ -88,10 +89,13 @@ static inline uint32_t wcd_count(const wcd_file *f)
 WCD_API wcd_status wcd_at(const wcd_file *f, uint32_t i, wcd_tensor *out);         /* i-th tensor, file order */
 WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out); /* binary search by name */
 
-/* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n; the sum over all its parts. ld >= cols. */
+/* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n; the sum over all its parts. ld >= cols. WCD_E_NOT_NUMERIC:
+ * see there; WCD_E_ARGUMENT: rows outside the tensor. Blobs are not checked here, so values of a damaged file may be
+ * anything, NaN included. */
 WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
 
-/* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. */
+/* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
+ * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. */
 WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
 WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
 
@@ -119,6 +123,7 @@ typedef struct wcd_meta {
     uint32_t codec;
     const uint8_t *data;
     uint64_t size, raw_size;
+    uint64_t xxh3; /* of the stored bytes */
 } wcd_meta;
 WCD_API uint32_t wcd_meta_count(const wcd_file *f);
 WCD_API wcd_status wcd_meta_at(const wcd_file *f, uint32_t i, wcd_meta *out);

@@ -6,35 +6,11 @@
 #ifndef WC_BASE_PART_H
 #define WC_BASE_PART_H
 
+#include "base/dtype.h"
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
 typedef enum wc_part_kind { WC_PART_FLOAT = 1, WC_PART_GRID = 2 } wc_part_kind;
-
-/* Element types as stored in safetensors and in `float' parts. name, bits, wcz id (never renumber). */
-#define WC_DTYPE_LIST(X)  \
-    X(F32, 32, 1)         \
-    X(F16, 16, 2)         \
-    X(BF16, 16, 3)        \
-    X(F64, 64, 4)         \
-    X(I64, 64, 5)         \
-    X(I32, 32, 6)         \
-    X(I16, 16, 7)         \
-    X(I8, 8, 8)           \
-    X(U64, 64, 9)         \
-    X(U32, 32, 10)        \
-    X(U16, 16, 11)        \
-    X(U8, 8, 12)          \
-    X(BOOL, 8, 13)        \
-    X(F8_E4M3, 8, 14)     \
-    X(F8_E5M2, 8, 15)     \
-    X(F8_E8M0, 8, 16)     \
-    X(F8_E4M3FNUZ, 8, 17) \
-    X(F8_E5M2FNUZ, 8, 18) \
-    X(F6_E2M3, 6, 19)     \
-    X(F6_E3M2, 6, 20)     \
-    X(F4, 4, 21)          \
-    X(C64, 64, 22)
 
 typedef enum wc_dtype {
     WC_DTYPE_NONE = 0,

@@ -1,0 +1,28 @@
+/* bytes.h - little-endian loads from any address, and products that may not fit. */
+#ifndef WCD_BYTES_H
+#define WCD_BYTES_H
+
+#include <stdint.h>
+
+static inline uint16_t wcd_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+static inline uint32_t wcd_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+static inline uint64_t wcd_u64(const uint8_t *p)
+{
+    return wcd_u32(p) | (uint64_t)wcd_u32(p + 4) << 32;
+}
+
+/* 1 and *out = a * b, or 0 when that is above `limit'. */
+static inline int wcd_mul(uint64_t a, uint64_t b, uint64_t limit, uint64_t *out)
+{
+    if (b && a > limit / b) return 0;
+    *out = a * b;
+    return 1;
+}
+
+#endif

@@ -1,0 +1,517 @@
+/* The writer of .wcz files, from docs/FORMAT.md sections 2 to 5. It shares no layout code with the decode library. */
+#include "io/wcz.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+#include <zstd.h>
+
+enum {
+    HEADER_SIZE = 64,
+    INDEX_HEAD = 32,
+    TENSOR_SIZE = 128,
+    PART_SIZE = 80,
+    META_SIZE = 64,
+    ALIGN = 64,
+    CODEC_RAW = 0,
+    CODEC_ZSTD = 1,
+    ZSTD_LEVEL = 19 /* metadata is a few MB of JSON, written once and downloaded often */
+};
+
+typedef struct part_slot {
+    wc_part plan;
+    const wc_encoder *encoder;
+    uint64_t offset, size, xxh3;
+    uint8_t params[WC_PARAMS_SIZE];
+    bool done;
+} part_slot;
+
+typedef struct tensor_slot {
+    char *name;
+    size_t caller;   /* the caller's number of this tensor */
+    wc_wcz_tensor t; /* name and parts are not used */
+    part_slot *parts;
+    double error;
+    uint32_t flags;
+} tensor_slot;
+
+typedef struct meta_slot {
+    char *name;
+    uint8_t *data; /* as stored, [size], allocated to the next multiple of ALIGN with zeros */
+    uint32_t codec;
+    uint64_t offset, size, raw_size;
+} meta_slot;
+
+struct wc_wcz {
+    tensor_slot *tensors; /* [n_tensors] in file order: by name */
+    size_t *slot_of;      /* [n_tensors] the caller's number -> position in tensors */
+    meta_slot *metas;     /* [n_metas] by name */
+    part_slot *parts;     /* [n_parts] in file order */
+    size_t n_tensors, n_metas, n_parts;
+    uint64_t names_size, index_size, size;
+    char *path;
+    int fd;
+};
+
+static wc_status copy_name(wc_ctx *ctx, wc_wcz *z, const char *what, const char *name, char **out)
+{
+    size_t n = strlen(name);
+    if (!n) return wc_fail(ctx, WC_BADFILE, "a %s has an empty name", what);
+    *out = strdup(name);
+    if (!*out) return wc_fail(ctx, WC_NOMEM, "no memory for the name of a %s", what);
+    z->names_size += n;
+    return WC_OK;
+}
+
+/* Rows and columns as the format defines them: the last dim, and the product of the others. */
+static wc_status matrix_shape(wc_ctx *ctx, const wc_wcz_tensor *t, uint64_t *rows, uint64_t *cols)
+{
+    uint64_t elements;
+    if (t->n_dims > WCD_MAX_DIMS)
+        return wc_fail(ctx, WC_UNSUPPORTED, "tensor `%s' has %u dimensions, the limit is %d", t->name, t->n_dims,
+                       WCD_MAX_DIMS);
+    *rows = 1;
+    *cols = t->n_dims ? t->dims[t->n_dims - 1] : 1;
+    for (uint32_t d = 0; d + 1 < t->n_dims; d++)
+        if (!wc_mul(*rows, t->dims[d], rows) || *rows > (uint64_t)1 << 56)
+            return wc_fail(ctx, WC_UNSUPPORTED, "tensor `%s' has more than 2^56 rows", t->name);
+    if (*cols > (uint64_t)1 << 56 || !wc_mul(*rows, *cols, &elements) || elements > (uint64_t)1 << 56)
+        return wc_fail(ctx, WC_UNSUPPORTED, "tensor `%s' has more than 2^56 elements", t->name);
+    return WC_OK;
+}
+
+static wc_status plan_part(wc_ctx *ctx, const wc_wcz_tensor *t, uint64_t rows, uint64_t cols, const wc_part *plan,
+                           part_slot *out)
+{
+    bool grid = plan->kind == WC_PART_GRID;
+    uint64_t r = grid ? plan->grid.rows : plan->floats.rows, c = grid ? plan->grid.cols : plan->floats.cols;
+    if (r != rows || c != cols)
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %llu x %llu", t->name,
+                       (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)r,
+                       (unsigned long long)c);
+    if (t->n_parts > 1 && !grid && !wc_dtype_is_float(plan->floats.dtype))
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
+                       wc_dtype_name(plan->floats.dtype));
+    out->plan = *plan;
+    out->encoder = wc_encoder_for(plan->kind);
+    return out->encoder->size(ctx, plan, &out->size);
+}
+
+static int by_tensor_name(const void *a, const void *b)
+{
+    return strcmp(((const tensor_slot *)a)->name, ((const tensor_slot *)b)->name);
+}
+
+static int by_meta_name(const void *a, const void *b)
+{
+    return strcmp(((const meta_slot *)a)->name, ((const meta_slot *)b)->name);
+}
+
+static wc_status add_tensors(wc_ctx *ctx, wc_wcz *z, const wc_wcz_tensor *tensors)
+{
+    part_slot *next = z->parts;
+    for (size_t i = 0; i < z->n_tensors; i++) {
+        WC_TRY(copy_name(ctx, z, "tensor", tensors[i].name, &z->tensors[i].name));
+        z->tensors[i].caller = i;
+        z->tensors[i].t = tensors[i];
+        z->tensors[i].error = NAN;
+        if (!wc_dtype_bits(tensors[i].source_dtype) || !tensors[i].n_parts)
+            return wc_fail(ctx, WC_BUG, "tensor `%s' has no element type or no part", tensors[i].name);
+    }
+    qsort(z->tensors, z->n_tensors, sizeof *z->tensors, by_tensor_name);
+    for (size_t i = 0; i < z->n_tensors; i++) {
+        tensor_slot *s = &z->tensors[i];
+        if (i && !strcmp(s->name, z->tensors[i - 1].name))
+            return wc_fail(ctx, WC_BADFILE, "two tensors are named `%s'", s->name);
+        z->slot_of[s->caller] = i;
+        s->parts = next;
+        uint64_t rows = 0, cols = 0;
+        WC_TRY(matrix_shape(ctx, &s->t, &rows, &cols));
+        for (size_t p = 0; p < s->t.n_parts; p++)
+            WC_TRY(plan_part(ctx, &s->t, rows, cols, &s->t.parts[p], next++));
+        s->t.name = NULL, s->t.parts = NULL; /* the caller's; only valid during wc_wcz_layout */
+    }
+    return WC_OK;
+}
+
+static wc_status add_meta(wc_ctx *ctx, wc_wcz *z, const wc_wcz_meta *m, meta_slot *out)
+{
+    WC_TRY(copy_name(ctx, z, "metadata entry", m->name, &out->name));
+    size_t bound = ZSTD_compressBound(m->size);
+    if (ZSTD_isError(bound)) return wc_fail(ctx, WC_UNSUPPORTED, "metadata `%s' is too large", m->name);
+    WC_TRY(WC_ALLOC(ctx, out->data, wc_round_up(bound, ALIGN), "metadata"));
+    size_t n = ZSTD_compress(out->data, bound, m->data, m->size, ZSTD_LEVEL);
+    if (ZSTD_isError(n)) return wc_fail(ctx, WC_NOMEM, "compressing metadata `%s': %s", m->name, ZSTD_getErrorName(n));
+    out->codec = n < m->size ? CODEC_ZSTD : CODEC_RAW;
+    out->raw_size = m->size;
+    out->size = out->codec == CODEC_ZSTD ? n : m->size;
+    if (out->codec == CODEC_RAW && m->size) memcpy(out->data, m->data, m->size);
+    memset(out->data + out->size, 0, wc_round_up(bound, ALIGN) - out->size);
+    return WC_OK;
+}
+
+static wc_status add_metas(wc_ctx *ctx, wc_wcz *z, const wc_wcz_meta *metas)
+{
+    for (size_t i = 0; i < z->n_metas; i++)
+        WC_TRY(add_meta(ctx, z, &metas[i], &z->metas[i]));
+    qsort(z->metas, z->n_metas, sizeof *z->metas, by_meta_name);
+    for (size_t i = 1; i < z->n_metas; i++)
+        if (!strcmp(z->metas[i].name, z->metas[i - 1].name))
+            return wc_fail(ctx, WC_BADFILE, "two metadata entries are named `%s'", z->metas[i].name);
+    return WC_OK;
+}
+
+/* Offsets of all blobs, one after the other. Sizes are below 2^60 each; the sum is checked. */
+static wc_status place_blobs(wc_ctx *ctx, wc_wcz *z)
+{
+    uint64_t counted = z->n_tensors | z->n_parts | z->n_metas | z->names_size;
+    if (counted > UINT32_MAX)
+        return wc_fail(ctx, WC_UNSUPPORTED, "too many tensors, parts or bytes of names for one file");
+    z->index_size =
+        INDEX_HEAD + z->n_tensors * TENSOR_SIZE + z->n_parts * PART_SIZE + z->n_metas * META_SIZE + z->names_size;
+    uint64_t end = wc_round_up(HEADER_SIZE + z->index_size, ALIGN);
+    for (size_t i = 0; i < z->n_metas; i++) {
+        z->metas[i].offset = end;
+        end += wc_round_up(z->metas[i].size, ALIGN);
+    }
+    for (size_t i = 0; i < z->n_parts; i++) {
+        z->parts[i].offset = end;
+        if (end > INT64_MAX / 2) return wc_fail(ctx, WC_UNSUPPORTED, "the file would be larger than 2^62 bytes");
+        end += wc_round_up(z->parts[i].size, ALIGN);
+    }
+    z->size = end;
+    return WC_OK;
+}
+
+wc_status wc_wcz_layout(wc_ctx *ctx, const wc_wcz_tensor *tensors, size_t n, const wc_wcz_meta *metas, size_t n_metas,
+                        wc_wcz **out)
+{
+    wc_wcz *z;
+    *out = NULL;
+    WC_TRY(WC_ALLOC(ctx, z, 1, "the output file's plan"));
+    wc_status status;
+    z->fd = -1;
+    for (size_t i = 0; i < n; i++)
+        z->n_parts += tensors[i].n_parts;
+    WC_TRY_OUT(WC_ALLOC(ctx, z->tensors, n, "the output file's plan"));
+    z->n_tensors = n;
+    WC_TRY_OUT(WC_ALLOC(ctx, z->metas, n_metas, "the output file's plan"));
+    z->n_metas = n_metas;
+    WC_TRY_OUT(WC_ALLOC(ctx, z->slot_of, n, "the output file's plan"));
+    WC_TRY_OUT(WC_ALLOC(ctx, z->parts, z->n_parts, "the output file's plan"));
+    WC_TRY_OUT(add_tensors(ctx, z, tensors));
+    WC_TRY_OUT(add_metas(ctx, z, metas));
+    WC_TRY_OUT(place_blobs(ctx, z));
+    *out = z;
+    return WC_OK;
+out:
+    wc_wcz_free(&z);
+    return status;
+}
+
+uint64_t wc_wcz_size(const wc_wcz *z)
+{
+    return z->size;
+}
+
+/* All bytes are reserved now, so that a full disk is known in the first second and not after hours. File systems
+ * without fallocate get the check of free space alone. */
+static wc_status reserve(wc_ctx *ctx, const wc_wcz *z, const struct stat *st)
+{
+    struct statvfs fs;
+    if (fstatvfs(z->fd, &fs)) return wc_fail(ctx, WC_IO, "%s: %s", z->path, strerror(errno));
+    unsigned long long available = (unsigned long long)fs.f_bavail * fs.f_frsize;
+    unsigned long long own = (unsigned long long)st->st_blocks * 512;
+    bool full = z->size > own && z->size - own > available;
+    if (!full && fallocate(z->fd, 0, 0, (off_t)z->size)) {
+        full = errno == ENOSPC || errno == EDQUOT;
+        if (!full && errno != EOPNOTSUPP && errno != ENOSYS)
+            return wc_fail(ctx, WC_IO, "%s: cannot reserve %llu bytes: %s", z->path, (unsigned long long)z->size,
+                           strerror(errno));
+    }
+    if (full)
+        return wc_fail(ctx, WC_IO, "%s: the disk is too full: %llu bytes needed, %llu free", z->path,
+                       (unsigned long long)z->size, available + own);
+    if (ftruncate(z->fd, (off_t)z->size))
+        return wc_fail(ctx, WC_IO, "%s: cannot make the file %llu bytes long: %s", z->path, (unsigned long long)z->size,
+                       strerror(errno));
+    return WC_OK;
+}
+
+wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
+{
+    assert(z->fd < 0);
+    free(z->path);
+    z->path = strdup(path);
+    if (!z->path) return wc_fail(ctx, WC_NOMEM, "no memory for a file name");
+    z->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    if (z->fd < 0) return wc_fail(ctx, WC_IO, "%s: %s", path, strerror(errno));
+    struct stat st = {0};
+    wc_status status = WC_OK;
+    if (fstat(z->fd, &st))
+        status = wc_fail(ctx, WC_IO, "%s: %s", path, strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        status = wc_fail(ctx, WC_IO, "%s: not a regular file", path);
+    else if ((status = reserve(ctx, z, &st)) != WC_OK && st.st_size == 0)
+        unlink(path);
+    for (size_t i = 0; i < z->n_metas && status == WC_OK; i++)
+        status =
+            wc_pwrite(ctx, z->fd, path, z->metas[i].data, wc_round_up(z->metas[i].size, ALIGN), z->metas[i].offset);
+    if (status != WC_OK) {
+        close(z->fd);
+        z->fd = -1;
+    }
+    return status;
+}
+
+static bool same_geometry(const wc_part *a, const wc_part *b)
+{
+    if (a->kind != b->kind) return false;
+    if (a->kind == WC_PART_FLOAT)
+        return a->floats.rows == b->floats.rows && a->floats.cols == b->floats.cols &&
+               a->floats.dtype == b->floats.dtype;
+    const wc_grid *g = &a->grid, *h = &b->grid;
+    return g->rows == h->rows && g->cols == h->cols && g->group == h->group && g->bits == h->bits &&
+           g->scale_bits == h->scale_bits && g->zero_kind == h->zero_kind &&
+           (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
+}
+
+static wc_status find_part(wc_ctx *ctx, const wc_wcz *z, size_t tensor, size_t part, part_slot **out, const char **name)
+{
+    if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
+    if (tensor >= z->n_tensors || part >= z->tensors[z->slot_of[tensor]].t.n_parts)
+        return wc_fail(ctx, WC_BUG, "%s: there is no part %zu of tensor %zu in the plan", z->path, part, tensor);
+    *out = &z->tensors[z->slot_of[tensor]].parts[part];
+    *name = z->tensors[z->slot_of[tensor]].name;
+    return WC_OK;
+}
+
+void wc_wcz_blob_free(wc_wcz_blob *b)
+{
+    if (!b) return;
+    free(b->data);
+    memset(b, 0, sizeof *b);
+}
+
+/* The part is in its place; hands its bytes to the caller, or frees them. */
+static void settle(part_slot *s, wc_wcz_blob *b, wc_wcz_blob *out)
+{
+    memcpy(s->params, b->params, sizeof s->params);
+    s->xxh3 = b->xxh3;
+    s->done = true;
+    if (out)
+        *out = *b;
+    else
+        wc_wcz_blob_free(b);
+}
+
+/* An empty blob of the slot's kind and size, room up to the next multiple of ALIGN, zeroed. */
+static wc_status blob_for(wc_ctx *ctx, const part_slot *s, wc_wcz_blob *out)
+{
+    memset(out, 0, sizeof *out);
+    out->size = s->size;
+    out->kind = s->encoder->id;
+    out->version = s->encoder->version;
+    return WC_ALLOC(ctx, out->data, wc_round_up(s->size, ALIGN), "an encoded part");
+}
+
+wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_part *numbers, wc_wcz_blob *out)
+{
+    part_slot *s;
+    const char *name;
+    wc_wcz_blob b;
+    WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
+    if (!same_geometry(&s->plan, numbers))
+        return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu is not the one that was planned", name, part);
+    WC_TRY(blob_for(ctx, s, &b));
+    wc_status status = s->encoder->encode(ctx, numbers, b.data, b.params);
+    if (status == WC_OK) {
+        b.xxh3 = XXH3_64bits(b.data, b.size);
+        status = wc_pwrite(ctx, z->fd, z->path, b.data, wc_round_up(b.size, ALIGN), s->offset);
+    }
+    if (status == WC_OK)
+        settle(s, &b, out);
+    else
+        wc_wcz_blob_free(&b);
+    return status;
+}
+
+static bool rest_is_zero(const uint8_t *p, uint64_t from, uint64_t to)
+{
+    for (uint64_t i = from; i < to; i++)
+        if (p[i]) return false;
+    return true;
+}
+
+wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
+                     uint64_t xxh3, wc_wcz_blob *out)
+{
+    part_slot *s;
+    const char *name;
+    wc_wcz_blob b;
+    WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
+    WC_TRY(blob_for(ctx, s, &b));
+    uint64_t padded = wc_round_up(b.size, ALIGN);
+    memcpy(b.params, params, sizeof b.params);
+    b.xxh3 = xxh3;
+    wc_status status = wc_pread(ctx, z->fd, z->path, b.data, padded, s->offset);
+    if (status == WC_OK && (XXH3_64bits(b.data, b.size) != xxh3 || !rest_is_zero(b.data, b.size, padded)))
+        status =
+            wc_fail(ctx, WC_VERIFY, "%s: tensor `%s': part %zu on disk is not what was written", z->path, name, part);
+    if (status == WC_OK)
+        settle(s, &b, out);
+    else
+        wc_wcz_blob_free(&b);
+    return status;
+}
+
+void wc_wcz_describe(wc_wcz *z, size_t tensor, double error, uint32_t flags)
+{
+    assert(tensor < z->n_tensors);
+    z->tensors[z->slot_of[tensor]].error = error;
+    z->tensors[z->slot_of[tensor]].flags = flags;
+}
+
+/* A cursor over zeroed bytes: what is skipped stays zero. */
+typedef struct writer {
+    uint8_t *p;
+} writer;
+
+static void put(writer *w, uint64_t value, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        *w->p++ = (uint8_t)(value >> 8 * i);
+}
+
+static void put_bytes(writer *w, const void *data, size_t size)
+{
+    memcpy(w->p, data, size);
+    w->p += size;
+}
+
+static void put_tensor(writer *w, const tensor_slot *s, size_t name_offset, size_t first_part)
+{
+    /* One NaN for all, so that equal runs give equal files. */
+    uint64_t error = 0x7ff8000000000000;
+    if (!isnan(s->error)) memcpy(&error, &s->error, sizeof error);
+    put(w, name_offset, 4);
+    put(w, strlen(s->name), 4);
+    put(w, s->t.n_dims, 4);
+    put(w, s->t.source_dtype, 4);
+    for (uint32_t d = 0; d < WCD_MAX_DIMS; d++)
+        put(w, d < s->t.n_dims ? s->t.dims[d] : 0, 8);
+    put(w, first_part, 4);
+    put(w, s->t.n_parts, 4);
+    put(w, s->flags, 4);
+    w->p += 12; /* left and right transform, reserved */
+    put(w, error, 8);
+    w->p += 16;
+}
+
+static void put_part(writer *w, const part_slot *s)
+{
+    put(w, s->encoder->id, 2);
+    put(w, s->encoder->version, 2);
+    w->p += 4;
+    put(w, s->offset, 8);
+    put(w, s->size, 8);
+    put(w, s->xxh3, 8);
+    w->p += 8; /* children */
+    put_bytes(w, s->params, sizeof s->params);
+    w->p += 8;
+}
+
+static void put_meta(writer *w, const meta_slot *m, size_t name_offset)
+{
+    put(w, name_offset, 4);
+    put(w, strlen(m->name), 4);
+    put(w, m->codec, 4);
+    w->p += 4;
+    put(w, m->offset, 8);
+    put(w, m->size, 8);
+    put(w, m->raw_size, 8);
+    put(w, XXH3_64bits(m->data, m->size), 8);
+    w->p += 16;
+}
+
+/* dst [HEADER_SIZE + index_size], zeroed. */
+static void build_index(const wc_wcz *z, uint8_t *dst)
+{
+    writer w = {dst + HEADER_SIZE};
+    size_t name = 0;
+    put(&w, z->n_tensors, 4);
+    put(&w, z->n_parts, 4);
+    put(&w, z->n_metas, 4);
+    put(&w, z->names_size, 4);
+    w.p += 16;
+    for (size_t i = 0; i < z->n_tensors; i++) {
+        put_tensor(&w, &z->tensors[i], name, (size_t)(z->tensors[i].parts - z->parts));
+        name += strlen(z->tensors[i].name);
+    }
+    for (size_t i = 0; i < z->n_parts; i++)
+        put_part(&w, &z->parts[i]);
+    for (size_t i = 0; i < z->n_metas; i++) {
+        put_meta(&w, &z->metas[i], name);
+        name += strlen(z->metas[i].name);
+    }
+    for (size_t i = 0; i < z->n_tensors; i++)
+        put_bytes(&w, z->tensors[i].name, strlen(z->tensors[i].name));
+    for (size_t i = 0; i < z->n_metas; i++)
+        put_bytes(&w, z->metas[i].name, strlen(z->metas[i].name));
+    assert(w.p == dst + HEADER_SIZE + z->index_size);
+}
+
+static void build_header(const wc_wcz *z, uint8_t *dst)
+{
+    writer w = {dst};
+    put_bytes(&w, "\x89WCZ\r\n\x1a\n", 8);
+    put(&w, 1, 2); /* major */
+    put(&w, 0, 2); /* minor */
+    put(&w, 0, 4); /* required features */
+    put(&w, z->size, 8);
+    put(&w, HEADER_SIZE, 8);
+    put(&w, z->index_size, 8);
+    put(&w, XXH3_64bits(dst + HEADER_SIZE, z->index_size), 8);
+    put(&w, 0, 8);
+    put(&w, XXH3_64bits(dst, 56), 8);
+}
+
+wc_status wc_wcz_finish(wc_ctx *ctx, wc_wcz *z, const char *final_path)
+{
+    if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
+    for (size_t i = 0; i < z->n_tensors; i++)
+        for (size_t p = 0; p < z->tensors[i].t.n_parts; p++)
+            if (!z->tensors[i].parts[p].done)
+                return wc_fail(ctx, WC_BUG, "%s: part %zu of tensor `%s' was never written", z->path, p,
+                               z->tensors[i].name);
+    uint8_t *head;
+    uint64_t size = wc_round_up(HEADER_SIZE + z->index_size, ALIGN);
+    WC_TRY(WC_ALLOC(ctx, head, size, "the index"));
+    build_index(z, head);
+    build_header(z, head);
+    wc_status status = wc_pwrite(ctx, z->fd, z->path, head, size, 0);
+    if (status == WC_OK) status = wc_commit_file(ctx, z->fd, z->path, final_path);
+    free(head);
+    return status;
+}
+
+void wc_wcz_free(wc_wcz **zp)
+{
+    if (!zp || !*zp) return;
+    wc_wcz *z = *zp;
+    for (size_t i = 0; i < z->n_tensors; i++)
+        free(z->tensors[i].name);
+    for (size_t i = 0; i < z->n_metas; i++)
+        free(z->metas[i].name), free(z->metas[i].data);
+    if (z->fd >= 0) close(z->fd);
+    free(z->tensors), free(z->metas), free(z->slot_of), free(z->parts), free(z->path), free(z);
+    *zp = NULL;
+}
