@@ -80,7 +80,10 @@ typedef struct wcd_tensor {
     uint32_t first_part;  /* index of its first part record */
 } wcd_tensor;
 
-enum { WCD_TENSOR_FALLBACK = 1 /* the method that was asked for failed and its fallback was used */ };
+enum {
+    WCD_TENSOR_FALLBACK = 1,   /* the method that was asked for failed and its fallback was used */
+    WCD_TENSOR_ERROR_PLAIN = 2 /* error is |D|^2 / |W|^2: there were no calibration statistics (H = I) */
+};
 
 static inline uint32_t wcd_count(const wcd_file *f)
 {

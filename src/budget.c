@@ -62,7 +62,7 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
         wc_pass_cost cost;
         uint64_t rest = BASE + block_bytes(plan);
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
-            cost = wc_pass_estimate(config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
+            cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
             b.memory = rest + max(cost.chunk + stats_memory(config), tensor);
             if (b.memory <= b.limit || b.chunk_tokens <= MIN_CHUNK_TOKENS) break;
         }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "linalg/linalg.h"
+
 enum { PANEL_ROWS = 512 };
 
 /* ---- parts as a weight ------------------------------------------------------------------------------------------ */

@@ -21,11 +21,10 @@ static wc_status read_meta(wc_ctx *ctx, const wc_input *in, const char *name, co
                            bool *found)
 {
     *found = true;
-    if (in->wcz) {
-        wc_status status = wc_wcz_meta_read(ctx, in->wcz, name, out);
-        *found = status == WC_OK;
-        if (status == WC_OPTION) wc_clear_error(ctx); /* not in the file */
-        return status == WC_OPTION ? WC_OK : status;
+    if (in->has_wcz) {
+        wcd_meta meta;
+        *found = wcd_meta_find(&in->wcz.file, name, &meta) == WCD_OK;
+        return *found ? wc_wcz_meta_read(ctx, &in->wcz, name, out) : WC_OK;
     }
     *found = path != NULL;
     return path ? wc_read_file(ctx, path, limit, out) : WC_OK;
@@ -35,7 +34,7 @@ static wc_status open_config(wc_ctx *ctx, wc_input *in)
 {
     wc_buf text = {0};
     bool found;
-    const char *path = in->checkpoint ? in->checkpoint->config_path : NULL;
+    const char *path = in->has_checkpoint ? in->checkpoint.config_path : NULL;
     WC_TRY(read_meta(ctx, in, "config.json", path, MAX_CONFIG, &text, &found));
     if (!found) {
         snprintf(in->no_config, sizeof in->no_config, "%s: no config.json", in->path);
@@ -53,7 +52,7 @@ static wc_status open_tokenizer(wc_ctx *ctx, wc_input *in)
 {
     wc_buf text = {0};
     bool found;
-    const char *path = in->checkpoint ? in->checkpoint->tokenizer_path : NULL;
+    const char *path = in->has_checkpoint ? in->checkpoint.tokenizer_path : NULL;
     WC_TRY(read_meta(ctx, in, "tokenizer.json", path, MAX_TOKENIZER, &text, &found));
     if (!found) {
         snprintf(in->no_tokenizer, sizeof in->no_tokenizer, "%s: no tokenizer.json", in->path);
@@ -80,40 +79,47 @@ static bool is_wcz(const char *path)
 
 static void measure(wc_input *in)
 {
-    if (in->wcz) {
-        in->file_bytes = in->wcz->map.size;
-        for (uint32_t i = 0; i < wcd_count(&in->wcz->file); i++) {
+    if (in->has_wcz) {
+        in->file_bytes = in->wcz.map.size;
+        for (uint32_t i = 0; i < wcd_count(&in->wcz.file); i++) {
             wcd_tensor t;
-            if (wcd_at(&in->wcz->file, i, &t) == WCD_OK) in->weights += t.rows * t.cols;
+            if (wcd_at(&in->wcz.file, i, &t) == WCD_OK) in->weights += t.rows * t.cols;
         }
         return;
     }
-    for (size_t i = 0; i < in->checkpoint->n_shards; i++)
-        in->file_bytes += in->checkpoint->shard[i].map.size;
-    for (size_t i = 0; i < in->checkpoint->n; i++)
-        in->weights += in->checkpoint->tensor[i]->rows * in->checkpoint->tensor[i]->cols;
+    for (size_t i = 0; i < in->checkpoint.n_shards; i++)
+        in->file_bytes += in->checkpoint.shard[i].map.size;
+    for (size_t i = 0; i < in->checkpoint.n; i++)
+        in->weights += in->checkpoint.tensor[i]->rows * in->checkpoint.tensor[i]->cols;
+}
+
+static wc_status open_weights(wc_ctx *ctx, wc_input *in)
+{
+    if (is_wcz(in->path)) {
+        WC_TRY(wc_wcz_open(ctx, in->path, &in->wcz));
+        in->has_wcz = true;
+        in->source = wc_wcz_source(&in->wcz);
+    } else {
+        WC_TRY(wc_checkpoint_open(ctx, in->path, &in->checkpoint));
+        in->has_checkpoint = true;
+        in->source = wc_checkpoint_source(&in->checkpoint);
+    }
+    return WC_OK;
 }
 
 wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out)
 {
-    wc_input in = {.path = strdup(path)};
-    wc_status status = in.path ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
-    if (status == WC_OK && is_wcz(path)) {
-        status = wc_wcz_open(ctx, path, &in.wcz);
-        if (status == WC_OK) in.source = wc_wcz_source(in.wcz);
-    } else if (status == WC_OK) {
-        status = wc_checkpoint_open(ctx, path, &in.checkpoint);
-        if (status == WC_OK) in.source = wc_checkpoint_source(in.checkpoint);
-    }
-    if (status == WC_OK) status = open_config(ctx, &in);
-    if (status == WC_OK) status = open_tokenizer(ctx, &in);
-    if (status != WC_OK) {
-        wc_input_close(&in);
-        return status;
-    }
-    measure(&in);
-    *out = in;
-    return WC_OK;
+    memset(out, 0, sizeof *out);
+    out->path = strdup(path);
+    wc_status status = out->path ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
+    if (status == WC_OK) status = open_weights(ctx, out);
+    if (status == WC_OK) status = open_config(ctx, out);
+    if (status == WC_OK) status = open_tokenizer(ctx, out);
+    if (status == WC_OK)
+        measure(out);
+    else
+        wc_input_close(out);
+    return status;
 }
 
 void wc_input_close(wc_input *in)
@@ -122,7 +128,6 @@ void wc_input_close(wc_input *in)
     wc_tokenizer_free(&in->tokenizer);
     wc_checkpoint_close(&in->checkpoint);
     wc_wcz_close(&in->wcz);
-    if (in->has_config) wc_config_free(&in->config);
     free(in->path);
     memset(in, 0, sizeof *in);
 }
@@ -141,6 +146,6 @@ wc_status wc_input_need_tokenizer(wc_ctx *ctx, const wc_input *in)
 
 size_t wc_input_seqlen(const wc_input *in, size_t asked)
 {
-    size_t longest = in->config.max_position_embeddings ? in->config.max_position_embeddings : DEFAULT_SEQLEN;
+    size_t longest = in->config.max_positions ? in->config.max_positions : DEFAULT_SEQLEN;
     return asked ? asked : wc_min(longest, DEFAULT_SEQLEN);
 }

@@ -9,8 +9,9 @@
 
 typedef struct wc_input {
     char *path;
-    wc_checkpoint *checkpoint; /* or */
-    wc_wcz_reader *wcz;
+    bool has_checkpoint, has_wcz; /* one of the two */
+    wc_checkpoint checkpoint;
+    wc_wcz_reader wcz;
     wc_weight_source source;
     wc_config config;
     bool has_config;
@@ -21,7 +22,7 @@ typedef struct wc_input {
     uint64_t weights;    /* elements of all tensors */
 } wc_input;
 
-/* A config.json that is damaged or contradicts the tensors is an error; an absent or unknown one is not: has_config tells. */
+/* *out must stay where it is: source points into it. A config.json that is damaged or contradicts the tensors is an error; an absent or unknown one is not: has_config tells. */
 wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out);
 void wc_input_close(wc_input *in);
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
-#include <xxhash.h>
+#include "base/hash.h"
 
 _Static_assert(sizeof(wc_journal_record) == 96, "records are written as they lie in memory: no padding");
 

@@ -146,8 +146,8 @@ static void add_up(wc_plan *plan, const wc_plan_tensor *t)
         plan->linear_bytes += t->bytes;
     }
     if (wc_recipe_needs_stats(t->recipe)) {
-        size_t layer = t->layer == SIZE_MAX ? SIZE_MAX : t->layer; /* the head comes after every block */
-        if (!plan->needs_stats || layer > plan->last_calibrated) plan->last_calibrated = layer;
+        /* the head has layer SIZE_MAX: it comes after every block */
+        if (!plan->needs_stats || t->layer > plan->last_calibrated) plan->last_calibrated = t->layer;
         plan->needs_stats = true;
     }
 }

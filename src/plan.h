@@ -25,7 +25,7 @@ typedef struct wc_plan_options {
 typedef struct wc_plan_tensor {
     const wc_st_tensor *source;
     wc_role role;
-    size_t layer, linear; /* linear: 0..6, index in wc_block.linear; SIZE_MAX where it does not apply */
+    size_t layer, linear; /* linear: index in wc_block.linear; SIZE_MAX where it does not apply */
     const wc_recipe *recipe;
     const char *recipe_text; /* canonical */
     const char *kept_because; /* a rule asked for a recipe that does not apply: why; else NULL */

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
+#include "base/hash.h"
 
 #include "budget.h"
 #include "calib/pass.h"
@@ -74,12 +74,12 @@ char *wc_default_output(const char *model, const char *suffix)
 static wc_status open_input(run *r)
 {
     WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
-    if (!r->in.checkpoint)
+    if (!r->in.has_checkpoint)
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: already compressed; give the original model", r->opt->model);
     char size[32];
     if (r->in.has_config)
-        wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.architecture,
-                       (unsigned long long)r->in.config.n_layers, (size_t)r->in.config.hidden_size,
+        wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
+                       (unsigned long long)r->in.config.layers, r->in.config.hidden,
                        (double)r->in.weights / 1e6, wc_size_text(r->in.file_bytes, size));
     else
         wc_report_note(r->report, "model", "%.2f M weights, %s; %s", (double)r->in.weights / 1e6,
@@ -106,15 +106,15 @@ static wc_status make_windows(run *r)
     text.bos_per_window = true;
     WC_TRY(wc_input_need_forward(r->ctx, &r->in));
     if (!text.ids_file) WC_TRY(wc_input_need_tokenizer(r->ctx, &r->in));
-    if (text.seqlen > r->in.config.max_position_embeddings)
+    if (text.seqlen > r->in.config.max_positions)
         wc_log(r->ctx, WC_LOG_WARN, "--seqlen %zu is beyond the %zu positions that the model was made for", text.seqlen,
-               (size_t)r->in.config.max_position_embeddings);
-    WC_TRY(wc_windows_make(r->ctx, r->in.tokenizer, r->in.config.vocab_size, &text, &r->windows));
+               r->in.config.max_positions);
+    WC_TRY(wc_windows_make(r->ctx, r->in.tokenizer, r->in.config.vocab, &text, &r->windows));
     wc_report_note(r->report, "calib", "%s, %zu windows of %zu tokens%s", r->windows.source, r->windows.n, r->windows.seqlen,
                    r->windows.bos ? ", each with BOS" : "");
-    if (r->windows.n * r->windows.seqlen < 4 * (size_t)r->in.config.hidden_size)
+    if (r->windows.n * r->windows.seqlen < 4 * r->in.config.hidden)
         wc_log(r->ctx, WC_LOG_WARN, "only %zu calibration tokens for inputs of width %zu: give more text (--calib)",
-               r->windows.n * r->windows.seqlen, (size_t)r->in.config.hidden_size);
+               r->windows.n * r->windows.seqlen, r->in.config.hidden);
     return WC_OK;
 }
 
@@ -137,8 +137,8 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
-    WC_TRY(wc_plan_make(r->ctx, r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
-    WC_TRY(wc_checkpoint_fingerprint(r->ctx, r->in.checkpoint, &model));
+    WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
+    WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
     r->calibrated = r->plan->needs_stats && !r->opt->stats_file;
     r->mode = r->calibrated ? "sequential" : r->plan->needs_stats ? "fixed statistics" : "data-free";
@@ -210,8 +210,8 @@ static wc_status name_output(run *r)
     r->work = r->opt->work_dir ? strdup(r->opt->work_dir) : NULL;
     if (!r->work) WC_TRY(join(r, ".work", &r->work));
     if (stat(r->output, &st)) return WC_OK;
-    for (size_t i = 0; i < r->in.checkpoint->n_shards; i++) {
-        const wc_map *m = &r->in.checkpoint->shard[i].map;
+    for (size_t i = 0; i < r->in.checkpoint.n_shards; i++) {
+        const wc_map *m = &r->in.checkpoint.shard[i].map;
         if (m->device == (uint64_t)st.st_dev && m->inode == (uint64_t)st.st_ino)
             return wc_fail(r->ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result",
                            r->output);
@@ -228,10 +228,10 @@ static wc_status check_weights(run *r)
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
         if (!wc_dtype_is_float(t->source->dtype) || (!t->recipe->n && t->role == WC_ROLE_OTHER)) continue;
-        WC_TRY(wc_checkpoint_check_finite(r->ctx, r->in.checkpoint, t->source));
-        if (i % 64 == 63) wc_checkpoint_release(r->in.checkpoint);
+        WC_TRY(wc_checkpoint_check_finite(r->ctx, &r->in.checkpoint, t->source));
+        if (i % 64 == 63) wc_checkpoint_release(&r->in.checkpoint);
     }
-    wc_checkpoint_release(r->in.checkpoint);
+    wc_checkpoint_release(&r->in.checkpoint);
     return WC_OK;
 }
 
@@ -358,7 +358,7 @@ static wc_status copy_tensor(run *r, size_t i)
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
     if (found) return restore_tensor(r, i, found, NULL);
     wc_part part = t->part[0];
-    part.floats.data = wc_checkpoint_data(r->in.checkpoint, t->source);
+    part.floats.data = wc_checkpoint_data(&r->in.checkpoint, t->source);
     wc_packed packed = {.n_parts = 1};
     WC_TRY(wc_wcz_put(r->ctx, r->wcz, i, 0, &part, &packed.blob[0]));
     wc_wcz_describe(r->wcz, i, 0, 0);
@@ -385,9 +385,9 @@ static wc_status plain_tensors(run *r)
             WC_TRY(compress_tensor(r, i, NULL, NULL));
             wc_report_step(r->report, "done    %s", t->source->name);
         }
-        if (i % 16 == 15) wc_checkpoint_release(r->in.checkpoint);
+        if (i % 16 == 15) wc_checkpoint_release(&r->in.checkpoint);
     }
-    wc_checkpoint_release(r->in.checkpoint);
+    wc_checkpoint_release(&r->in.checkpoint);
     return WC_OK;
 }
 
@@ -464,7 +464,7 @@ static size_t tensor_of(const run *r, size_t layer, size_t linear)
     return SIZE_MAX;
 }
 
-/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [7] keeps their bytes. */
+/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [WC_N_LINEARS] keeps their bytes. */
 static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_stats *stats, wc_block *block, wc_packed *packed)
 {
     const size_t *linear;
@@ -476,7 +476,7 @@ static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_s
         WC_TRY(compress_tensor(r, i, stats, &packed[linear[k]]));
         if (block) block->linear[linear[k]] = wc_packed_weight(&packed[linear[k]], r->plan->tensor[i].source->name);
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
-        wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, (size_t)r->in.config.n_layers,
+        wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, r->in.config.layers,
                        strchr(wc_linear_suffix(linear[k]), '.') + 1, done->x,
                        done->flags & WCD_TENSOR_FALLBACK ? "  (fallback)" : "");
     }
@@ -516,7 +516,7 @@ out:
 static wc_status run_block(run *r, size_t layer)
 {
     wc_block original = {0}, compressed = {0};
-    wc_packed packed[7] = {{0}};
+    wc_packed packed[WC_N_LINEARS] = {{0}};
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     const wc_block *both[] = {&compressed, &original};
     wc_status status = WC_OK;
@@ -529,9 +529,9 @@ static wc_status run_block(run *r, size_t layer)
 out:
     wc_block_close(&original);
     wc_block_close(&compressed);
-    for (int k = 0; k < 7; k++)
+    for (int k = 0; k < WC_N_LINEARS; k++)
         wc_packed_free(&packed[k]);
-    wc_checkpoint_release(r->in.checkpoint);
+    wc_checkpoint_release(&r->in.checkpoint);
     return status;
 }
 
@@ -554,7 +554,7 @@ static void pass_progress(void *user, double tokens)
 
 static size_t blocks_to_run(const run *r)
 {
-    return wc_min(r->in.config.n_layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
+    return wc_min(r->in.config.layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
 }
 
 static wc_status blocks(run *r)
@@ -573,7 +573,7 @@ static wc_status blocks_from_file(run *r)
 {
     for (size_t layer = 0; layer < blocks_to_run(r); layer++)
         for (int stage = 0; stage < WC_N_STAGES; stage++) {
-            wc_packed packed[7] = {{0}};
+            wc_packed packed[WC_N_LINEARS] = {{0}};
             wc_stats stats = {0};
             wc_status status = WC_OK;
             if (stage_wants_stats(r, layer, (wc_stage)stage))
@@ -581,7 +581,7 @@ static wc_status blocks_from_file(run *r)
                                           wc_stage_width(&r->in.config, (wc_stage)stage), &stats);
             if (status == WC_OK) status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
             wc_stats_free(&stats);
-            for (int k = 0; k < 7; k++)
+            for (int k = 0; k < WC_N_LINEARS; k++)
                 wc_packed_free(&packed[k]);
             WC_TRY(status);
         }
@@ -592,7 +592,7 @@ static wc_status blocks_from_file(run *r)
 
 static wc_status head_stats(run *r, wc_stats *out)
 {
-    size_t hidden = r->in.config.hidden_size;
+    size_t hidden = r->in.config.hidden;
     wc_head head = {0};
     wc_stats_sum sum = {0};
     float *x = NULL, *u = NULL;
@@ -604,7 +604,7 @@ static wc_status head_stats(run *r, wc_stats *out)
     for (size_t i = 0; i < r->pass.n_chunks; i++) {
         size_t rows = wc_pass_chunk_rows(&r->pass, i);
         WC_TRY_OUT(wc_pass_read(r->ctx, &r->pass, 0, i, x));
-        wc_head_input(&head, x, rows, u);
+        wc_head_input(r->ctx, &head, x, rows, u);
         WC_TRY_OUT(wc_stats_add(r->ctx, &sum, rows, u, u));
     }
     WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, out));
@@ -625,8 +625,8 @@ static wc_status head(run *r)
         wc_status status = WC_OK;
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             status = r->calibrated ? head_stats(r, &stats)
-                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->in.config.n_layers, 0,
-                                                      r->in.config.hidden_size, &stats);
+                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->in.config.layers, 0,
+                                                      r->in.config.hidden, &stats);
         if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL);
         wc_stats_free(&stats);
         WC_TRY(status);

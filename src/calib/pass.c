@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include "base/hash.h"
 
 static size_t widest_stage(const wc_config *c)
 {
@@ -34,7 +34,7 @@ wc_status wc_pass_open(wc_ctx *ctx, const wc_pass_options *o, wc_pass *out)
     wc_pass p = {.config = o->config, .windows = o->windows, .n_streams = o->n_streams};
     p.chunk_seqs = chunk_windows(o->windows->n, o->windows->seqlen, o->chunk_tokens);
     p.n_chunks = wc_ceil_div(o->windows->n, p.chunk_seqs);
-    size_t hidden = o->config->hidden_size, widest = widest_stage(o->config);
+    size_t hidden = o->config->hidden, widest = widest_stage(o->config);
     wc_status status = WC_OK;
     for (size_t s = 0; s < o->n_streams; s++) {
         wc_pass_stream *st = &p.stream[s];
@@ -74,7 +74,7 @@ static wc_status chunk_alloc(wc_ctx *ctx, const wc_pass *p, chunk *c)
 {
     size_t rows = p->chunk_seqs * p->windows->seqlen, widest = widest_stage(p->config);
     memset(c, 0, sizeof *c);
-    WC_TRY(WC_ALLOC(ctx, c->x, rows * p->config->hidden_size, "a chunk of activations"));
+    WC_TRY(WC_ALLOC(ctx, c->x, rows * p->config->hidden, "a chunk of activations"));
     WC_TRY(WC_ALLOC(ctx, c->u, rows * widest, "a chunk of activations"));
     for (size_t s = 0; s < p->n_streams; s++)
         WC_TRY(WC_ALLOC(ctx, c->kept[s], rows * widest, "a chunk of activations"));
@@ -98,7 +98,7 @@ size_t wc_pass_chunk_rows(const wc_pass *p, size_t i)
 static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c, float *v)
 {
     wc_pass_stream *st = &p->stream[s];
-    size_t rows = wc_pass_chunk_rows(p, i), seqlen = p->windows->seqlen, hidden = p->config->hidden_size;
+    size_t rows = wc_pass_chunk_rows(p, i), seqlen = p->windows->seqlen, hidden = p->config->hidden;
     wc_stage before = stage == WC_STAGE_QKV ? WC_N_STAGES : (wc_stage)(stage - 1);
     bool at_edge = stage <= WC_STAGE_GATE_UP; /* the attention output has not been added to x yet */
     WC_TRY(wc_store_read(ctx, at_edge ? &st->edge[p->now] : &st->x, i, c->x, rows * hidden));
@@ -140,7 +140,7 @@ out:
 
 wc_status wc_pass_leave(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64_t hash[])
 {
-    size_t seqlen = p->windows->seqlen, hidden = p->config->hidden_size;
+    size_t seqlen = p->windows->seqlen, hidden = p->config->hidden;
     chunk c;
     wc_status status = chunk_alloc(ctx, p, &c);
     for (size_t s = 0; status == WC_OK && s < p->n_streams; s++) {
@@ -177,7 +177,7 @@ wc_status wc_pass_block(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64
 
 wc_status wc_pass_embed(wc_ctx *ctx, wc_pass *p, size_t s, const wc_weight_source *source)
 {
-    size_t hidden = p->config->hidden_size, chunk_ids = p->chunk_seqs * p->windows->seqlen;
+    size_t hidden = p->config->hidden, chunk_ids = p->chunk_seqs * p->windows->seqlen;
     float *x;
     WC_TRY(WC_ALLOC(ctx, x, chunk_ids * hidden, "a chunk of embeddings"));
     wc_status status = WC_OK;
@@ -192,12 +192,12 @@ wc_status wc_pass_embed(wc_ctx *ctx, wc_pass *p, size_t s, const wc_weight_sourc
 
 wc_status wc_pass_read(wc_ctx *ctx, const wc_pass *p, size_t s, size_t i, float *x)
 {
-    return wc_store_read(ctx, &p->stream[s].edge[p->now], i, x, wc_pass_chunk_rows(p, i) * p->config->hidden_size);
+    return wc_store_read(ctx, &p->stream[s].edge[p->now], i, x, wc_pass_chunk_rows(p, i) * p->config->hidden);
 }
 
 wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash)
 {
-    size_t hidden = p->config->hidden_size;
+    size_t hidden = p->config->hidden;
     float *x;
     WC_TRY(WC_ALLOC(ctx, x, p->chunk_seqs * p->windows->seqlen * hidden, "a chunk of activations"));
     XXH3_state_t xxh;
@@ -212,13 +212,13 @@ wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash)
     return status;
 }
 
-wc_pass_cost wc_pass_estimate(const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens)
+wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens)
 {
-    uint64_t hidden = config->hidden_size, widest = widest_stage(config), tokens = (uint64_t)n_windows * seqlen;
+    uint64_t hidden = config->hidden, widest = widest_stage(config), tokens = (uint64_t)n_windows * seqlen;
     size_t seqs = chunk_windows(n_windows, seqlen, chunk_tokens);
     uint64_t rows = (uint64_t)seqs * seqlen;
     return (wc_pass_cost){
-        .chunk = 4 * rows * (hidden + (1 + n_streams) * widest) + wc_block_scratch(config, seqs, seqlen),
+        .chunk = 4 * rows * (hidden + (1 + n_streams) * widest) + wc_block_scratch(ctx, config, seqs, seqlen),
         .edges = 2 * 4 * tokens * hidden * n_streams,
         .inner = 4 * tokens * (hidden + widest) * n_streams,
     };

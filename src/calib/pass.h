@@ -71,6 +71,6 @@ wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash);
 typedef struct wc_pass_cost {
     uint64_t chunk, edges, inner;
 } wc_pass_cost;
-wc_pass_cost wc_pass_estimate(const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens);
+wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
+#include "base/hash.h"
 
 static const char magic[8] = "WCSTATS\n";
 enum { VERSION = 1, MAX_WIDTH = 1 << 20, MAX_RECORDS = 1 << 20 };

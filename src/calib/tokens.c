@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include "base/hash.h"
 
 enum { MAX_TEXT = 1 << 30 };
 

@@ -64,6 +64,9 @@ wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const w
 wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
                      uint64_t xxh3, wc_wcz_blob *out);
 
+/* What has been put so far is on disk when this returns: before a journal vouches for it. */
+wc_status wc_wcz_sync(wc_ctx *ctx, const wc_wcz *z);
+
 /* What the index says about a tensor: its relative layer error (NaN, the default: not measured) and WCD_TENSOR_* flags.
  */
 void wc_wcz_describe(wc_wcz *z, size_t tensor, double error, uint32_t flags);

@@ -373,6 +373,12 @@ wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const u
     return status;
 }
 
+wc_status wc_wcz_sync(wc_ctx *ctx, const wc_wcz *z)
+{
+    if (fdatasync(z->fd)) return wc_fail(ctx, WC_IO, "%s: %s", z->path, strerror(errno));
+    return WC_OK;
+}
+
 void wc_wcz_describe(wc_wcz *z, size_t tensor, double error, uint32_t flags)
 {
     assert(tensor < z->n_tensors);

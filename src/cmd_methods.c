@@ -1,0 +1,66 @@
+/* cmd_methods.c - `wcompress methods': every method with its options, from their tables. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "recipe.h"
+
+typedef struct options {
+    wc_cli_common common;
+} options;
+
+static const wc_cli_option method_options[] = {WC_CLI_COMMON(options)};
+static const char *const type_names[] = {"integer", "number", "true/false", "word"};
+
+static void show_option(const wc_opt *o, const char *def, json_t *list, wc_report *report)
+{
+    char range[96] = "";
+    if (o->type == WC_OPT_WORD)
+        snprintf(range, sizeof range, "%s", o->words);
+    else if (o->type != WC_OPT_BOOL)
+        snprintf(range, sizeof range, "%g..%g", o->lo, o->hi);
+    wc_report_result(report, "    %-14s %-10s %-24s %s", o->name, def, range, o->help);
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", o->name, "type", type_names[o->type], "default",
+                                          def, "range", range, "help", o->help));
+}
+
+static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_report *report)
+{
+    void *opt;
+    json_t *entries = json_array();
+    WC_TRY(wc_opt_defaults(ctx, m, &opt));
+    wc_report_result(report, "%s%s\n    %s", m->name, m->needs & WC_NEEDS_HESSIAN ? "  (calibrated)" : "  (data-free)", m->summary);
+    for (const wc_opt *o = m->opts; o->name; o++) {
+        char def[64];
+        wc_opt_print(o, opt, def, sizeof def);
+        show_option(o, def, entries, report);
+    }
+    wc_report_result(report, "%s", "");
+    json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "name", m->name, "summary", m->summary, "calibrated",
+                                          m->needs & WC_NEEDS_HESSIAN, "options", entries));
+    free(opt);
+    return WC_OK;
+}
+
+static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    (void)opt;
+    json_t *list = json_array();
+    if (n && !wc_method_find(operand[0])) return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);
+    for (const wc_method *const *m = wc_methods; *m; m++)
+        if (!n || !strcmp((*m)->name, operand[0])) WC_TRY(show_method(ctx, *m, list, report));
+    json_object_set_new(report->facts, "methods", list);
+    return WC_OK;
+}
+
+const wc_command wc_command_methods = {
+    .name = "methods",
+    .operands = "[NAME]",
+    .min_operands = 0,
+    .max_operands = 1,
+    .summary = "list the methods and their options",
+    .description = "Prints what recipes can be made of: name, default, range and meaning of every option.",
+    .opt_size = sizeof(options),
+    .options = method_options,
+    .run = run,
+};

@@ -1,0 +1,199 @@
+/* cmd_quantize.c - `wcompress quantize' and `wcompress compress': the same job, asked for by bits or by recipe. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli.h"
+#include "run.h"
+
+typedef struct options {
+    wc_cli_common common;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir;
+    double bits;
+    uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory;
+    wc_cli_list opt, rule, calib;
+    bool force, dry_run, fresh, one_stream;
+} options;
+
+static void defaults(void *p)
+{
+    options *o = p;
+    o->bits = 3;
+    o->embed_bits = 8;
+    o->head_bits = 8;
+    o->calib_tokens = 131072;
+    o->bos = "auto";
+}
+
+#define AT(field) offsetof(options, field)
+
+#define SHARED_OPTIONS                                                                                                 \
+    {"output", 'o', WC_CLI_TEXT, AT(output), "FILE", "output file (default: MODEL.wcz beside the input)"},             \
+        {"force", 'f', WC_CLI_FLAG, AT(force), NULL, "replace an existing output"},                                    \
+        {"dry-run", 'n', WC_CLI_FLAG, AT(dry_run), NULL, "print the plan, the exact output size, memory and disk; do nothing"}, \
+        {"rule", 0, WC_CLI_LIST, AT(rule), "GLOB=RECIPE", "recipe for the tensors whose name matches; the last match wins"}, \
+        {"embed-bits", 0, WC_CLI_COUNT, AT(embed_bits), "N", "bits of the token embedding; 0 or 16: keep as it is"},   \
+        {"head-bits", 0, WC_CLI_COUNT, AT(head_bits), "N", "bits of the output head; 0 or 16: keep as it is"},         \
+        {"blocks", 0, WC_CLI_TEXT, AT(blocks), "A-B", "compress the linears of these blocks only (0-based)"},          \
+        {"calib", 0, WC_CLI_LIST, AT(calib), "FILE", "calibration text, UTF-8 (default: built in)"},                   \
+        {"calib-ids", 0, WC_CLI_TEXT, AT(calib_ids), "FILE", "calibration as raw little-endian u32 token ids"},        \
+        {"calib-tokens", 0, WC_CLI_COUNT, AT(calib_tokens), "N", "how many tokens to use, spread over the text; 0: all"}, \
+        {"seqlen", 0, WC_CLI_COUNT, AT(seqlen), "N", "window length (default: the model's, at most 2048)"},            \
+        {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},      \
+        {"stats", 0, WC_CLI_TEXT, AT(stats), "FILE", "statistics saved by `calibrate' instead of a forward pass"},     \
+        {"one-stream", 0, WC_CLI_FLAG, AT(one_stream), NULL, "do not run the original model beside the compressed one"}, \
+        {"memory", 0, WC_CLI_SIZE, AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"}, \
+        {"work-dir", 0, WC_CLI_TEXT, AT(work_dir), "DIR", "folder for resume state and activations (default: OUTPUT.work)"}, \
+        {"fresh", 0, WC_CLI_FLAG, AT(fresh), NULL, "drop an unfinished run of other options instead of refusing"}
+
+static const wc_cli_option quantize_options[] = {
+    {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "bits per weight of the linear layers, 1..8 (default: 3)"},
+    {"method", 'm', WC_CLI_TEXT, AT(method), "NAME", "gptq (default when the model can be run) or rtn"},
+    {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of the method, see `wcompress methods'"},
+    SHARED_OPTIONS,
+    WC_CLI_COMMON(options),
+};
+
+static const wc_cli_option compress_options[] = {
+    {"recipe", 'r', WC_CLI_TEXT, AT(recipe), "RECIPE", "what to do with the linear layers, e.g. 'gptq(bits=3,group=64)'"},
+    SHARED_OPTIONS,
+    WC_CLI_COMMON(options),
+};
+
+/* "gptq(bits=3,group=64)" from --method, --bits and --opt. */
+static wc_status build_recipe(wc_ctx *ctx, const options *o, wc_buf *out)
+{
+    WC_TRY(wc_buf_printf(ctx, out, "%s(bits=%g", o->method ? o->method : "gptq", o->bits));
+    for (size_t i = 0; i < o->opt.n; i++)
+        WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
+    return wc_buf_printf(ctx, out, ")");
+}
+
+/* 8 to 16 bits would only be a slower float: keep. */
+static wc_status plain_recipe(wc_ctx *ctx, const char *option, uint64_t bits, char dst[64])
+{
+    if (bits > 8 && bits != 16) return wc_fail(ctx, WC_OPTION, "--%s %" PRIu64 ": allowed is 1 to 8, or 16 to keep", option, bits);
+    if (bits == 0 || bits == 16)
+        snprintf(dst, 64, "keep");
+    else
+        snprintf(dst, 64, "rtn(bits=%" PRIu64 ",group=64)", bits);
+    return WC_OK;
+}
+
+static wc_status parse_blocks(wc_ctx *ctx, const char *text, size_t *first, size_t *last)
+{
+    *first = 0, *last = SIZE_MAX;
+    if (!text) return WC_OK;
+    char end;
+    int n = sscanf(text, "%zu-%zu%c", first, last, &end);
+    if (n == 1 && !strchr(text, '-')) *last = *first;
+    if (n < 1 || n > 2 || *first > *last || text[0] == '-')
+        return wc_fail(ctx, WC_OPTION, "--blocks %s: write a range like 0-3", text);
+    return WC_OK;
+}
+
+static wc_status parse_rules(wc_ctx *ctx, const wc_cli_list *list, char **text, wc_plan_rule *rule)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        text[i] = strdup(list->item[i]);
+        char *equals = text[i] ? strchr(text[i], '=') : NULL;
+        if (!text[i]) return wc_fail(ctx, WC_NOMEM, "no memory for rules");
+        if (!equals || equals == text[i])
+            return wc_fail(ctx, WC_OPTION, "--rule %s: write PATTERN=RECIPE, e.g. '*.down_proj.weight=gptq(bits=4)'", list->item[i]);
+        *equals = 0;
+        rule[i] = (wc_plan_rule){text[i], equals + 1};
+    }
+    return WC_OK;
+}
+
+static wc_status parse_bos(wc_ctx *ctx, const char *word, wc_bos *out)
+{
+    static const char *const words[] = {"auto", "always", "never"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(word, words[i])) {
+            *out = (wc_bos)i;
+            return WC_OK;
+        }
+    return wc_fail(ctx, WC_OPTION, "--bos %s: write auto, always or never", word);
+}
+
+static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, wc_report *report)
+{
+    char embed[64], head[64], **texts = NULL;
+    wc_plan_rule *rules = NULL;
+    wc_run_options run = {.model = model, .output = o->output, .work_dir = o->work_dir, .stats_file = o->stats, .bits = o->bits,
+                          .memory = o->memory, .one_stream = o->one_stream, .force = o->force, .fresh = o->fresh,
+                          .dry_run = o->dry_run};
+    run.calib = (wc_text_options){.files = o->calib.item, .n_files = o->calib.n, .ids_file = o->calib_ids, .seqlen = o->seqlen,
+                                  .max_tokens = o->calib_tokens};
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, rules, o->rule.n, "rules"));
+    WC_TRY_OUT(WC_ALLOC(ctx, texts, o->rule.n, "rules"));
+    WC_TRY_OUT(parse_rules(ctx, &o->rule, texts, rules));
+    WC_TRY_OUT(parse_bos(ctx, o->bos, &run.calib.bos));
+    WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o->embed_bits, embed));
+    WC_TRY_OUT(plain_recipe(ctx, "head-bits", o->head_bits, head));
+    run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
+    WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
+    WC_TRY_OUT(wc_run(ctx, &run, report));
+out:
+    for (size_t i = 0; texts && i < o->rule.n; i++)
+        free(texts[i]);
+    free(texts);
+    free(rules);
+    return status;
+}
+
+static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    const options *o = opt;
+    wc_buf linear = {0};
+    (void)n;
+    if (o->bits < 1 || o->bits > 8) return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
+    wc_status status = build_recipe(ctx, o, &linear);
+    bool chosen = o->method || o->opt.n; /* otherwise wc_run picks gptq or rtn by what the model allows */
+    if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], report);
+    wc_buf_free(&linear);
+    return status;
+}
+
+static wc_status compress(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    const options *o = opt;
+    (void)n;
+    if (!o->recipe) return wc_fail(ctx, WC_OPTION, "compress: --recipe is missing");
+    return run_with(ctx, o, o->recipe, operand[0], report);
+}
+
+const wc_command wc_command_quantize = {
+    .name = "quantize",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "compress the linear layers to N bits per weight",
+    .description = "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index of shards, or\n"
+                   "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
+                   "  wcompress quantize --bits 3 model.safetensors\n"
+                   "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/",
+    .opt_size = sizeof(options),
+    .options = quantize_options,
+    .defaults = defaults,
+    .run = quantize,
+};
+
+const wc_command wc_command_compress = {
+    .name = "compress",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "compress by a recipe: a list of methods",
+    .description = "Runs the methods of the recipe one after another on every linear layer, each on what the ones before left\n"
+                   "unexplained; the result is their sum. `wcompress methods' lists them with their options.\n\n"
+                   "  wcompress compress --recipe 'gptq(bits=3,group=64)' model/\n"
+                   "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/",
+    .opt_size = sizeof(options),
+    .options = compress_options,
+    .defaults = defaults,
+    .run = compress,
+};
