@@ -1,0 +1,55 @@
+/* Round to nearest on a grouped uniform grid. See README.md. */
+#include "methods/method.h"
+
+#include <stdlib.h>
+
+#include "solve/grid_options.h"
+#include "solve/grid_solve.h"
+
+struct options {
+    wc_grid_options grid;
+};
+
+static const wc_opt opts[] = {WC_GRID_OPTIONS(struct options, grid), {0}};
+
+static const char *applies(size_t rows, size_t cols, const void *opt)
+{
+    const struct options *o = opt;
+    (void)rows, (void)cols;
+    return wc_grid_refusal(&o->grid);
+}
+
+static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+{
+    const struct options *o = opt;
+    *out = (wc_part){.kind = WC_PART_GRID};
+    wc_grid_plan(rows, cols, &o->grid, &out->grid);
+}
+
+static wc_status run(wc_job *job, const void *opt, wc_part *out)
+{
+    const struct options *o = opt;
+    float *weight;
+    wc_part made;
+    plan(job->rows, job->cols, opt, &made);
+    WC_TRY(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
+    bool use_h = o->grid.search == WC_SEARCH_HESSIAN && job->stats;
+    wc_hessian_weights(use_h ? job->stats->h : NULL, job->cols, weight);
+    wc_grid_problem problem = {
+        .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)o->grid.search};
+    wc_status status = wc_grid_solve(job->ctx, &problem, &made.grid, NULL);
+    if (status == WC_OK) *out = made;
+    free(weight);
+    return status;
+}
+
+const wc_method wc_method_rtn = {
+    .name = "rtn",
+    .summary =
+        "round to nearest on a grouped uniform grid; needs no calibration, uses it for the scales if there is any",
+    .opt_size = sizeof(struct options),
+    .opts = opts,
+    .applies = applies,
+    .plan = plan,
+    .run = run,
+};

@@ -1,0 +1,15 @@
+/* drift.h - a target that makes up for the drift of the inputs (hessian dossier section 5; Qronos, arXiv 2505.11695).
+ *
+ * The original layer sees x, the compressed model's layer x~. W' = argmin |W' x~ - W x|^2 + lambda |W' - W|^2, damped
+ * towards W: W' = W + W C (H + lambda I)^{-1}, C = E[(x - x~) x~^T]. beta takes a part of the way. */
+#ifndef WC_SOLVE_DRIFT_H
+#define WC_SOLVE_DRIFT_H
+
+#include "solve/hessian.h"
+
+/* w [rows, n] += beta w C (H + lambda I)^{-1} with c [n, n] and the damped H in h. WC_NUMERIC when the result is not
+ * finite; w is then unchanged. */
+wc_status wc_drift_correct(wc_ctx *ctx, const char *tensor, const wc_hessian *h, const float *c, double beta,
+                           size_t rows, float *w);
+
+#endif

@@ -1,0 +1,111 @@
+#include "solve/feedback.h"
+
+#include <string.h>
+
+#include "linalg/linalg.h"
+
+enum { LEAF = 32 }; /* columns per leaf: 32 columns of a 256-row panel are 32 KiB, the L1 cache */
+
+/* y_i += sum_{a <= k < i} m_ki x_k and the step, column by column. */
+static void leaf(const wc_sweep *s, size_t a, size_t b)
+{
+    for (size_t i = a; i < b; i += s->width) {
+        size_t count = wc_min(s->width, b - i);
+        for (size_t c = i; c < i + count; c++)
+            s->kernel->combine(i - a, s->nr, s->m + a * s->ldm + c, s->ldm, s->x + a * s->nr, s->y + c * s->nr);
+        s->step(s->self, i, count);
+    }
+}
+
+/* Runs of chunk[level] columns; before each, one gemm brings in everything from a to the run. */
+static void level(const wc_sweep *s, const size_t *chunk, bool opens, size_t a, size_t b)
+{
+    for (size_t c = a; c < b; c += *chunk) {
+        size_t count = wc_min(*chunk, b - c);
+        if (c > a)
+            wc_gemm1(WC_T, WC_N, count, s->nr, c - a, 1, s->m + a * s->ldm + c, s->ldm, s->x + a * s->nr, s->nr, 1,
+                     s->y + c * s->nr, s->nr);
+        if (opens) s->open(s->self, c, count);
+        if (chunk[1])
+            level(s, chunk + 1, false, c, c + count);
+        else
+            leaf(s, c, c + count);
+    }
+}
+
+void wc_sweep_run(const wc_sweep *s)
+{
+    size_t small = wc_round_up(LEAF, s->width), block = wc_round_up(s->block, small);
+    const size_t chunks[] = {s->outer, block, small, 0};
+    level(s, chunks + (s->outer == 0), s->outer != 0, 0, s->n);
+}
+
+struct run {
+    const wc_feedback *f;
+    const wc_rounder *rounder;
+};
+
+static void open_group(void *self, size_t i, size_t count)
+{
+    const struct run *run = self;
+    const wc_rounder *rd = run->rounder;
+    rd->begin_group(rd->self, i, count, run->f->nr, run->f->t + i * run->f->nr);
+}
+
+/* |(t_B - q_B) R_BB|^2 per row. For one column that is (t - q)^2 R_ii^2; for more, the products are formed in t. */
+static void add_loss(const wc_feedback *f, size_t i, size_t count)
+{
+    size_t nr = f->nr, w = f->h->width;
+    const float *pivot = f->h->pivot + i * w;
+    float *t = f->t + i * nr;
+    if (count == 1) {
+        f->kernel->loss(nr, t, f->q, (double)pivot[0] * (double)pivot[0], f->loss);
+        return;
+    }
+    for (size_t c = count; c-- > 0;) /* right to left: column c needs only columns up to c */
+        for (size_t r = 0; r < nr; r++) {
+            float sum = 0;
+            for (size_t k = 0; k <= c; k++)
+                sum += (t[k * nr + r] - f->q[k * nr + r]) * pivot[k * w + c];
+            f->loss[r] += (double)(sum * sum);
+        }
+}
+
+static void round_step(void *self, size_t i, size_t count)
+{
+    const struct run *run = self;
+    const wc_feedback *f = run->f;
+    const wc_rounder *rd = run->rounder;
+    float *e = f->e + i * f->nr;
+    rd->round(rd->self, i, count, f->nr, f->t + i * f->nr, f->h->pivot + i * f->h->width, f->q);
+    add_loss(f, i, count);
+    for (size_t k = 0; k < count * f->nr; k++)
+        e[k] -= f->q[k];
+}
+
+double wc_feedback_run(const wc_feedback *f, const wc_rounder *rounder)
+{
+    struct run run = {f, rounder};
+    wc_sweep sweep = {
+        .kernel = f->kernel,
+        .m = f->h->u,
+        .n = f->h->n,
+        .ldm = f->h->n,
+        .nr = f->nr,
+        .width = f->h->width,
+        .outer = rounder->group,
+        .block = f->block,
+        .x = f->e,
+        .y = f->t,
+        .self = &run,
+        .open = open_group,
+        .step = round_step,
+    };
+    memcpy(f->t, f->e, f->h->n * f->nr * sizeof *f->t);
+    memset(f->loss, 0, f->nr * sizeof *f->loss);
+    wc_sweep_run(&sweep);
+    double total = 0;
+    for (size_t r = 0; r < f->nr; r++)
+        total += f->loss[r];
+    return total;
+}

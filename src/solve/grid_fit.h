@@ -1,0 +1,49 @@
+/* grid_fit.h - scales and zeros of a uniform grid, for a panel of rows.
+ *
+ * A panel is some rows of W, transposed to [cols, nr] so that all loops run over rows (kernels/grid.h). Inside the
+ * solvers everything is in units of 2^scale_exp: a one-level step s is then exactly an f16 value, and weights of any
+ * magnitude sit in a range where f32 squares neither over- nor underflow. */
+#ifndef WC_SOLVE_GRID_FIT_H
+#define WC_SOLVE_GRID_FIT_H
+
+#include "base/part.h"
+#include "kernels/grid.h"
+#include "solve/grid_options.h"
+
+/* The geometry of the part that these options give for W [rows, cols]; scale_exp 0, no arrays. */
+void wc_grid_plan(size_t rows, size_t cols, const wc_grid_options *opt, wc_grid *out);
+/* NULL, or why these options are no grid. */
+const char *wc_grid_refusal(const wc_grid_options *opt);
+
+/* The exponent that puts max |w| into [2^8, 2^9): steps then lie in f16's normal range for groups down to 2^-19 of the
+ * largest. Kept within -102..111 so that 2^-24 * 2^e is a normal f32 and 65504 * 2^e finite. 0 for max_abs 0. */
+int wc_grid_scale_exp(float max_abs);
+
+/* One panel of a grid in the making. s, inv, z belong to a group and row, code to a column and row. */
+typedef struct wc_grid_panel {
+    const wc_grid *grid; /* geometry, and scale_exp */
+    const wck_grid *kernel;
+    size_t nr;           /* rows of this panel */
+    float *s, *inv, *z;  /* [groups, nr] the step as it will be decoded / 2^scale_exp, 1/s or 0, the zero */
+    float *row_scale;    /* [nr] two levels: d, an f16 value */
+    uint8_t *scale_code; /* [groups, nr] two levels: s = d * scale_code */
+    uint8_t *code;       /* [cols, nr] */
+    float *scratch;      /* of wc_grid_fit */
+} wc_grid_panel;
+
+/* Room for panels of up to `rows' rows. *p is zeroed first; wc_grid_panel_free accepts a partly made one. */
+wc_status wc_grid_panel_alloc(wc_ctx *ctx, const wc_grid *grid, const wck_grid *kernel, size_t rows, wc_grid_panel *p);
+void wc_grid_panel_free(wc_grid_panel *p);
+
+/* s, inv and z (and the row scales) of the groups g0 .. g1 from the target wt [cols of these groups, nr]; h [cols of
+ * these groups] are the weights of the squared errors. Two-level grids must be fitted whole (g0 = 0, g1 = groups). */
+void wc_grid_fit(wc_grid_panel *p, size_t g0, size_t g1, const float *wt, const float *h, wc_search search);
+
+/* The admissible step of row r nearest to s; and making it the step of group g. */
+float wc_grid_near_step(const wc_grid_panel *p, size_t r, float s);
+void wc_grid_set_step(wc_grid_panel *p, size_t g, size_t r, float s);
+
+/* Copies the panel into rows r0 .. r0 + nr of the grid's arrays. */
+void wc_grid_panel_store(const wc_grid_panel *p, size_t r0, wc_grid *out);
+
+#endif

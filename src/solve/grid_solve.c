@@ -1,0 +1,210 @@
+#include "solve/grid_solve.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "solve/feedback.h"
+#include "solve/refine.h"
+
+/* Rows per panel, from the shape alone: 256 keeps gemm near its peak, fewer rows still give a dozen threads work. */
+static size_t panel_rows(size_t rows)
+{
+    size_t n = wc_round_up(wc_ceil_div(rows, 16), 16);
+    return n < 32 ? 32 : n > 256 ? 256 : n;
+}
+
+/* What one thread needs. */
+struct workspace {
+    wc_grid_panel panel;
+    float *e, *ordered, *t; /* [cols, nr]; t: targets, then the refinement's D */
+    float *x, *c;           /* [group, nr] */
+    float *q, *num, *den;   /* [nr] */
+    double *loss;           /* [nr] */
+};
+
+struct solver {
+    const wc_grid_problem *p;
+    wc_grid *out;
+    wck_grid kernel;
+    size_t rows; /* per panel */
+};
+
+static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct workspace *w)
+{
+    const wc_hessian *h = s->p->h;
+    size_t all = s->out->cols * s->rows, group = s->out->group * s->rows;
+    memset(w, 0, sizeof *w);
+    WC_TRY(wc_grid_panel_alloc(ctx, s->out, &s->kernel, s->rows, &w->panel));
+    WC_TRY(WC_ALLOC(ctx, w->e, all, "a panel"));
+    WC_TRY(WC_ALLOC(ctx, w->q, s->rows, "a panel's column"));
+    if (!h) return WC_OK;
+    WC_TRY(WC_ALLOC(ctx, w->t, all, "a panel's targets"));
+    WC_TRY(WC_ALLOC(ctx, w->loss, s->rows, "a panel's losses"));
+    if (h->order) WC_TRY(WC_ALLOC(ctx, w->ordered, all, "a permuted panel"));
+    if (!s->p->passes) return WC_OK;
+    WC_TRY(WC_ALLOC(ctx, w->x, group, "a panel's changes"));
+    WC_TRY(WC_ALLOC(ctx, w->c, group, "a panel's centred codes"));
+    WC_TRY(WC_ALLOC(ctx, w->num, s->rows, "a panel's numerators"));
+    return WC_ALLOC(ctx, w->den, s->rows, "a panel's denominators");
+}
+
+static void workspace_free(struct workspace *w)
+{
+    wc_grid_panel_free(&w->panel);
+    free(w->e), free(w->ordered), free(w->t), free(w->x), free(w->c);
+    free(w->q), free(w->num), free(w->den), free(w->loss);
+}
+
+/* e [cols, nr] = rows r0 .. of W in units of 2^scale_exp: exact, short of underflow far below the smallest step. */
+static void load_panel(const struct solver *s, size_t r0, size_t nr, float *e)
+{
+    enum { TILE = 64 };
+    size_t cols = s->out->cols;
+    float unit = ldexpf(1, -s->out->scale_exp);
+    for (size_t j0 = 0; j0 < cols; j0 += TILE) /* both sides of the transposition stay in cache */
+        for (size_t r = 0; r < nr; r++)
+            for (size_t j = j0; j < wc_min(j0 + TILE, cols); j++)
+                e[j * nr + r] = s->p->w[(r0 + r) * cols + j] * unit;
+}
+
+static void round_column(wc_grid_panel *p, size_t column, const float *t, float *q)
+{
+    size_t at = column / p->grid->group * p->nr;
+    p->kernel->round(p->nr, t, p->s + at, p->inv + at, p->z + at, (float)((1u << p->grid->bits) - 1),
+                     p->code + column * p->nr, q);
+}
+
+static void round_panel(struct workspace *w)
+{
+    for (size_t j = 0; j < w->panel.grid->cols; j++)
+        round_column(&w->panel, j, w->e + j * w->panel.nr, w->q);
+}
+
+/* ---- the rounder that feedback calls -------------------------------------------------------------------------- */
+
+struct grid_rounder {
+    const struct solver *s;
+    wc_grid_panel *panel;
+};
+
+static void begin_group(void *self, size_t pos, size_t count, size_t nr, const float *t)
+{
+    const struct grid_rounder *g = self;
+    size_t index = pos / g->panel->grid->group;
+    (void)count, (void)nr; /* the panel knows both */
+    wc_grid_fit(g->panel, index, index + 1, t, g->s->p->weight + pos, g->s->p->search);
+}
+
+static void round_step(void *self, size_t pos, size_t count, size_t nr, const float *t, const float *pivot, float *q)
+{
+    const struct grid_rounder *g = self;
+    const uint32_t *order = g->s->p->h->order;
+    (void)count, (void)nr, (void)pivot; /* one column: nearest in any metric */
+    round_column(g->panel, order ? order[pos] : pos, t, q);
+}
+
+/* Copies columns between natural and processing order. */
+static void reorder(const uint32_t *order, size_t cols, size_t nr, bool back, const float *from, float *to)
+{
+    for (size_t i = 0; i < cols; i++) {
+        size_t a = back ? i : order[i], b = back ? order[i] : i;
+        memcpy(to + b * nr, from + a * nr, nr * sizeof *to);
+    }
+}
+
+static double feed_back(const struct solver *s, struct workspace *w)
+{
+    const wc_hessian *h = s->p->h;
+    size_t nr = w->panel.nr, cols = s->out->cols;
+    struct grid_rounder self = {s, &w->panel};
+    wc_rounder rounder = {.self = &self, .width = 1, .round = round_step};
+    wc_feedback f = {.h = h, .kernel = &s->kernel, .nr = nr, .block = s->p->block, .t = w->t, .q = w->q};
+    if (!s->p->static_groups) rounder.group = s->out->group, rounder.begin_group = begin_group;
+    f.e = h->order ? w->ordered : w->e;
+    f.loss = w->loss;
+    if (h->order) reorder(h->order, cols, nr, false, w->e, w->ordered);
+    double loss = wc_feedback_run(&f, &rounder);
+    if (h->order) reorder(h->order, cols, nr, true, w->ordered, w->e);
+    return loss;
+}
+
+static double solve_panel(const struct solver *s, struct workspace *w, size_t r0, size_t nr)
+{
+    const wc_grid_problem *p = s->p;
+    double loss = 0;
+    w->panel.nr = nr;
+    load_panel(s, r0, nr, w->e);
+    if (!p->h || p->static_groups) wc_grid_fit(&w->panel, 0, wc_grid_groups(s->out), w->e, p->weight, p->search);
+    if (p->h)
+        loss = feed_back(s, w);
+    else
+        round_panel(w);
+    wc_refine refine = {.h = p->h,
+                        .panel = &w->panel,
+                        .block = p->block,
+                        .steps = p->refit,
+                        .e = w->e,
+                        .d = w->t,
+                        .x = w->x,
+                        .c = w->c,
+                        .num = w->num,
+                        .den = w->den};
+    for (int pass = 0; p->h && pass < p->passes; pass++)
+        wc_refine_pass(&refine);
+    wc_grid_panel_store(&w->panel, r0, s->out);
+    return loss;
+}
+
+/* ---- the matrix -------------------------------------------------------------------------------------------------- */
+
+static wc_status largest(wc_ctx *ctx, const wc_grid_problem *p, const wc_grid *g, float *out)
+{
+    float top = 0;
+    for (size_t i = 0; i < g->rows * g->cols; i++) {
+        float a = fabsf(p->w[i]);
+        if (!isfinite(a))
+            return wc_fail(ctx, WC_BADFILE, "%s: the weight in row %zu, column %zu is not finite", p->tensor,
+                           i / g->cols, i % g->cols);
+        top = a > top ? a : top;
+    }
+    *out = top;
+    return WC_OK;
+}
+
+wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, double *loss)
+{
+    wc_status status = WC_OK;
+    wc_grid made = *out;
+    struct solver s = {.p = p, .out = &made, .rows = panel_rows(out->rows)};
+    size_t panels = wc_ceil_div(out->rows, s.rows);
+    int threads = (int)wc_min((size_t)ctx->threads, panels);
+    struct workspace *work = NULL;
+    double *losses = NULL, sum = 0;
+    float top = 0;
+    wck_grid_init(&s.kernel, wck_level_used());
+    WC_TRY(largest(ctx, p, out, &top));
+    WC_TRY(wc_grid_alloc(ctx, &made));
+    made.scale_exp = wc_grid_scale_exp(top);
+    WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)threads, "workspaces"));
+    WC_TRY_OUT(WC_ALLOC(ctx, losses, panels, "panel losses"));
+    for (int t = 0; t < threads; t++)
+        WC_TRY_OUT(workspace_alloc(ctx, &s, work + t));
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (size_t i = 0; i < panels; i++)
+        losses[i] = solve_panel(&s, work + omp_get_thread_num(), i * s.rows, wc_min(s.rows, out->rows - i * s.rows));
+    for (size_t i = 0; i < panels; i++)
+        sum += losses[i];
+    if (loss) *loss = p->h ? ldexp(sum, 2 * made.scale_exp) / p->h->scale : 0;
+    *out = made;
+out:
+    for (int t = 0; work && t < threads; t++)
+        workspace_free(work + t);
+    free(work), free(losses);
+    if (status != WC_OK) {
+        wc_part part = {.kind = WC_PART_GRID, .grid = made};
+        wc_part_free(&part);
+    }
+    return status;
+}

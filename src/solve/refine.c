@@ -1,0 +1,141 @@
+#include "solve/refine.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "linalg/linalg.h"
+#include "solve/feedback.h"
+
+/* The group at hand: columns first .. first + count. */
+struct group {
+    const wc_refine *r;
+    size_t index, first, count;
+    float qmax;
+};
+
+/* H of the group's columns; rows are h->n apart. */
+static const float *h_group(const struct group *g)
+{
+    return g->r->h->h + g->first * g->r->h->n + g->first;
+}
+
+/* num = sum_j C_j D_j, den = C H_gg C^T with C = q - z; x = C H_gg. */
+static void step_equation(const struct group *g)
+{
+    const wc_refine *r = g->r;
+    const wc_grid_panel *p = r->panel;
+    size_t nr = p->nr;
+    for (size_t j = 0; j < g->count; j++)
+        p->kernel->centre(nr, p->code + (g->first + j) * nr, p->z + g->index * nr, r->c + j * nr);
+    wc_gemm1(WC_N, WC_N, g->count, nr, g->count, 1, h_group(g), r->h->n, r->c, nr, 0, r->x, nr);
+    memset(r->num, 0, nr * sizeof *r->num);
+    memset(r->den, 0, nr * sizeof *r->den);
+    for (size_t j = 0; j < g->count; j++) {
+        p->kernel->muladd(nr, r->c + j * nr, r->d + j * nr, r->num);
+        p->kernel->muladd(nr, r->c + j * nr, r->x + j * nr, r->den);
+    }
+}
+
+/* s += ds where that lowers the objective; E and D follow. */
+static void refit_steps(const struct group *g)
+{
+    const wc_refine *r = g->r;
+    wc_grid_panel *p = r->panel;
+    size_t nr = p->nr;
+    step_equation(g);
+    for (size_t i = 0; i < nr; i++) {
+        float s = p->s[g->index * nr + i], num = r->num[i], den = r->den[i];
+        float ds = den > 0 ? wc_grid_near_step(p, i, s + num / den) - s : 0;
+        if (ds * (2 * num - ds * den) > 0)
+            wc_grid_set_step(p, g->index, i, s + ds);
+        else
+            ds = 0;
+        r->num[i] = -ds;
+    }
+    for (size_t j = 0; j < g->count; j++) {
+        p->kernel->muladd(nr, r->num, r->c + j * nr, r->e + (g->first + j) * nr);
+        p->kernel->muladd(nr, r->num, r->x + j * nr, r->d + j * nr);
+    }
+}
+
+/* z += dz, an integer, where that lowers the objective; E and D follow. */
+static void refit_zeros(const struct group *g)
+{
+    const wc_refine *r = g->r;
+    wc_grid_panel *p = r->panel;
+    size_t nr = p->nr, n = r->h->n;
+    double total = 0;
+    memset(r->num, 0, nr * sizeof *r->num);
+    for (size_t j = 0; j < g->count; j++) {
+        const float *row = h_group(g) + j * n;
+        double sum = 0;
+        for (size_t k = 0; k < g->count; k++)
+            sum += (double)row[k];
+        for (size_t i = 0; i < nr; i++)
+            r->num[i] += r->d[j * nr + i], r->c[j * nr + i] = (float)sum;
+        total += sum;
+    }
+    float den = (float)total;
+    for (size_t i = 0; i < nr; i++) {
+        float s = p->s[g->index * nr + i], *z = p->z + g->index * nr + i, num = r->num[i];
+        float to = s != 0 && den > 0 ? rintf(*z - num / (s * den)) : *z;
+        to = to < 0 ? 0 : to > g->qmax ? g->qmax : to;
+        float shift = s * (to - *z); /* every w^ of the group falls by this */
+        if (-shift * (2 * num + shift * den) > 0)
+            *z = to;
+        else
+            shift = 0;
+        r->num[i] = shift;
+    }
+    for (size_t j = 0; j < g->count; j++)
+        for (size_t i = 0; i < nr; i++) {
+            r->e[(g->first + j) * nr + i] += r->num[i];
+            r->d[j * nr + i] += r->num[i] * r->c[j * nr + i];
+        }
+}
+
+static void descend_step(void *self, size_t i, size_t count)
+{
+    const struct group *g = self;
+    const wc_refine *r = g->r;
+    wc_grid_panel *p = r->panel;
+    size_t nr = p->nr, j = g->first + i, at = g->index * nr;
+    (void)count; /* always 1 */
+    p->kernel->descend(nr, r->d + i * nr, 1 / r->h->h[j * r->h->n + j], p->s + at, p->inv + at, p->z + at, g->qmax,
+                       p->code + j * nr, r->x + i * nr, r->e + j * nr);
+}
+
+static void refine_group(struct group *g)
+{
+    const wc_refine *r = g->r;
+    size_t nr = r->panel->nr, n = r->h->n;
+    wc_gemm1(WC_N, WC_N, g->count, nr, n, 1, r->h->h + g->first * n, n, r->e, nr, 0, r->d, nr);
+    if (r->steps) {
+        refit_steps(g);
+        if (r->panel->grid->zero_kind == WC_ZERO_INT) refit_zeros(g);
+    }
+    wc_sweep sweep = {
+        .kernel = r->panel->kernel,
+        .m = h_group(g),
+        .n = g->count,
+        .ldm = n,
+        .nr = nr,
+        .width = 1,
+        .block = r->block,
+        .x = r->x,
+        .y = r->d,
+        .self = g,
+        .step = descend_step,
+    };
+    wc_sweep_run(&sweep);
+}
+
+void wc_refine_pass(const wc_refine *r)
+{
+    const wc_grid *grid = r->panel->grid;
+    struct group g = {.r = r, .qmax = (float)((1u << grid->bits) - 1)};
+    for (g.index = 0, g.first = 0; g.first < grid->cols; g.index++, g.first += grid->group) {
+        g.count = wc_min(grid->group, grid->cols - g.first);
+        refine_group(&g);
+    }
+}
