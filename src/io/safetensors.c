@@ -460,7 +460,7 @@ static wc_status check_coverage(const scan *s, wc_safetensors *st, uint64_t data
 {
     char shown[WC_SHOWN];
     uint64_t cursor = 0, have = file_size - data_begin;
-    qsort(st->tensor, st->n, sizeof *st->tensor, by_range);
+    if (st->n) qsort(st->tensor, st->n, sizeof *st->tensor, by_range);
     for (size_t i = 0; i < st->n; i++) {
         wc_st_tensor *t = &st->tensor[i];
         if (t->offset != cursor)

@@ -18,8 +18,7 @@ const char *wck_level_name(wck_level level)
 wck_level wck_level_supported(void)
 {
 #ifdef __x86_64__
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
-        return WCK_C;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return WCK_C; /* both imply F16C */
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return WCK_AVX2;
