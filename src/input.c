@@ -149,3 +149,37 @@ size_t wc_input_seqlen(const wc_input *in, size_t asked)
     size_t longest = in->config.max_positions ? in->config.max_positions : DEFAULT_SEQLEN;
     return asked ? asked : wc_min(longest, DEFAULT_SEQLEN);
 }
+
+/* ---- output names ----------------------------------------------------------------------------------------------- */
+
+static char *concat(const char *a, size_t n, const char *b)
+{
+    char *s = malloc(n + strlen(b) + 1);
+    if (!s) return NULL;
+    memcpy(s, a, n);
+    strcpy(s + n, b);
+    return s;
+}
+
+/* The length of the model's path without trailing slashes and without the ending of a weights file. */
+static size_t stem(const char *model)
+{
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors"};
+    size_t n = strlen(model);
+    while (n > 1 && model[n - 1] == '/')
+        n--;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t e = strlen(endings[i]);
+        if (n > e && !strncmp(model + n - e, endings[i], e)) return n - e;
+    }
+    return n;
+}
+
+wc_status wc_output_names(wc_ctx *ctx, const char *model, const char *suffix, const char *asked, const char *asked_work,
+                          char **output, char **partial, char **work)
+{
+    *output = asked ? strdup(asked) : concat(model, stem(model), suffix);
+    *partial = *output ? concat(*output, strlen(*output), ".partial") : NULL;
+    *work = asked_work ? strdup(asked_work) : *output ? concat(*output, strlen(*output), ".work") : NULL;
+    return *output && *partial && *work ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
+}

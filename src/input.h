@@ -15,9 +15,9 @@ typedef struct wc_input {
     wc_weight_source source;
     wc_config config;
     bool has_config;
-    char no_config[512]; /* why not: absent, or an architecture that we do not know */
+    char no_config[1024]; /* why not: absent, or an architecture that we do not know */
     wc_tokenizer *tokenizer; /* NULL: no tokenizer.json, or one we cannot read; see no_tokenizer */
-    char no_tokenizer[512];
+    char no_tokenizer[1024];
     uint64_t file_bytes; /* size on disk of the weights */
     uint64_t weights;    /* elements of all tensors */
 } wc_input;
@@ -32,5 +32,10 @@ wc_status wc_input_need_tokenizer(wc_ctx *ctx, const wc_input *in);
 
 /* The window length to use: asked (0: the default, 2048 at most), never above what the model was made for. */
 size_t wc_input_seqlen(const wc_input *in, size_t asked);
+
+/* Where a job's results go, as fresh strings: asked or "dir/model<suffix>" for "dir/model.safetensors" or "dir/model/"; that with
+ * ".partial" while it is incomplete; and asked_work or that with ".work" for what must survive a crash. */
+wc_status wc_output_names(wc_ctx *ctx, const char *model, const char *suffix, const char *asked, const char *asked_work,
+                          char **output, char **partial, char **work);
 
 #endif

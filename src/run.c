@@ -51,26 +51,6 @@ typedef struct run {
 
 /* ---- open_input, make_plan -------------------------------------------------------------------------------------- */
 
-char *wc_default_output(const char *model, const char *suffix)
-{
-    size_t n = strlen(model);
-    while (n > 1 && model[n - 1] == '/')
-        n--;
-    static const char *const endings[] = {".safetensors.index.json", ".safetensors"};
-    for (size_t i = 0; i < 2; i++) {
-        size_t e = strlen(endings[i]);
-        if (n > e && !strncmp(model + n - e, endings[i], e)) {
-            n -= e;
-            break;
-        }
-    }
-    char *s = malloc(n + strlen(suffix) + 1);
-    if (!s) return NULL;
-    memcpy(s, model, n);
-    strcpy(s + n, suffix);
-    return s;
-}
-
 static wc_status open_input(run *r)
 {
     WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
@@ -192,23 +172,10 @@ static void show_plan(run *r)
 
 /* ---- open_output ------------------------------------------------------------------------------------------------ */
 
-static wc_status join(run *r, const char *suffix, char **out)
-{
-    *out = malloc(strlen(r->output) + strlen(suffix) + 1);
-    if (!*out) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
-    strcpy(*out, r->output);
-    strcat(*out, suffix);
-    return WC_OK;
-}
-
 static wc_status name_output(run *r)
 {
     struct stat st;
-    r->output = r->opt->output ? strdup(r->opt->output) : wc_default_output(r->opt->model, ".wcz");
-    if (!r->output) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
-    WC_TRY(join(r, ".partial", &r->partial));
-    r->work = r->opt->work_dir ? strdup(r->opt->work_dir) : NULL;
-    if (!r->work) WC_TRY(join(r, ".work", &r->work));
+    WC_TRY(wc_output_names(r->ctx, r->opt->model, ".wcz", r->opt->output, r->opt->work_dir, &r->output, &r->partial, &r->work));
     if (stat(r->output, &st)) return WC_OK;
     for (size_t i = 0; i < r->in.checkpoint.n_shards; i++) {
         const wc_map *m = &r->in.checkpoint.shard[i].map;
@@ -592,27 +559,10 @@ static wc_status blocks_from_file(run *r)
 
 static wc_status head_stats(run *r, wc_stats *out)
 {
-    size_t hidden = r->in.config.hidden;
-    wc_head head = {0};
     wc_stats_sum sum = {0};
-    float *x = NULL, *u = NULL;
-    wc_status status = WC_OK;
-    WC_TRY_OUT(wc_head_open(r->ctx, &r->in.config, &r->in.source, &head));
-    WC_TRY_OUT(wc_stats_begin(r->ctx, hidden, false, &sum));
-    WC_TRY_OUT(WC_ALLOC(r->ctx, x, wc_pass_chunk_rows(&r->pass, 0) * hidden, "a chunk of activations"));
-    WC_TRY_OUT(WC_ALLOC(r->ctx, u, wc_pass_chunk_rows(&r->pass, 0) * hidden, "a chunk of activations"));
-    for (size_t i = 0; i < r->pass.n_chunks; i++) {
-        size_t rows = wc_pass_chunk_rows(&r->pass, i);
-        WC_TRY_OUT(wc_pass_read(r->ctx, &r->pass, 0, i, x));
-        wc_head_input(r->ctx, &head, x, rows, u);
-        WC_TRY_OUT(wc_stats_add(r->ctx, &sum, rows, u, u));
-    }
-    WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, out));
-out:
+    wc_status status = wc_pass_head_stats(r->ctx, &r->pass, &r->in.source, &sum);
+    if (status == WC_OK) status = wc_stats_finish(r->ctx, &sum, out);
     wc_stats_drop(&sum);
-    wc_head_close(&head);
-    free(x);
-    free(u);
     return status;
 }
 

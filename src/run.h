@@ -22,7 +22,4 @@ typedef struct wc_run_options {
 /* Everything of DESIGN.md's drawing, in order; see the top of run.c. All outcomes are in the report. */
 wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report);
 
-/* Fresh string: "dir/model.safetensors" -> "dir/model<suffix>", "dir/llama/" -> "dir/llama<suffix>". */
-char *wc_default_output(const char *model, const char *suffix);
-
 #endif

@@ -212,6 +212,27 @@ wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash)
     return status;
 }
 
+wc_status wc_pass_head_stats(wc_ctx *ctx, const wc_pass *p, const wc_weight_source *source, wc_stats_sum *sum)
+{
+    size_t hidden = p->config->hidden;
+    wc_head head = {0};
+    float *x = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(wc_head_open(ctx, p->config, source, &head));
+    WC_TRY_OUT(wc_stats_begin(ctx, hidden, false, sum));
+    WC_TRY_OUT(WC_ALLOC(ctx, x, wc_pass_chunk_rows(p, 0) * hidden, "a chunk of activations"));
+    for (size_t i = 0; i < p->n_chunks; i++) {
+        size_t rows = wc_pass_chunk_rows(p, i);
+        WC_TRY_OUT(wc_pass_read(ctx, p, 0, i, x));
+        wc_head_input(ctx, &head, x, rows, x);
+        WC_TRY_OUT(wc_stats_add(ctx, sum, rows, x, x));
+    }
+out:
+    wc_head_close(&head);
+    free(x);
+    return status;
+}
+
 wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens)
 {
     uint64_t hidden = config->hidden, widest = widest_stage(config), tokens = (uint64_t)n_windows * seqlen;

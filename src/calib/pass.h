@@ -67,6 +67,9 @@ size_t wc_pass_chunk_rows(const wc_pass *p, size_t i);
 wc_status wc_pass_read(wc_ctx *ctx, const wc_pass *p, size_t s, size_t i, float *x);
 wc_status wc_pass_hash(wc_ctx *ctx, const wc_pass *p, size_t s, uint64_t *hash);
 
+/* Statistics of the head's input, the final norm of stream 0 at the current edge; *sum is begun here. */
+wc_status wc_pass_head_stats(wc_ctx *ctx, const wc_pass *p, const wc_weight_source *source, wc_stats_sum *sum);
+
 /* Bytes in memory while a chunk is in work, and in the stores (edges / x and u). */
 typedef struct wc_pass_cost {
     uint64_t chunk, edges, inner;
