@@ -10,7 +10,7 @@ typedef struct wc_calibrate_options {
     const char *work_dir;
     wc_text_options calib;
     uint64_t memory;
-    bool force, fresh, dry_run;
+    bool force, fresh;
 } wc_calibrate_options;
 
 /* One pass of the original model over the text. Restartable like wc_run; the output appears when it is complete. */

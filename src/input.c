@@ -65,16 +65,18 @@ static wc_status open_tokenizer(wc_ctx *ctx, wc_input *in)
     return status;
 }
 
-static bool is_wcz(const char *path)
+wc_status wc_input_is_wcz(wc_ctx *ctx, const char *path, bool *yes)
 {
     static const uint8_t magic[4] = {0x89, 'W', 'C', 'Z'};
-    uint8_t head[4] = {0};
     size_t n = strlen(path);
-    if (n > 4 && !strcmp(path + n - 4, ".wcz")) return true;
-    FILE *f = wc_is_dir(path) ? NULL : fopen(path, "rb");
-    bool yes = f && fread(head, 1, 4, f) == 4 && !memcmp(head, magic, 4);
-    if (f) fclose(f);
-    return yes;
+    *yes = false;
+    if (!wc_file_exists(path)) return wc_fail(ctx, WC_IO, "%s: no such file or folder", path);
+    if (wc_is_dir(path)) return WC_OK;
+    wc_map m;
+    WC_TRY(wc_map_open(ctx, path, &m));
+    *yes = (m.size >= sizeof magic && !memcmp(m.data, magic, sizeof magic)) || (n > 4 && !strcmp(path + n - 4, ".wcz"));
+    wc_map_close(&m);
+    return WC_OK;
 }
 
 static void measure(wc_input *in)
@@ -95,7 +97,9 @@ static void measure(wc_input *in)
 
 static wc_status open_weights(wc_ctx *ctx, wc_input *in)
 {
-    if (is_wcz(in->path)) {
+    bool compressed;
+    WC_TRY(wc_input_is_wcz(ctx, in->path, &compressed));
+    if (compressed) {
         WC_TRY(wc_wcz_open(ctx, in->path, &in->wcz));
         in->has_wcz = true;
         in->source = wc_wcz_source(&in->wcz);

@@ -26,6 +26,9 @@ typedef struct wc_input {
 wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out);
 void wc_input_close(wc_input *in);
 
+/* Whether path is a .wcz (by its first bytes, or its name when it cannot be read that far). WC_IO if there is nothing. */
+wc_status wc_input_is_wcz(wc_ctx *ctx, const char *path, bool *yes);
+
 /* WC_UNSUPPORTED / WC_BADFILE with the reason when the model cannot be run on text. */
 wc_status wc_input_need_forward(wc_ctx *ctx, const wc_input *in);
 wc_status wc_input_need_tokenizer(wc_ctx *ctx, const wc_input *in);
