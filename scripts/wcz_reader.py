@@ -6,8 +6,8 @@
     wcz_reader.py FILE --dump-all DIR         all tensors: DIR/0.npy, DIR/1.npy, ... in file order
     wcz_reader.py FILE --check                structure and every checksum
 
-It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for bit.
-Exit status 0, or 1 with one line on stderr.
+It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for
+bit. Exit status 0, or 1 with one line on stderr.
 """
 import struct
 import sys
@@ -314,7 +314,8 @@ def unpack(b, count, bits):
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
     need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 1, "parameters of a grid part")
-    need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols and zero(p.params[12:]), "parameters of a grid part")
+    need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
+    need(zero(p.params[12:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The decode library stands alone: it builds with a plain C99 compiler from its own files, needs nothing but memory and string
-# functions, exports nothing but its public functions, and its header serves C and C++. Also: the listing in docs/FORMAT.md is
-# the golden file. Run from the repository root after `make'.
+# The decode library stands alone: it builds with a plain C99 compiler from its own files, needs nothing but memory and
+# string functions, exports nothing but its public functions, and its header serves C and C++. Also: the listing in
+# docs/FORMAT.md is the golden file. Run from the repository root after `make'.
 set -eu
 CC=${CC:-cc}
 dir=$(mktemp -d)
@@ -30,7 +30,8 @@ done
 
 echo '#include "wcdecode.h"' >"$dir/alone.c"
 cp "$dir/alone.c" "$dir/alone.cc"
-$CC -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.c" || fail "wcdecode.h does not stand alone"
+$CC -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.c" ||
+    fail "wcdecode.h does not stand alone"
 if command -v c++ >/dev/null; then
     c++ -std=c++11 -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.cc" || fail "wcdecode.h is not C++"
 fi

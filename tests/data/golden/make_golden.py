@@ -3,7 +3,8 @@
 
     /usr/bin/python3 tests/data/golden/make_golden.py [FOLDER]        default: this script's folder
 
-The numbers are formulas that tests/unit/test_wcz.c repeats: it writes the same files with the C encoder and compares bytes."""
+The numbers are formulas that tests/unit/test_wcz.c repeats: it writes the same files with the C encoder and compares
+bytes."""
 import os
 import struct
 import sys
@@ -30,8 +31,8 @@ def pack(values, bits):
         for k in (8, 4, 2, 1):
             if bits & k:
                 n = len(v) * k // 8
-                plane = [sum((v[j] >> low & ((1 << k) - 1)) << j // n * k for j in range(i, len(v), n)) for i in range(n)]
-                out += bytes(plane)
+                fields = [(x >> low & ((1 << k) - 1)) << j // n * k for j, x in enumerate(v)]
+                out += bytes(sum(fields[i::n]) for i in range(n))
                 low += k
     return out
 
@@ -57,7 +58,7 @@ def floats(dtype, data):
 
 
 def build(tensors, metas):
-    """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)], both sorted by name."""
+    """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)]; sorted by name."""
     names = b"".join(t[0] for t in tensors) + b"".join(m[0] for m in metas)
     parts = [p for t in tensors for p in t[5]]
     index_size = 32 + 128 * len(tensors) + 80 * len(parts) + 64 * len(metas) + len(names)
@@ -73,7 +74,8 @@ def build(tensors, metas):
     name_at = part_at = 0
     for name, dtype, dims, error, flags, own in tensors:
         d = list(dims) + [0] * (8 - len(dims))
-        index += struct.pack("<4I8Q3I12xd16x", name_at, len(name), len(dims), dtype, *d, part_at, len(own), flags, error)
+        index += struct.pack("<4I8Q", name_at, len(name), len(dims), dtype, *d)
+        index += struct.pack("<3I12xd16x", part_at, len(own), flags, error)
         name_at += len(name)
         part_at += len(own)
     for place, (kind, params, blob) in zip(places[len(metas):], parts):
