@@ -63,6 +63,17 @@ static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
     return WCD_OK;
 }
 
+/* w = s (q - z) for n codes. By sixteens, with pointers and a constant trip count: the form that compilers vectorise at
+ * -O2, several times faster than one loop. */
+static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
+{
+    for (; n >= 16; n -= 16, w += 16, q += 16)
+        for (int j = 0; j < 16; j++)
+            w[j] = s * ((float)q[j] - z);
+    for (; n; n--)
+        *w++ = s * ((float)*q++ - z);
+}
+
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
@@ -80,12 +91,8 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
         float z = g->zero_int ? (float)zero[k] : g->zero_fixed;
         uint64_t stop = (group0 + k + 1) * g->group - col;
         unsigned end = stop < n ? (unsigned)stop : n;
-        /* By eights with a constant trip count: the form that compilers vectorise at -O2. */
-        for (; i + 8 <= end; i += 8)
-            for (unsigned j = 0; j < 8; j++)
-                dst[i + j] = s * ((float)q[i + j] - z);
-        for (; i < end; i++)
-            dst[i] = s * ((float)q[i] - z);
+        dequantize(dst + i, q + i, end - i, s, z);
+        i = end;
     }
 }
 

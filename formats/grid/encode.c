@@ -21,12 +21,17 @@ static void pack(const uint8_t *src, uint64_t count, unsigned bits, uint8_t *dst
 {
     memset(dst, 0, packed_size(count, bits));
     for (uint64_t begin = 0; begin < count; begin += BLOCK) {
-        unsigned values = (unsigned)wc_min(BLOCK, count - begin), eighths = (values + 7) / 8, shift = 0;
+        size_t values = wc_min(BLOCK, count - begin), eighths = (values + 7) / 8;
+        uint8_t v[BLOCK] = {0};
+        unsigned shift = 0;
+        memcpy(v, src + begin, values);
         for (unsigned k = 8; k; k /= 2) {
             if (!(bits & k)) continue;
-            unsigned n = k * eighths, mask = (1u << k) - 1;
-            for (unsigned i = 0; i < values; i++)
-                dst[i % n] |= (uint8_t)((src[begin + i] >> shift & mask) << i / n * k);
+            size_t n = k * eighths;
+            unsigned mask = (1u << k) - 1;
+            for (unsigned j = 0; j < 8 / k; j++)
+                for (size_t i = 0; i < n; i++)
+                    dst[i] |= (uint8_t)((v[j * n + i] >> shift & mask) << j * k);
             dst += n;
             shift += k;
         }

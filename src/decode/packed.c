@@ -3,22 +3,50 @@
 #include <string.h>
 
 /* ORs the k bits of every value of a plane into out, `shift' places up. bytes = the plane's size. */
-static inline void plane(const uint8_t *src, unsigned bytes, unsigned k, unsigned shift, uint8_t *out)
+static void plane(const uint8_t *src, unsigned bytes, unsigned k, unsigned shift, uint8_t *out)
 {
     for (unsigned j = 0; j < 8 / k; j++)
         for (unsigned i = 0; i < bytes; i++)
             out[j * bytes + i] |= (uint8_t)((src[i] >> j * k & ((1u << k) - 1)) << shift);
 }
 
-/* One block of 8 * eighths values. Inlined with a constant for full blocks, so that the loops become straight SIMD. */
-static inline void block(const uint8_t *src, unsigned eighths, unsigned bits, uint8_t out[WCD_BLOCK])
+/* The same for a full block, eight bytes at a time in a 64-bit word. A field never leaves its byte: the shift right
+ * brings it down to bit 0, the mask drops what came in from the neighbour, and k + shift <= 8. So the order of the
+ * bytes in the word does not matter, and any byte order of the machine gives the same result. */
+static inline void full_plane(const uint8_t *src, unsigned k, unsigned shift, uint8_t *out)
+{
+    const uint64_t mask = 0x0101010101010101u * ((1u << k) - 1);
+    for (unsigned j = 0; j < 8 / k; j++)
+        for (unsigned i = 0; i < 8 * k; i += 8) {
+            uint64_t x, y;
+            memcpy(&x, src + i, 8);
+            memcpy(&y, out + 8 * k * j + i, 8);
+            y |= (x >> k * j & mask) << shift;
+            memcpy(out + 8 * k * j + i, &y, 8);
+        }
+}
+
+static void full_block(const uint8_t *src, unsigned bits, uint8_t out[WCD_BLOCK])
 {
     unsigned shift = 0;
     memset(out, 0, WCD_BLOCK);
-    if (bits & 8) plane(src, 8 * eighths, 8, 0, out);
-    if (bits & 4) plane(src, 4 * eighths, 4, 0, out), src += 4 * eighths, shift = 4;
-    if (bits & 2) plane(src, 2 * eighths, 2, shift, out), src += 2 * eighths, shift += 2;
-    if (bits & 1) plane(src, eighths, 1, shift, out);
+    if (bits & 8) full_plane(src, 8, 0, out);
+    if (bits & 4) full_plane(src, 4, 0, out), src += 32, shift = 4;
+    if (bits & 2) full_plane(src, 2, shift, out), src += 16, shift += 2;
+    if (bits & 1) full_plane(src, 1, shift, out);
+}
+
+/* A last block of 8 * eighths values. */
+static void last_block(const uint8_t *src, unsigned eighths, unsigned bits, uint8_t out[WCD_BLOCK])
+{
+    unsigned shift = 0;
+    memset(out, 0, WCD_BLOCK);
+    for (unsigned k = 8; k; k /= 2) {
+        if (!(bits & k)) continue;
+        plane(src, k * eighths, k, shift, out);
+        src += k * eighths;
+        shift += k;
+    }
 }
 
 void wcd_unpack(const uint8_t *seq, uint64_t count, unsigned bits, uint64_t first, unsigned n, uint8_t *out)
@@ -30,9 +58,9 @@ void wcd_unpack(const uint8_t *seq, uint64_t count, unsigned bits, uint64_t firs
         const uint8_t *src = seq + b * (WCD_BLOCK / 8) * bits;
         uint64_t left = count - b * WCD_BLOCK;
         if (left >= WCD_BLOCK)
-            block(src, WCD_BLOCK / 8, bits, values);
+            full_block(src, bits, values);
         else
-            block(src, (unsigned)(left + 7) / 8, bits, values);
+            last_block(src, (unsigned)(left + 7) / 8, bits, values);
         unsigned take = WCD_BLOCK - skip < n ? WCD_BLOCK - skip : n;
         memcpy(out, values + skip, take);
         out += take, n -= take;

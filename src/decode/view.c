@@ -80,18 +80,19 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
 
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
 {
-    float lane[16] = {0}, w[WCD_SPAN];
+    float lane[16] = {0}, span[WCD_SPAN];
     for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
-        unsigned n = span_at(v, c), i = 0;
-        v->d->span(v, row, c, n, w);
-        for (; i + 16 <= n; i += 16)
-            for (unsigned j = 0; j < 16; j++)
-                lane[j] += w[i + j] * x[c + i + j];
-        for (; i < n; i++)
-            lane[i % 16] += w[i] * x[c + i];
+        unsigned n = span_at(v, c);
+        const float *w = span;
+        v->d->span(v, row, c, n, span);
+        for (; n >= 16; n -= 16, w += 16, x += 16)
+            for (int j = 0; j < 16; j++)
+                lane[j] += w[j] * x[j];
+        for (unsigned j = 0; j < n; j++)
+            lane[j] += w[j] * x[j];
     }
-    for (unsigned half = 8; half; half /= 2)
-        for (unsigned j = 0; j < half; j++)
+    for (int half = 8; half; half /= 2)
+        for (int j = 0; j < half; j++)
             lane[j] += lane[j + half];
     return lane[0];
 }

@@ -1,0 +1,46 @@
+#!/bin/sh
+# The decode library stands alone: it builds with a plain C99 compiler from its own files, needs nothing but memory and
+# string functions, exports nothing but its public functions, and its header serves C and C++. Also: the listing in
+# docs/FORMAT.md is the golden file. Run from the repository root after `make'.
+set -eu
+CC=${CC:-cc}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+fail()
+{
+    echo "decode_library.sh: $*" >&2
+    exit 1
+}
+
+sources="src/decode/*.c formats/*/decode.c"
+flags="-std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -I. -Isrc"
+# shellcheck disable=SC2086
+$CC $flags -O2 -fvisibility=hidden -fPIC -shared -o "$dir/libwcdecode.so" $sources || fail "does not build alone"
+
+for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
+    [ -e "$lib" ] || continue
+    # _FORTIFY_SOURCE, stack protector and sanitizer runtimes are the builder's choice.
+    nm -D --undefined-only "$lib" | sed 's/@.*//; s/.* //' |
+        grep -v -x -e memcpy -e memset -e memcmp -e memchr -e strlen -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
+    [ ! -s "$dir/undefined" ] || fail "$lib needs $(tr '\n' ' ' <"$dir/undefined")"
+    nm -D --defined-only "$lib" | sed 's/.* //' | sort >"$dir/exported"
+    sed -n 's/.*WCD_API .*[ *]\(wcd_[a-z_]*\)(.*/\1/p' include/wcdecode.h | sort >"$dir/declared"
+    diff "$dir/declared" "$dir/exported" >&2 || fail "$lib exports other names than include/wcdecode.h declares"
+done
+
+echo '#include "wcdecode.h"' >"$dir/alone.c"
+cp "$dir/alone.c" "$dir/alone.cc"
+$CC -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.c" ||
+    fail "wcdecode.h does not stand alone"
+if command -v c++ >/dev/null; then
+    c++ -std=c++11 -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.cc" || fail "wcdecode.h is not C++"
+fi
+
+sed -n 's/^    \([0-9]\{4\}\): \(\([0-9a-f][0-9a-f] \)\{15\}[0-9a-f][0-9a-f]\).*/\1 \2/p' docs/FORMAT.md >"$dir/listing"
+od -A d -t x1 -v tests/data/golden/tiny.wcz | sed -n 's/^000\([0-9]\{4\} .*\)/\1/p' >"$dir/file"
+diff "$dir/listing" "$dir/file" >&2 || fail "docs/FORMAT.md section 13 is not tests/data/golden/tiny.wcz"
+/usr/bin/python3 tests/data/golden/make_golden.py "$dir"
+for f in tiny kinds; do
+    cmp "$dir/$f.wcz" "tests/data/golden/$f.wcz" || fail "make_golden.py no longer makes $f.wcz"
+done
+echo "decode_library.sh: ok"

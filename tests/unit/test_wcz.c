@@ -1,0 +1,556 @@
+/* Whole files: the writer against golden bytes made by another program, the decode library against the second reader
+ * and against values in double, resuming, and what is refused. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/half.h"
+#include "wcz_util.h"
+
+enum { MAX_TENSORS = 400 };
+
+/* A file to write: tensors with their parts filled. */
+typedef struct model {
+    wc_wcz_tensor tensors[MAX_TENSORS];
+    wc_part parts[MAX_TENSORS + 1]; /* filled; the plans of tensors point here too: extra pointers do no harm */
+    char names[MAX_TENSORS][32];
+    double error[MAX_TENSORS];
+    uint32_t flags[MAX_TENSORS];
+    size_t n, n_parts;
+} model;
+
+/* dims: n_dims numbers. The tensor's parts are the next n_parts of m->parts, which the caller fills. */
+static wc_part *add(model *m, const char *name, wc_dtype dtype, uint32_t n_dims, const uint64_t *dims, size_t n_parts)
+{
+    wc_wcz_tensor *t = &m->tensors[m->n];
+    snprintf(m->names[m->n], sizeof m->names[0], "%s", name);
+    *t = (wc_wcz_tensor){.name = m->names[m->n], .source_dtype = dtype, .n_dims = n_dims, .n_parts = n_parts};
+    t->parts = m->parts + m->n_parts;
+    if (n_dims) memcpy(t->dims, dims, n_dims * sizeof *dims);
+    m->error[m->n++] = NAN;
+    m->n_parts += n_parts;
+    return m->parts + m->n_parts - n_parts;
+}
+
+static void drop_model(model *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++)
+        wc_part_free(&m->parts[i]);
+    free(m);
+}
+
+static model *new_model(void)
+{
+    model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    return m;
+}
+
+static void add_float(model *m, const char *name, wc_dtype dtype, uint32_t n_dims, const uint64_t *dims,
+                      const void *data)
+{
+    uint64_t rows = 1;
+    wc_part *p = add(m, name, dtype, n_dims, dims, 1);
+    for (uint32_t d = 0; d + 1 < n_dims; d++)
+        rows *= dims[d];
+    *p = (wc_part){.kind = WC_PART_FLOAT, .floats = {rows, n_dims ? dims[n_dims - 1] : 1, dtype, data}};
+}
+
+static void must(wc_ctx *ctx, wc_status s)
+{
+    if (s != WC_OK) fail_msg("%s: %s", wc_status_name(s), ctx->error);
+}
+
+/* Puts the parts first to last or last to first. */
+static void write_model(const model *m, const wc_wcz_meta *metas, size_t n_metas, const char *path, bool backwards)
+{
+    wc_ctx ctx;
+    wc_wcz *z;
+    char partial[300];
+    wc_ctx_init(&ctx, 1);
+    snprintf(partial, sizeof partial, "%s.partial", path);
+    must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, metas, n_metas, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, partial));
+    for (size_t k = 0; k < m->n; k++) {
+        size_t i = backwards ? m->n - 1 - k : k;
+        for (size_t p = 0; p < m->tensors[i].n_parts; p++)
+            must(&ctx, wc_wcz_put(&ctx, z, i, p, &m->tensors[i].parts[p], NULL));
+        wc_wcz_describe(z, i, m->error[i], m->flags[i]);
+    }
+    uint64_t size = wc_wcz_size(z), found;
+    must(&ctx, wc_wcz_finish(&ctx, z, path));
+    wc_wcz_free(&z);
+    assert_null(z);
+    free(load(path, &found));
+    assert_int_equal(size, found);
+    assert_false(wc_file_exists(partial));
+}
+
+static void same_file(const char *a, const char *b)
+{
+    uint64_t na, nb;
+    uint8_t *pa = load(a, &na), *pb = load(b, &nb);
+    assert_int_equal(na, nb);
+    for (uint64_t i = 0; i < na; i++)
+        if (pa[i] != pb[i]) fail_msg("%s and %s differ at byte %llu", a, b, (unsigned long long)i);
+    free(pa), free(pb);
+}
+
+/* The numbers of make_golden.py's kinds(), added out of order. */
+static model *kinds_model(void)
+{
+    static uint8_t count[64];
+    static const float minus_zero = -0.0f;
+    model *m = new_model();
+    for (uint8_t i = 0; i < 64; i++)
+        count[i] = i;
+    uint64_t sum_dims[] = {2, 2, 9};
+    wc_part *sum = add(m, "sum", WC_F16, 3, sum_dims, 2);
+    sum[0] = grid_plan(4, 9, 4, 9, 0, false);
+    sum[0].grid.zero_fixed = 8;
+    sum[1] = grid_plan(4, 9, 2, 3, 6, true);
+    sum[1].grid.scale_exp = -8;
+    sum[0] = grid_fill(sum[0]), sum[1] = grid_fill(sum[1]);
+    m->error[0] = 0.5;
+    for (unsigned bits = 8; bits >= 1; bits--) {
+        char name[16];
+        uint64_t dims[] = {3, 60 + 9 * bits};
+        snprintf(name, sizeof name, "grid.%u", bits);
+        m->error[m->n] = 0;
+        wc_part *p = add(m, name, WC_F32, 2, dims, 1);
+        *p = grid_plan(3, dims[1], bits, 11 * bits, bits % 2 ? 0 : bits, bits % 4 < 2);
+        p->grid.scale_exp = 2 * (int)bits - 9;
+        *p = grid_fill(*p);
+        m->error[m->n - 1] = bits / 8.0;
+        m->flags[m->n - 1] = bits % 2;
+    }
+    add_float(m, "float.i64", WC_I64, 1, (uint64_t[]){2}, count);
+    add_float(m, "float.f32", WC_F32, 0, NULL, &minus_zero);
+    add_float(m, "float.f16", WC_F16, 2, (uint64_t[]){2, 3}, count + 40);
+    add_float(m, "float.empty", WC_F32, 2, (uint64_t[]){0, 3}, count);
+    add_float(m, "float.bf16", WC_BF16, 1, (uint64_t[]){7}, count);
+    return m;
+}
+
+static const wc_wcz_meta kinds_metas[] = {{"note", "", 0}, {"config.json", "{}", 2}};
+
+static void writer_makes_the_golden_bytes(void **state)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/kinds.wcz", (char *)*state);
+    model *m = kinds_model();
+    write_model(m, kinds_metas, 2, path, false);
+    same_file(path, "tests/data/golden/kinds.wcz");
+    write_model(m, kinds_metas, 2, path, true);
+    same_file(path, "tests/data/golden/kinds.wcz");
+    drop_model(m);
+
+    m = new_model();
+    wc_part *p = add(m, "w", WC_BF16, 2, (uint64_t[]){2, 5}, 1);
+    *p = grid_plan(2, 5, 3, 4, 0, true);
+    p->grid.scale_exp = -4;
+    *p = grid_fill(*p);
+    m->error[0] = 0.25;
+    write_model(m, &(wc_wcz_meta){"m", "{}", 2}, 1, path, false);
+    same_file(path, "tests/data/golden/tiny.wcz");
+    drop_model(m);
+}
+
+/* Sum of the parts at (r, c), each value rounded once and every addition once. */
+static float model_value(const wc_wcz_tensor *t, size_t r, size_t c)
+{
+    float sum = grid_value(&t->parts[0].grid, r, c);
+    for (size_t p = 1; p < t->n_parts; p++)
+        sum += grid_value(&t->parts[p].grid, r, c);
+    return sum;
+}
+
+static void golden_file_reads_as_written(void **state)
+{
+    uint64_t size;
+    uint8_t *image = load("tests/data/golden/kinds.wcz", &size);
+    wcd_file f;
+    wcd_tensor t;
+    float dst[600];
+    (void)state;
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    assert_int_equal(wcd_verify(&f, NULL, NULL), WCD_OK);
+    model *m = kinds_model();
+    assert_int_equal(wcd_count(&f), m->n);
+    for (size_t i = 0; i < m->n; i++) {
+        assert_int_equal(wcd_find(&f, m->names[i], &t), WCD_OK);
+        assert_int_equal(t.n_dims, m->tensors[i].n_dims);
+        assert_memory_equal(t.dims, m->tensors[i].dims, sizeof t.dims);
+        assert_int_equal(t.source_dtype, m->tensors[i].source_dtype);
+        assert_int_equal(t.flags, m->flags[i]);
+        assert_true(isnan(m->error[i]) ? isnan(t.error) : t.error == m->error[i]);
+        if (m->tensors[i].parts[0].kind != WC_PART_GRID) continue;
+        assert_int_equal(wcd_rows(&t, 0, t.rows, dst, t.cols), WCD_OK);
+        for (size_t k = 0; k < t.rows * t.cols; k++)
+            assert_int_equal(wc_f32_bits(dst[k]), wc_f32_bits(model_value(&m->tensors[i], k / t.cols, k % t.cols)));
+        float x[200], y[4];
+        for (int k = 0; k < 200; k++)
+            x[k] = (float)(k % 7) - 3;
+        assert_int_equal(wcd_matvec(&t, x, y), WCD_OK);
+        for (size_t r = 0; r < t.rows; r++) {
+            double want = 0, scale = 0;
+            for (size_t c = 0; c < t.cols; c++)
+                want += (double)dst[r * t.cols + c] * x[c], scale += fabs((double)dst[r * t.cols + c] * x[c]);
+            /* usually 1e-7 of scale; one wrong element gives 1e-3 */
+            assert_true(fabs(y[r] - want) <= 1e-5 * scale);
+        }
+    }
+    drop_model(m);
+    assert_int_equal(wcd_find(&f, "grid", &t), WCD_E_NOT_FOUND);
+    assert_int_equal(wcd_find(&f, "grid.11", &t), WCD_E_NOT_FOUND);
+    assert_int_equal(wcd_find(&f, "zzz", &t), WCD_E_NOT_FOUND);
+    assert_int_equal(wcd_at(&f, f.n_tensors, &t), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(&f, "float.i64", &t), WCD_OK);
+    assert_int_equal(wcd_rows(&t, 0, 1, dst, 2), WCD_E_NOT_NUMERIC);
+    assert_int_equal(wcd_matvec(&t, dst, dst), WCD_E_NOT_NUMERIC);
+    assert_int_equal(wcd_rows(&t, 0, 1, dst, 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_rows(&t, 1, 1, dst, 2), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(&f, "float.f32", &t), WCD_OK);
+    assert_int_equal(wcd_rows(&t, 0, 1, dst, 1), WCD_OK);
+    assert_true(dst[0] == 0 && signbit(dst[0]));
+    free(image);
+}
+
+/* All bits, both zeros, one and two levels, shapes that end inside a block or a group. */
+static model *wide_model(void)
+{
+    static const struct {
+        size_t rows, cols, group;
+    } shapes[] = {{1, 1, 1}, {3, 63, 16}, {2, 130, 128}, {4, 300, 7}, {2, 513, 64}};
+    model *m = new_model();
+    for (unsigned bits = 1; bits <= 8; bits++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (unsigned scale_bits = 0; scale_bits <= 8; scale_bits += 4)
+                for (int zero_int = 0; zero_int < 2; zero_int++) {
+                    char name[32];
+                    snprintf(name, sizeof name, "b%u.%zu.%u.%d", bits, s, scale_bits, zero_int);
+                    wc_part *p = add(m, name, WC_F16, 2, (uint64_t[]){shapes[s].rows, shapes[s].cols}, 1);
+                    *p = grid_plan(shapes[s].rows, shapes[s].cols, bits, shapes[s].group, scale_bits, zero_int);
+                    p->grid.scale_exp = (int)bits - 3 * (int)s;
+                    *p = grid_fill(*p);
+                }
+    return m;
+}
+
+/* The data of DIR/i.npy, without its header. */
+static uint8_t *load_npy(const char *dir, uint32_t i, uint64_t *size, uint8_t **data)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%u.npy", dir, i);
+    uint8_t *p = load(path, size);
+    uint64_t header = 10 + p[8] + 256u * p[9];
+    *data = p + header;
+    *size -= header;
+    return p;
+}
+
+static int run_reader(const char *path, const char *arguments)
+{
+    char command[700];
+    snprintf(command, sizeof command, "/usr/bin/python3 scripts/wcz_reader.py %s %s 2>/dev/null", path, arguments);
+    return system(command);
+}
+
+static void compare_with_second_reader(const char *path, const char *dir)
+{
+    char arguments[300];
+    uint64_t size, n;
+    uint8_t *image = load(path, &size), *data;
+    wcd_file f;
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    snprintf(arguments, sizeof arguments, "--dump-all %s", dir);
+    assert_int_equal(run_reader(path, arguments), 0);
+    assert_int_equal(run_reader(path, "--check"), 0);
+    for (uint32_t i = 0; i < wcd_count(&f); i++) {
+        wcd_tensor t;
+        wcd_part_info info;
+        assert_int_equal(wcd_at(&f, i, &t), WCD_OK);
+        assert_int_equal(wcd_part(&t, 0, &info), WCD_OK);
+        uint8_t *npy = load_npy(dir, i, &n, &data);
+        float *dst = calloc(t.rows * t.cols + 1, sizeof *dst);
+        assert_non_null(dst);
+        if (wcd_rows(&t, 0, t.rows, dst, t.cols) == WCD_OK) {
+            assert_int_equal(n, t.rows * t.cols * 4);
+            assert_memory_equal(data, dst, n);
+        } else {
+            assert_int_equal(n, info.blob_size);
+            assert_memory_equal(data, info.blob, n);
+        }
+        free(dst), free(npy);
+    }
+    free(image);
+}
+
+static void second_reader_agrees_bit_for_bit(void **state)
+{
+    char path[256], text[5000];
+    memset(text, 'x', sizeof text);
+    snprintf(path, sizeof path, "%s/wide.wcz", (char *)*state);
+    model *m = wide_model();
+    write_model(m, &(wc_wcz_meta){"long", text, sizeof text}, 1, path, false);
+    drop_model(m);
+    compare_with_second_reader(path, *state);
+    compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
+
+    uint64_t size;
+    uint8_t *image = load(path, &size);
+    FILE *f = fopen(path, "r+b");
+    fseek(f, (long)size - 100, SEEK_SET);
+    fputc(image[size - 100] ^ 4, f);
+    fclose(f);
+    free(image);
+    assert_int_not_equal(run_reader(path, "--check"), 0);
+}
+
+/* Three parts, the process "killed" after two, one of them damaged on disk. */
+static void resumed_run_gives_the_same_bytes(void **state)
+{
+    char partial[256], path[256], whole[256];
+    wc_ctx ctx;
+    wc_wcz *z;
+    wc_wcz_blob kept[3];
+    model *m = kinds_model();
+    snprintf(partial, sizeof partial, "%s/r.partial", (char *)*state);
+    snprintf(path, sizeof path, "%s/r.wcz", (char *)*state);
+    snprintf(whole, sizeof whole, "tests/data/golden/kinds.wcz");
+    wc_ctx_init(&ctx, 1);
+    must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, kinds_metas, 2, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, partial));
+    for (size_t i = 0; i < 3; i++)
+        must(&ctx, wc_wcz_put(&ctx, z, i, 0, &m->tensors[i].parts[0], &kept[i]));
+    wc_wcz_free(&z);
+
+    must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, kinds_metas, 2, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, partial));
+    wc_wcz_blob again;
+    must(&ctx, wc_wcz_get(&ctx, z, 1, 0, kept[1].params, kept[1].xxh3, &again));
+    assert_int_equal(again.size, kept[1].size);
+    assert_int_equal(again.kind, 2);
+    assert_memory_equal(again.data, kept[1].data, again.size);
+    wc_wcz_blob_free(&again);
+    assert_int_equal(wc_wcz_get(&ctx, z, 2, 0, kept[2].params, kept[2].xxh3 ^ 1, NULL), WC_VERIFY);
+    assert_non_null(strstr(ctx.error, "grid.7"));
+    wc_clear_error(&ctx);
+    assert_int_equal(wc_wcz_finish(&ctx, z, path), WC_BUG);
+    wc_clear_error(&ctx);
+    for (size_t i = 0; i < m->n; i++) {
+        for (size_t p = 0; p < m->tensors[i].n_parts; p++)
+            if (i != 1) must(&ctx, wc_wcz_put(&ctx, z, i, p, &m->tensors[i].parts[p], NULL));
+        wc_wcz_describe(z, i, m->error[i], m->flags[i]);
+    }
+    must(&ctx, wc_wcz_finish(&ctx, z, path));
+    wc_wcz_free(&z);
+    same_file(path, whole);
+    for (size_t i = 0; i < 3; i++)
+        wc_wcz_blob_free(&kept[i]);
+    drop_model(m);
+}
+
+/* An older, longer file full of other bytes in the way: every byte of the result is still written. */
+static void leftovers_do_not_shine_through(void **state)
+{
+    char path[256], partial[300];
+    snprintf(path, sizeof path, "%s/l.wcz", (char *)*state);
+    snprintf(partial, sizeof partial, "%s.partial", path);
+    FILE *f = fopen(partial, "wb");
+    for (int i = 0; i < 20000; i++)
+        fputc(0xee, f);
+    fclose(f);
+    model *m = kinds_model();
+    write_model(m, kinds_metas, 2, path, false);
+    same_file(path, "tests/data/golden/kinds.wcz");
+    drop_model(m);
+}
+
+static void refused(wc_status want, const char *why, const model *m, const wc_wcz_meta *metas, size_t n_metas)
+{
+    wc_ctx ctx;
+    wc_wcz *z;
+    wc_ctx_init(&ctx, 1);
+    assert_int_equal(wc_wcz_layout(&ctx, m->tensors, m->n, metas, n_metas, &z), want);
+    assert_null(z);
+    if (!strstr(ctx.error, why)) fail_msg("`%s' does not say `%s'", ctx.error, why);
+}
+
+static void impossible_plans_are_refused(void **state)
+{
+    (void)state;
+    const uint64_t two[] = {2, 2}, huge[] = {1u << 31, 1u << 31, 1u << 31};
+    float values[4] = {0};
+    model *m = new_model();
+    add_float(m, "a", WC_F32, 2, two, values);
+    refused(WC_BADFILE, "two metadata entries are named `x'", m, (wc_wcz_meta[]){{"x", "", 0}, {"x", "1", 1}}, 2);
+    refused(WC_BADFILE, "empty name", m, &(wc_wcz_meta){"", "", 0}, 1);
+    add_float(m, "a", WC_F32, 2, two, values);
+    refused(WC_BADFILE, "two tensors are named `a'", m, NULL, 0);
+    m->tensors[1].name = "";
+    refused(WC_BADFILE, "empty name", m, NULL, 0);
+    m->tensors[1].name = "b";
+    m->tensors[1].n_dims = 3;
+    memcpy(m->tensors[1].dims, huge, sizeof huge);
+    refused(WC_UNSUPPORTED, "2^56", m, NULL, 0);
+    m->tensors[1].n_dims = 9;
+    refused(WC_UNSUPPORTED, "9 dimensions", m, NULL, 0);
+    m->tensors[1].n_dims = 1;
+    m->tensors[1].dims[0] = 5;
+    refused(WC_BUG, "1 x 5, its part 2 x 2", m, NULL, 0);
+    m->tensors[1].n_parts = 0;
+    refused(WC_BUG, "no part", m, NULL, 0);
+    m->tensors[1].n_parts = 2; /* b = [2, 2] f32 + i32 */
+    m->tensors[1].n_dims = 2;
+    m->tensors[1].dims[0] = m->tensors[1].dims[1] = 2;
+    m->parts[2] = (wc_part){.kind = WC_PART_FLOAT, .floats = {2, 2, WC_I32, NULL}};
+    refused(WC_BUG, "sum with a part of I32", m, NULL, 0);
+    drop_model(m);
+}
+
+static void other_geometry_than_planned_is_a_bug(void **state)
+{
+    char path[256];
+    wc_ctx ctx;
+    wc_wcz *z;
+    snprintf(path, sizeof path, "%s/g.partial", (char *)*state);
+    wc_ctx_init(&ctx, 1);
+    wc_part plan = grid_plan(4, 64, 4, 16, 0, true), other[3];
+    wc_wcz_tensor t = {"w", WC_F16, 2, {4, 64}, 1, &plan};
+    must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, path));
+    other[0] = grid_fill(grid_plan(4, 64, 4, 32, 0, true));
+    other[1] = grid_fill(grid_plan(4, 64, 4, 16, 4, true));
+    other[2] = grid_fill(grid_plan(4, 64, 3, 16, 0, true));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(wc_wcz_put(&ctx, z, 0, 0, &other[i], NULL), WC_BUG);
+        wc_part_free(&other[i]);
+    }
+    wc_part good = grid_fill(plan);
+    assert_int_equal(wc_wcz_put(&ctx, z, 0, 1, &good, NULL), WC_BUG);
+    assert_int_equal(wc_wcz_put(&ctx, z, 1, 0, &good, NULL), WC_BUG);
+    good.grid.scale_exp = -7;
+    assert_int_equal(wc_wcz_put(&ctx, z, 0, 0, &good, NULL), WC_OK);
+    wc_part_free(&good);
+    wc_wcz_free(&z);
+}
+
+static void full_disk_is_known_at_once(void **state)
+{
+    char path[256];
+    wc_ctx ctx;
+    wc_wcz *z;
+    snprintf(path, sizeof path, "%s/full.partial", (char *)*state);
+    wc_ctx_init(&ctx, 1);
+    wc_part plan = {.kind = WC_PART_FLOAT, .floats = {(size_t)1 << 30, (size_t)1 << 20, WC_F32, NULL}};
+    wc_wcz_tensor t = {"w", WC_F32, 2, {(uint64_t)1 << 30, 1 << 20}, 1, &plan};
+    must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+    assert_int_equal(wc_wcz_create(&ctx, z, path), WC_IO);
+    assert_non_null(strstr(ctx.error, path));
+    assert_non_null(strstr(ctx.error, "4503599627370816 bytes needed"));
+    assert_false(wc_file_exists(path));
+    wc_wcz_free(&z);
+}
+
+static void reader_gives_weights_and_metadata(void **state)
+{
+    char path[256], text[5000];
+    wc_ctx ctx;
+    wc_wcz_reader r;
+    wc_weight w;
+    wc_buf b;
+    float dst[600];
+    wc_ctx_init(&ctx, 1);
+    snprintf(path, sizeof path, "%s/s.wcz", (char *)*state);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + i % 11);
+    model *m = kinds_model();
+    write_model(m, (wc_wcz_meta[]){{"long", text, sizeof text}, {"short", "ab", 2}, {"none", "", 0}}, 3, path, false);
+    must(&ctx, wc_wcz_open(&ctx, path, &r));
+    wc_weight_source s = wc_wcz_source(&r);
+    for (size_t i = 0; i < m->n; i++) {
+        must(&ctx, s.find(&ctx, s.self, m->names[i], &w));
+        assert_string_equal(w.name, m->names[i]);
+        if (m->tensors[i].parts[0].kind != WC_PART_GRID) continue;
+        must(&ctx, w.read(&ctx, &w, 1, w.rows - 1, dst));
+        for (size_t k = 0; k < (w.rows - 1) * w.cols; k++)
+            assert_true(dst[k] == model_value(&m->tensors[i], 1 + k / w.cols, k % w.cols));
+        s.release(s.self);
+    }
+    must(&ctx, s.find(&ctx, s.self, "nothing", &w));
+    assert_int_equal(w.rows, 0);
+    must(&ctx, s.find(&ctx, s.self, "float.bf16", &w));
+    assert_int_equal(w.rows, 1);
+    assert_int_equal(w.cols, 7);
+    must(&ctx, s.find(&ctx, s.self, "float.i64", &w));
+    assert_int_equal(w.read(&ctx, &w, 0, 1, dst), WC_UNSUPPORTED);
+    wc_clear_error(&ctx);
+    must(&ctx, wc_wcz_meta_read(&ctx, &r, "long", &b));
+    assert_int_equal(b.size, sizeof text);
+    assert_memory_equal(b.data, text, sizeof text);
+    assert_int_equal(b.data[b.size], 0);
+    wc_buf_free(&b);
+    must(&ctx, wc_wcz_meta_read(&ctx, &r, "short", &b));
+    assert_string_equal((char *)b.data, "ab");
+    wc_buf_free(&b);
+    must(&ctx, wc_wcz_meta_read(&ctx, &r, "none", &b));
+    assert_int_equal(b.size, 0);
+    wc_buf_free(&b);
+    assert_int_equal(wc_wcz_meta_read(&ctx, &r, "absent", &b), WC_BADFILE);
+    wc_wcz_close(&r);
+    wc_wcz_close(NULL);
+    drop_model(m);
+}
+
+static void reader_says_what_is_wrong(void **state)
+{
+    static const struct {
+        uint64_t at;
+        uint8_t value;
+        wc_status status;
+        const char *why;
+    } cases[] = {
+        {0, 'x', WC_BADFILE, "not a .wcz file"},
+        {8, 2, WC_UNSUPPORTED, "major version"},
+        {16, 1, WC_BADFILE, "header's checksum"},
+        {100, 9, WC_BADFILE, "index's checksum"},
+    };
+    char path[256];
+    wc_ctx ctx;
+    wc_wcz_reader r;
+    uint64_t size;
+    snprintf(path, sizeof path, "%s/bad.wcz", (char *)*state);
+    for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
+        uint8_t *image = load("tests/data/golden/tiny.wcz", &size);
+        bool short_file = i == sizeof cases / sizeof *cases;
+        if (!short_file) image[cases[i].at] = cases[i].value;
+        wc_ctx_init(&ctx, 1);
+        must(&ctx, wc_write_file_atomic(&ctx, path, image, short_file ? size - 64 : size));
+        assert_int_equal(wc_wcz_open(&ctx, path, &r), short_file ? WC_BADFILE : cases[i].status);
+        assert_non_null(strstr(ctx.error, path));
+        if (!strstr(ctx.error, short_file ? "truncated" : cases[i].why)) fail_msg("case %zu says `%s'", i, ctx.error);
+        free(image);
+    }
+    wc_ctx_init(&ctx, 1);
+    must(&ctx, wc_write_file_atomic(&ctx, path, "", 0));
+    assert_int_equal(wc_wcz_open(&ctx, path, &r), WC_BADFILE);
+    wc_clear_error(&ctx);
+    assert_int_equal(wc_wcz_open(&ctx, *state, &r), WC_IO);
+}
+
+#define WITH_SCRATCH(test) cmocka_unit_test_setup_teardown(test, make_scratch, remove_scratch)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_SCRATCH(writer_makes_the_golden_bytes),        cmocka_unit_test(golden_file_reads_as_written),
+        WITH_SCRATCH(second_reader_agrees_bit_for_bit),     WITH_SCRATCH(resumed_run_gives_the_same_bytes),
+        WITH_SCRATCH(leftovers_do_not_shine_through),       cmocka_unit_test(impossible_plans_are_refused),
+        WITH_SCRATCH(other_geometry_than_planned_is_a_bug), WITH_SCRATCH(full_disk_is_known_at_once),
+        WITH_SCRATCH(reader_gives_weights_and_metadata),    WITH_SCRATCH(reader_says_what_is_wrong),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,83 @@
+/* A hostile .wcz image in memory, for tests and fuzzers: no cmocka. */
+#ifndef WCZ_IMAGE_H
+#define WCZ_IMAGE_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "wcdecode.h"
+
+static inline void image_put64(uint8_t *p, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static inline uint64_t image_get64(const uint8_t *p)
+{
+    uint64_t v = 0;
+    for (int i = 7; i >= 0; i--)
+        v = v << 8 | p[i];
+    return v;
+}
+
+/* Makes the checksums of index and header right again, as an attacker would. */
+static inline void image_rehash(uint8_t *p, uint64_t size)
+{
+    if (size < 64) return;
+    uint64_t index = image_get64(p + 32);
+    if (index <= size - 64) image_put64(p + 40, XXH3_64bits(p + 64, index));
+    image_put64(p + 56, XXH3_64bits(p, 56));
+}
+
+/* Some rows of one tensor, through every function that takes a tensor. Returns something that depends on all of it. */
+static inline double image_read_tensor(const wcd_tensor *t)
+{
+    double sum = 0;
+    wcd_part_info part;
+    for (uint32_t i = 0; i < t->n_parts; i++)
+        if (wcd_part(t, i, &part) == WCD_OK && part.blob_size) sum += part.blob[0] + part.blob[part.blob_size - 1];
+    if (!t->rows || !t->cols) return sum;
+    const uint64_t rows[] = {0, t->rows / 2, t->rows - 1};
+    float y = 0, *x = malloc(2 * t->cols * sizeof *x);
+    if (!x) return sum;
+    for (uint64_t i = 0; i < t->cols; i++)
+        x[i] = 1;
+    for (int i = 0; i < 3; i++) {
+        if (wcd_rows(t, rows[i], 1, x + t->cols, t->cols) == WCD_OK) sum += x[t->cols] + x[2 * t->cols - 1];
+        if (wcd_matvec_rows(t, rows[i], 1, x, &y) == WCD_OK) sum += y;
+    }
+    free(x);
+    return sum;
+}
+
+/* Opens an image and, when that succeeds, uses all of it. */
+static inline wcd_status image_exercise(const uint8_t *p, uint64_t size)
+{
+    wcd_file f;
+    wcd_status s = wcd_open(&f, p, size);
+    if ((s == WCD_OK) != !*wcd_open_reason(p, size)) abort();
+    if (s != WCD_OK) return s;
+    volatile double sum = 0;
+    for (uint32_t i = 0; i < wcd_count(&f); i++) {
+        wcd_tensor t, again;
+        if (wcd_at(&f, i, &t) != WCD_OK) abort();
+        char *name = calloc(1, (size_t)t.name_size + 1);
+        if (!name) continue;
+        memcpy(name, t.name, t.name_size);
+        if (wcd_find(&f, name, &again) != WCD_OK || again.index != i) abort();
+        free(name);
+        sum += image_read_tensor(&t);
+    }
+    for (uint32_t i = 0; i < wcd_meta_count(&f); i++) {
+        wcd_meta m;
+        if (wcd_meta_at(&f, i, &m) == WCD_OK && m.size) sum += m.data[m.size - 1];
+    }
+    const char *bad;
+    uint32_t bad_size;
+    (void)wcd_verify(&f, &bad, &bad_size);
+    return WCD_OK;
+}
+
+#endif
