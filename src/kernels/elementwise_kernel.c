@@ -1,11 +1,21 @@
 #include <math.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "kernels/elementwise.h"
 
 /* Plain loops that the compiler vectorises at every level. Sums run in LANES partial sums, entry i in lane i % LANES,
- * folded as a tree: the same additions in the same order whatever the width of a register. */
+ * folded as a tree: the same additions in the same order whatever the width of a register. `omp simd' on a loop over
+ * the lanes keeps GCC from unrolling it into 16 scalars before the vectoriser has seen it; it reorders nothing. */
 enum { LANES = 16 };
+
+/* a if c, else b, by masks: GCC would turn ?: of a constant into a path of its own, and the division in silu_mul by
+ * that path's constant, run for all lanes, makes denormal numbers, which cost 100 cycles each. */
+static inline float select_f32(bool c, float a, float b)
+{
+    uint32_t mask = -(uint32_t)c;
+    return wc_bits_f32((wc_f32_bits(a) & mask) | (wc_f32_bits(b) & ~mask));
+}
 
 /* e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2.
  *
@@ -18,8 +28,8 @@ static inline float exp_f32(float x)
 {
     static const float lo = -87.33f, hi = 88.37f, log2e = 1.44269504f, round = 12582912.0f;
     static const float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
-    x = x < lo ? lo : x;
-    x = x > hi ? hi : x;
+    x = select_f32(x < lo, lo, x);
+    x = select_f32(x > hi, hi, x);
     float biased = x * log2e + round, n = biased - round;
     float r = x - n * ln2_hi - n * ln2_lo;
     float q = 1.9875691500e-4f;
@@ -48,49 +58,54 @@ static void exp_all(const float *x, size_t n, float *y)
 
 static float largest(const float *x, size_t n)
 {
-    float lane[LANES], top = x[0];
+    float lane[LANES];
     size_t i = 0;
-    for (int l = 0; l < LANES; l++)
+    for (size_t l = 0; l < LANES; l++)
         lane[l] = x[0];
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] = x[i + (size_t)l] > lane[l] ? x[i + (size_t)l] : lane[l];
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    }
     for (; i < n; i++)
-        top = x[i] > top ? x[i] : top;
-    for (int l = 0; l < LANES; l++)
-        top = lane[l] > top ? lane[l] : top;
-    return top;
+        lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    for (size_t l = 1; l < LANES; l++)
+        lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
+    return lane[0];
 }
 
 static void softmax(float *x, size_t n, float scale)
 {
     float lane[LANES] = {0}, top = largest(x, n);
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            float e = exp_f32((x[i + (size_t)l] - top) * scale);
-            x[i + (size_t)l] = e;
-            lane[l] += e;
-        }
+    for (size_t j = 0; j < n; j++)
+        x[j] = exp_f32((x[j] - top) * scale);
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] += x[i + l];
+    }
     for (size_t l = 0; i < n; i++, l++)
-        lane[l] += x[i] = exp_f32((x[i] - top) * scale);
+        lane[l] += x[i];
     float r = 1 / fold_sum(lane);
-    for (i = 0; i < n; i++)
-        x[i] *= r;
+    for (size_t j = 0; j < n; j++)
+        x[j] *= r;
 }
 
 static void rmsnorm(const float *x, const float *w, size_t n, float eps, float *y)
 {
     float lane[LANES] = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += x[i + (size_t)l] * x[i + (size_t)l];
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (size_t l = 0; l < LANES; l++)
+            lane[l] += x[i + l] * x[i + l];
+    }
     for (size_t l = 0; i < n; i++, l++)
         lane[l] += x[i] * x[i];
     float r = 1 / sqrtf(fold_sum(lane) / (float)n + eps);
-    for (i = 0; i < n; i++)
-        y[i] = x[i] * r * w[i];
+    for (size_t j = 0; j < n; j++)
+        y[j] = x[j] * r * w[j];
 }
 
 static void silu_mul(float *g, const float *u, size_t n)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "io/escape.h"
 #include "io/json.h"
 
 /* ---- what each architecture assumes when a key is missing ----------------------------------------------------------
@@ -79,15 +80,17 @@ static wc_status find_arch(reader *r)
                        r->label);
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
         if (type ? !strcmp(type, archs[i].model_type) : !strcmp(class_name, archs[i].class_name)) r->arch = &archs[i];
+    char shown[WC_SHOWN];
     if (!r->arch)
-        return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: no forward pass for model `%.64s'; there is one for %s", r->label,
-                       type ? type : class_name, supported);
+        return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: no forward pass for model `%s'; there is one for %s", r->label,
+                       wc_escape_name(shown, sizeof shown, type ? type : class_name), supported);
     return WC_OK;
 }
 
 static wc_status check_features(const reader *r)
 {
     const char *act, *type = r->arch->model_type;
+    char shown[WC_SHOWN];
     if (is_set(r->top, "text_config"))
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: %s model with a nested text_config (multimodal) is not supported",
                        r->label, type);
@@ -98,8 +101,8 @@ static wc_status check_features(const reader *r)
                        r->label);
     WC_TRY(wc_json_str(r->ctx, r->top, "hidden_act", r->arch->act, r->label, &act));
     if (strcmp(act, "silu") && strcmp(act, "swish"))
-        return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: hidden_act `%.64s' of a %s model is not supported, only silu is",
-                       r->label, act, type);
+        return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: hidden_act `%s' of a %s model is not supported, only silu is",
+                       r->label, wc_escape_name(shown, sizeof shown, act), type);
     return WC_OK;
 }
 
@@ -175,6 +178,7 @@ size_t wc_config_window(const wc_config *c, size_t layer)
 static wc_status read_layer_types(const reader *r)
 {
     const json_t *types = json_object_get(r->top, "layer_types");
+    char shown[WC_SHOWN];
     if (!types || json_is_null(types)) return WC_OK;
     if (!json_is_array(types) || json_array_size(types) != r->c->layers)
         return wc_fail(r->ctx, WC_BADFILE, "%s: layer_types must be a list of %zu entries, one per layer", r->label,
@@ -184,8 +188,8 @@ static wc_status read_layer_types(const reader *r)
         bool sliding = type && !strcmp(type, "sliding_attention");
         if (!sliding && (!type || strcmp(type, "full_attention")))
             return wc_fail(r->ctx, WC_UNSUPPORTED,
-                           "%s: layer_types[%zu] is `%.64s', neither full_attention nor sliding_attention", r->label, l,
-                           type ? type : "(no string)");
+                           "%s: layer_types[%zu] is `%s', neither full_attention nor sliding_attention", r->label, l,
+                           wc_escape_name(shown, sizeof shown, type ? type : "(no string)"));
         if (sliding && !r->c->window)
             return wc_fail(r->ctx, WC_BADFILE,
                            "%s: layer_types[%zu] is sliding_attention, but no sliding_window is in force", r->label, l);
@@ -233,6 +237,7 @@ static const struct {
 static wc_status rope_type(const reader *r, const json_t *s)
 {
     const char *name, *old;
+    char shown[WC_SHOWN];
     WC_TRY(wc_json_str(r->ctx, s, "type", NULL, r->label, &old));
     WC_TRY(wc_json_str(r->ctx, s, "rope_type", old, r->label, &name));
     if (is_set(s, "full_attention") || is_set(s, "sliding_attention"))
@@ -246,8 +251,8 @@ static wc_status rope_type(const reader *r, const json_t *s)
             return WC_OK;
         }
     return wc_fail(r->ctx, WC_UNSUPPORTED,
-                   "%s: rope_type `%.64s' is not supported; default, linear, dynamic, ntk, yarn, llama3, longrope are",
-                   r->label, name);
+                   "%s: rope_type `%s' is not supported; default, linear, dynamic, ntk, yarn, llama3, longrope are",
+                   r->label, wc_escape_name(shown, sizeof shown, name));
 }
 
 /* mscale of the YaRN paper (eq. 15, the square root of 1/t): m(s, k) = 0.1 k ln s + 1 for s > 1. */
