@@ -5,8 +5,8 @@
     /tmp/venv/bin/python scripts/record_tokenizer_fixtures.py [MODEL_DIR ...]
 
 writes tests/data/tokenizer/NAME.json (a tokenizer.json) and NAME.ids for every family, and NAME.ids only for every
-MODEL_DIR (its name being the folder's). The recorded files are the truth, so `make check' never runs this. Training breaks
-ties by chance: record all families together.
+MODEL_DIR (its name being the folder's). The recorded files are the truth, so `make check' never runs this. Training
+breaks ties by chance: record all families together.
 
 NAME.ids is lines of TEXT-NUMBER MODE ids...; MODE is `p' (no template), `t' (with template, some texts), `s' (special
 tokens stay text; where that differs from p). The texts are tests/data/tokenizer/texts.json, a list of strings.
@@ -36,7 +36,8 @@ DEEPSEEK = [
     r"\s*[\r\n]+|\s+(?!\S)|\s+",
 ]
 
-TRAINING = """The quick brown fox jumps over the lazy dog. It's what they've said: we'll see that you're right, I'm sure he'd agree.
+TRAINING = """The quick brown fox jumps over the lazy dog. It's what they've said: we'll see that you're right, \
+I'm sure he'd agree.
 He didn't, she wasn't, and THEY'RE NOT. In 1969, 12,345,678 people watched; 3.14159 and 2.71828 are numbers.
 def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + fibonacci(n - 2)\n
 for (int i = 0; i < n; i++) {\n\tsum += a[i] * b[i];\n}\n// https://example.org/path?query=1&other=2
@@ -389,8 +390,8 @@ def oniguruma():
 
 
 def tiny():
-    """By hand: NUL and the empty string in the vocabulary, a merge given twice, added tokens of every kind; also what the
-    fuzzer starts from."""
+    """By hand: NUL and the empty string in the vocabulary, a merge given twice, added tokens of every kind; also
+    what the fuzzer starts from."""
 
     def added(i, content, **kw):
         return dict(
