@@ -28,7 +28,7 @@ static const wc_opt opts[] = {
      "columns as they come, or those with the largest inputs first"},
     {"static_groups", WC_OPT_BOOL, offsetof(struct options, static_groups), 1, 0, 1, NULL,
      "fit all scales before rounding; no: group by group (order natural, f16 scales)"},
-    {"block", WC_OPT_INT, offsetof(struct options, block), 128, 32, 1024, NULL, "columns per matrix product"},
+    {"block", WC_OPT_INT, offsetof(struct options, block), 256, 32, 1024, NULL, "columns per matrix product"},
     {"cd", WC_OPT_INT, offsetof(struct options, cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, offsetof(struct options, refit), 1, 0, 1, NULL, "these passes also refit scales and zeros"},
     {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.5, 0, 1, NULL,
