@@ -83,6 +83,7 @@ static wc_status measure(wc_bench_frame *f, const wc_bench_row *row, bool is_cei
     }
     wc_report_result(f->report, "%-19s %-47s %8.2f %-7s %8.3f s  %3.0f %%  %s", row->name, row->what, rate / unit,
                      unit_name, seconds, 100 * busy, text);
+    fflush(stdout);
     json_array_append_new(f->rows, j);
     return WC_OK;
 }

@@ -39,7 +39,7 @@ static wc_status correlated_moments(wc_ctx *ctx, size_t n, size_t t, float **h)
             x[i * n + j] *= 0.5f + 1.5f * loading[j] * loading[j];
     WC_TRY_OUT(wc_syrk_accumulate(ctx, x, t, n, acc));
     WC_TRY_OUT(WC_ALLOC(ctx, *h, n * n, "second moments"));
-    wc_syrk_finish(acc, n, 1 / (double)t, *h);
+    wc_syrk_finish(ctx, acc, n, 1 / (double)t, *h);
 out:
     free(x), free(factor), free(loading), free(acc);
     return status;

@@ -37,7 +37,7 @@ static const wc_opt opts[] = {
 };
 
 /* Factor n^3/3; feedback 2 m n^2 / 2; a pass of descent 2 m n^2 for D and, inside groups of g columns, m n g for
- * feedback and 2 m n g for refitting steps; drift a product 2 m n^2, two triangular solves 2 m n^2 and a factor. The
+ * feedback and 2 m n g for refitting steps; drift a product 2 m n^2 and two triangular solves 2 m n^2. The
  * search costs about 10 per weight and candidate, at most 40 candidates. */
 double wc_gptq_flops(size_t rows, size_t cols, const void *opt, int drift)
 {
@@ -46,7 +46,7 @@ double wc_gptq_flops(size_t rows, size_t cols, const void *opt, int drift)
     double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
     double pass = 2 * m * n * n + (o->refit ? 3 : 1) * m * n * g;
     double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
-    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n + n * n * n / 3 : 0);
+    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
 }
 
 static const char *applies(size_t rows, size_t cols, const void *opt)
