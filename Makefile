@@ -114,4 +114,9 @@ fuzzers: $(FUZZERS)
 f/%: $(O)/fuzz/fuzz_%
 	$(Q)$<
 
+# Minutes; on a quiet machine. docs/PERFORMANCE.md.
+.PHONY: bench
+bench: build/wcompress
+	$(Q)$< bench --tokenizer tests/data/docs4m/tokenizer.json
+
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -193,7 +193,7 @@ static void any_rounder_any_width(void **unused)
         for (int identity = 0; identity < 2; identity++) {
             wc_hessian hessian;
             wck_grid kernel;
-            wck_grid_init(&kernel, wck_cpu_level());
+            wck_grid_init(&kernel, wck_level_used());
             assert_int_equal(wc_hessian_make(&ctx, "t", h, n, 0.01, WC_ORDER_NATURAL, widths[i], &hessian), WC_OK);
             float *e = malloc(n * nr * sizeof *e), *t = malloc(n * nr * sizeof *t),
                   *q = malloc(widths[i] * nr * sizeof *q), *rows = malloc(n * nr * sizeof *rows),
