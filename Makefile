@@ -201,4 +201,9 @@ help:
 	    'make clean        remove build/' \
 	    'V=1 shows the commands; CC, CFLAGS, LDFLAGS, WERROR=-Werror as usual.'
 
+# Minutes; on a quiet machine. docs/PERFORMANCE.md.
+.PHONY: bench
+bench: build/wcompress
+	$(Q)$< bench --tokenizer tests/data/docs4m/tokenizer.json
+
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

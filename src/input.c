@@ -17,8 +17,8 @@ static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
 }
 
 /* The text of config.json or tokenizer.json; *found false when there is none. */
-static wc_status read_meta(wc_ctx *ctx, const wc_input *in, const char *name, const char *path, uint64_t limit, wc_buf *out,
-                           bool *found)
+static wc_status read_meta(wc_ctx *ctx, const wc_input *in, const char *name, const char *path, uint64_t limit,
+                           wc_buf *out, bool *found)
 {
     *found = true;
     if (in->has_wcz) {
@@ -40,7 +40,8 @@ static wc_status open_config(wc_ctx *ctx, wc_input *in)
         snprintf(in->no_config, sizeof in->no_config, "%s: no config.json", in->path);
         return WC_OK;
     }
-    wc_status status = wc_config_parse(ctx, (const char *)text.data, text.size, path ? path : "config.json", &in->config);
+    wc_status status =
+        wc_config_parse(ctx, (const char *)text.data, text.size, path ? path : "config.json", &in->config);
     wc_buf_free(&text);
     if (status == WC_UNSUPPORTED) return tolerate(ctx, in->no_config, sizeof in->no_config);
     WC_TRY(status);

@@ -1,7 +1,8 @@
-/* report.h - what the user sees. Results go to stdout, everything else to stderr; with --json stdout carries one object.
+/* report.h - what the user sees. Results go to stdout, everything else to stderr; with --json stdout carries one
+ * object.
  *
- * A line is a short word and a sentence ("plan    28 linears  gptq(...)"). Facts are collected in a JSON object at the same time,
- * so that --json and the text cannot disagree about what was computed. */
+ * A line is a short word and a sentence ("plan    28 linears  gptq(...)"). Facts are collected in a JSON object at the
+ * same time, so that --json and the text cannot disagree about what was computed. */
 #ifndef WC_REPORT_H
 #define WC_REPORT_H
 
@@ -13,7 +14,7 @@
 typedef struct wc_report {
     wc_ctx *ctx;
     bool json, quiet, verbose;
-    bool tty;      /* stderr is a terminal: one progress line, rewritten */
+    bool tty; /* stderr is a terminal: one progress line, rewritten */
     bool color;
     json_t *facts; /* the object that --json prints */
     double start, last_draw;

@@ -28,7 +28,7 @@ static const wc_opt opts[] = {
      "columns as they come, or those with the largest inputs first"},
     {"static_groups", WC_OPT_BOOL, offsetof(struct options, static_groups), 1, 0, 1, NULL,
      "fit all scales before rounding; no: group by group (order natural, f16 scales)"},
-    {"block", WC_OPT_INT, offsetof(struct options, block), 128, 32, 1024, NULL, "columns per matrix product"},
+    {"block", WC_OPT_INT, offsetof(struct options, block), 256, 32, 1024, NULL, "columns per matrix product"},
     {"cd", WC_OPT_INT, offsetof(struct options, cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, offsetof(struct options, refit), 1, 0, 1, NULL, "these passes also refit scales and zeros"},
     {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.5, 0, 1, NULL,
@@ -36,17 +36,17 @@ static const wc_opt opts[] = {
     {0},
 };
 
-/* Factor n^3/3; feedback 2 m n^2 / 2; a pass of descent 2 m n^2 for D and, inside groups of g columns, m n g for
- * feedback and 2 m n g for refitting steps; drift a product 2 m n^2, two triangular solves 2 m n^2 and a factor. The
- * search costs about 10 per weight and candidate, at most 40 candidates. */
+/* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
+ * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
+ * costs about 10 per weight and candidate, at most 40 candidates. */
 double wc_gptq_flops(size_t rows, size_t cols, const void *opt, int drift)
 {
     const struct options *o = opt;
     double m = (double)rows, n = (double)cols;
     double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
-    double pass = 2 * m * n * n + (o->refit ? 3 : 1) * m * n * g;
+    double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
     double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
-    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n + n * n * n / 3 : 0);
+    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
 }
 
 static const char *applies(size_t rows, size_t cols, const void *opt)

@@ -22,32 +22,37 @@ out:
     return status;
 }
 
-static void add_means(wc_stats_sum *s, size_t t, const float *x)
+enum { CHANNELS = 256 }; /* per task: a channel's sums are one thread's, so their order is that of the tokens */
+
+static void add_means(wc_ctx *ctx, wc_stats_sum *s, size_t t, const float *x)
 {
-    for (size_t i = 0; i < t; i++)
-        for (size_t j = 0; j < s->n; j++) {
-            s->mean[j] += (double)x[i * s->n + j];
-            s->abs_mean[j] += fabs((double)x[i * s->n + j]);
-        }
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
+    for (size_t j0 = 0; j0 < s->n; j0 += CHANNELS)
+        for (size_t i = 0; i < t; i++)
+            for (size_t j = j0; j < wc_min(j0 + CHANNELS, s->n); j++) {
+                s->mean[j] += (double)x[i * s->n + j];
+                s->abs_mean[j] += fabs((double)x[i * s->n + j]);
+            }
 }
 
 static wc_status check_finite(wc_ctx *ctx, const wc_stats_sum *s)
 {
     for (size_t j = 0; j < s->n; j++)
         if (!isfinite(s->abs_mean[j]))
-            return wc_fail(ctx, WC_NUMERIC, "input channel %zu of %zu is not finite within the first %llu tokens", j, s->n,
-                           (unsigned long long)s->tokens);
+            return wc_fail(ctx, WC_NUMERIC, "input channel %zu of %zu is not finite within the first %llu tokens", j,
+                           s->n, (unsigned long long)s->tokens);
     return WC_OK;
 }
 
 wc_status wc_stats_add(wc_ctx *ctx, wc_stats_sum *s, size_t t, const float *x, const float *original)
 {
-    add_means(s, t, x);
+    add_means(ctx, s, t, x);
     s->tokens += t;
     WC_TRY(check_finite(ctx, s));
     if (s->c) {
         float *difference;
         WC_TRY(WC_ALLOC(ctx, difference, t * s->n, "activation differences"));
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
         for (size_t i = 0; i < t * s->n; i++)
             difference[i] = original[i] - x[i];
         wc_gemm(ctx, WC_T, WC_N, s->n, s->n, t, 1, difference, s->n, x, s->n, 1, s->c, s->n);
@@ -64,12 +69,14 @@ wc_status wc_stats_finish(wc_ctx *ctx, wc_stats_sum *s, wc_stats *out)
     WC_TRY_OUT(WC_ALLOC(ctx, mean, s->n, "means"));
     WC_TRY_OUT(WC_ALLOC(ctx, abs_mean, s->n, "means"));
     WC_TRY_OUT(WC_ALLOC(ctx, h, s->n * s->n, "second moments"));
-    wc_syrk_finish(s->h, s->n, scale, h);
+    wc_syrk_finish(ctx, s->h, s->n, scale, h);
     for (size_t j = 0; j < s->n; j++) {
         mean[j] = (float)(s->mean[j] * scale);
         abs_mean[j] = (float)(s->abs_mean[j] * scale);
     }
-    for (size_t i = 0; s->c && i < s->n * s->n; i++)
+    size_t cross = s->c ? s->n * s->n : 0;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
+    for (size_t i = 0; i < cross; i++)
         s->c[i] *= (float)scale;
     *out = (wc_stats){.n = s->n, .tokens = s->tokens, .h = h, .c = s->c, .mean = mean, .abs_mean = abs_mean};
     s->c = NULL;

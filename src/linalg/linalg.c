@@ -96,39 +96,50 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
     return 0;
 }
 
-/* Reversing the order of rows and of columns of a matrix is reversing its n*n elements. So: R = rev(chol(rev(H))). */
-static void reverse(float *a, size_t count)
+/* Reversing the order of rows and of columns of a matrix is reversing its n*n elements. So: R = rev(chol(rev(H))). Rows i and
+ * n-1-i change places, each backwards. */
+static void reverse(wc_ctx *ctx, float *a, size_t n)
 {
-    for (size_t i = 0, j = count; i + 1 < j; i++) {
-        float t = a[i];
-        a[i] = a[--j];
-        a[j] = t;
+#pragma omp parallel for schedule(static) num_threads(threads_for(ctx, n))
+    for (size_t i = 0; i < (n + 1) / 2; i++) {
+        float *up = a + i * n, *down = a + (n - 1 - i) * n;
+        for (size_t j = 0; j < (up == down ? n / 2 : n); j++) {
+            float t = up[j];
+            up[j] = down[n - 1 - j];
+            down[n - 1 - j] = t;
+        }
     }
 }
 
 size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r)
 {
-    for (size_t i = 0; i < n * n; i++)
-        r[i] = h[n * n - 1 - i];
+#pragma omp parallel for schedule(static) num_threads(threads_for(ctx, n))
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            r[i * n + j] = h[(n - 1 - i) * n + n - 1 - j];
     size_t info = wc_cholesky(ctx, r, n);
     if (info) return info;
     for (size_t i = 0; i < n; i++)
         memset(r + i * n + i + 1, 0, (n - i - 1) * sizeof *r);
-    reverse(r, n * n);
+    reverse(ctx, r, n);
     return 0;
 }
 
-void wc_cholesky_solve_right(wc_ctx *ctx, const float *l, size_t n, float *b, size_t m)
+/* A = U D U^T with D = pivot^2: X = B U^{-T} D^{-1} U^{-1}. */
+void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
 {
-    enum { ROWS = 128 };
+    enum { ROWS = 256 };
     size_t panels = wc_ceil_div(m, ROWS);
 #pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
     for (size_t p = 0; p < panels; p++) {
         float *x = b + p * ROWS * n;
-        int rows = (int)wc_min(ROWS, m - p * ROWS);
-        cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, rows, (int)n, 1, l, (int)n, x,
+        size_t rows = wc_min(ROWS, m - p * ROWS);
+        cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
                     (int)n);
-        cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, rows, (int)n, 1, l, (int)n, x,
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < n; j++)
+                x[i * n + j] /= pivot[j] * pivot[j];
+        cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
                     (int)n);
     }
 }
@@ -168,32 +179,47 @@ wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, do
     return WC_OK;
 }
 
-void wc_syrk_finish(const double *acc, size_t n, double scale, float *h)
+/* Tile by tile, so that the mirrored writes stay in cache; a tile and its mirror image belong to one task. */
+void wc_syrk_finish(wc_ctx *ctx, const double *acc, size_t n, double scale, float *h)
 {
-    for (size_t i = 0; i < n; i++) {
-        const double *row = acc + i * (i + 1) / 2;
-        for (size_t j = 0; j <= i; j++)
-            h[i * n + j] = h[j * n + i] = (float)(row[j] * scale);
-    }
+    enum { TILE = 64 };
+    size_t blocks = wc_ceil_div(n, TILE);
+#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, blocks))
+    for (size_t b = 0; b < blocks; b++)
+        for (size_t j0 = 0; j0 <= b * TILE; j0 += TILE)
+            for (size_t i = b * TILE; i < wc_min(n, (b + 1) * TILE); i++) {
+                const double *row = acc + i * (i + 1) / 2;
+                for (size_t j = j0; j < wc_min(j0 + TILE, i + 1); j++)
+                    h[i * n + j] = h[j * n + i] = (float)(row[j] * scale);
+            }
 }
 
+/* H is symmetric, so by column blocks J, with > J the columns after it,
+ *     tr(D H D^T) = sum_J <D_J, D_J H_JJ + 2 D_{>J} H_{>J,J}>
+ * which takes m n^2 flops where the product D H takes 2 m n^2. */
 double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, size_t n)
 {
-    enum { ROWS = 128 };
+    enum { ROWS = 256, COLS = 512 };
     size_t panels = wc_ceil_div(m, ROWS);
     int threads = threads_for(ctx, panels);
-    float *y = malloc((size_t)threads * ROWS * n * sizeof *y);
+    float *y = malloc((size_t)threads * ROWS * COLS * sizeof *y);
     double *sum = malloc((panels + 1) * sizeof *sum), total = y && sum ? 0 : NAN;
     if (!isnan(total)) {
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
         for (size_t p = 0; p < panels; p++) {
             size_t rows = wc_min(ROWS, m - p * ROWS);
             const float *dp = d + p * ROWS * n;
-            float *yp = y + (size_t)omp_get_thread_num() * ROWS * n;
-            wc_gemm1(WC_N, WC_N, rows, n, n, 1, dp, n, h, n, 0, yp, n);
+            float *yp = y + (size_t)omp_get_thread_num() * ROWS * COLS;
             double s = 0;
-            for (size_t i = 0; i < rows * n; i++)
-                s += (double)yp[i] * (double)dp[i];
+            for (size_t j = 0; j < n; j += COLS) {
+                size_t nj = wc_min(COLS, n - j), after = j + nj;
+                wc_gemm1(WC_N, WC_N, rows, nj, nj, 1, dp + j, n, h + j * n + j, n, 0, yp, nj);
+                if (after < n)
+                    wc_gemm1(WC_N, WC_N, rows, nj, n - after, 2, dp + after, n, h + after * n + j, n, 1, yp, nj);
+                for (size_t i = 0; i < rows; i++)
+                    for (size_t k = 0; k < nj; k++)
+                        s += (double)yp[i * nj + k] * (double)dp[i * n + j + k];
+            }
             sum[p] = s;
         }
         for (size_t p = 0; p < panels; p++)

@@ -27,15 +27,16 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
  * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
 size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
 
-/* Solves X A = B for X given A = L L^T from wc_cholesky: B [m, n] is overwritten by B A^{-1}. */
-void wc_cholesky_solve_right(wc_ctx *ctx, const float *l, size_t n, float *b, size_t m);
+/* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only the
+ * strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
+void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m);
 
 /* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
  * i starts at i (i+1) / 2); acc += X^T X for X [t, n] f32. Products are formed by f32 gemm over this one chunk (at most
  * a few thousand tokens) and added in f64. */
 wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc);
 /* h [n, n] full symmetric f32 = acc * scale. */
-void wc_syrk_finish(const double *acc, size_t n, double scale, float *h);
+void wc_syrk_finish(wc_ctx *ctx, const double *acc, size_t n, double scale, float *h);
 
 /* tr(D H D^T) in f64, D [m, n], H [n, n] symmetric. NaN when memory for the panels is lacking. */
 double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, size_t n);

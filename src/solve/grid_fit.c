@@ -17,7 +17,12 @@ const char *wc_grid_refusal(const wc_grid_options *opt)
 
 /* Symmetric zeros. With 2^b levels either the levels are symmetric and none is 0 (mid-rise, z = (2^b - 1)/2) or 0 is a
  * level and one side has one level more (z = 2^(b-1); a signed step lets each group choose the side).
- * SYM_NUMBERS */
+ * Relative squared error of N(0,1), groups of 64, best steps:
+ *     bits                  1       2       3       4
+ *     0 is a level      0.518   0.123  0.0311  0.0081
+ *     mid-rise          0.358   0.113  0.0330  0.0087
+ * So mid-rise up to 2 bits, where one more level on one side is a large part of all levels; and always with two-level
+ * scales, whose steps have no sign, so that groups could not choose the side. */
 static float symmetric_zero(const wc_grid_options *opt)
 {
     float levels = (float)(1 << opt->bits);
@@ -41,7 +46,7 @@ int wc_grid_scale_exp(float max_abs)
 {
     if (!(max_abs > 0)) return 0;
     int e = ilogbf(max_abs) - 8;
-    return e < -102 ? -102 : e > 111 ? 111 : e;
+    return e < -125 ? -125 : e > 111 ? 111 : e;
 }
 
 /* ---- panels ----------------------------------------------------------------------------------------------------- */

@@ -16,7 +16,7 @@ void wc_grid_plan(size_t rows, size_t cols, const wc_grid_options *opt, wc_grid 
 const char *wc_grid_refusal(const wc_grid_options *opt);
 
 /* The exponent that puts max |w| into [2^8, 2^9): steps then lie in f16's normal range for groups down to 2^-19 of the
- * largest. Kept within -102..111 so that 2^-24 * 2^e is a normal f32 and 65504 * 2^e finite. 0 for max_abs 0. */
+ * largest. Kept within -125..111 so that 2^-24 * 2^e and 65504 * 2^e are f32 values. 0 for max_abs 0. */
 int wc_grid_scale_exp(float max_abs);
 
 /* One panel of a grid in the making. s, inv, z belong to a group and row, code to a column and row. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "solve/feedback.h"
 #include "solve/refine.h"
 
@@ -18,8 +19,9 @@ static size_t panel_rows(size_t rows)
 /* What one thread needs. */
 struct workspace {
     wc_grid_panel panel;
-    float *e, *ordered, *t; /* [cols, nr]; t: targets, then the refinement's D */
-    float *x, *c;           /* [group, nr] */
+    float *e, *ordered, *t; /* [cols, nr] */
+    float *d, *x;           /* [span, nr] */
+    float *c, *hc;          /* [group, nr] */
     float *q, *num, *den;   /* [nr] */
     double *loss;           /* [nr] */
 };
@@ -44,7 +46,9 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
     WC_TRY(WC_ALLOC(ctx, w->loss, s->rows, "a panel's losses"));
     if (h->order) WC_TRY(WC_ALLOC(ctx, w->ordered, all, "a permuted panel"));
     if (!s->p->passes) return WC_OK;
-    WC_TRY(WC_ALLOC(ctx, w->x, group, "a panel's changes"));
+    WC_TRY(WC_ALLOC(ctx, w->x, wc_refine_span(s->out) * s->rows, "a panel's changes"));
+    WC_TRY(WC_ALLOC(ctx, w->d, wc_refine_span(s->out) * s->rows, "a panel's gradients"));
+    WC_TRY(WC_ALLOC(ctx, w->hc, group, "a panel's products"));
     WC_TRY(WC_ALLOC(ctx, w->c, group, "a panel's centred codes"));
     WC_TRY(WC_ALLOC(ctx, w->num, s->rows, "a panel's numerators"));
     return WC_ALLOC(ctx, w->den, s->rows, "a panel's denominators");
@@ -53,7 +57,7 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
 static void workspace_free(struct workspace *w)
 {
     wc_grid_panel_free(&w->panel);
-    free(w->e), free(w->ordered), free(w->t), free(w->x), free(w->c);
+    free(w->e), free(w->ordered), free(w->t), free(w->d), free(w->x), free(w->c), free(w->hc);
     free(w->q), free(w->num), free(w->den), free(w->loss);
 }
 
@@ -146,9 +150,10 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
                         .block = p->block,
                         .steps = p->refit,
                         .e = w->e,
-                        .d = w->t,
+                        .d = w->d,
                         .x = w->x,
                         .c = w->c,
+                        .hc = w->hc,
                         .num = w->num,
                         .den = w->den};
     for (int pass = 0; p->h && pass < p->passes; pass++)
@@ -159,17 +164,21 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
 
 /* ---- the matrix -------------------------------------------------------------------------------------------------- */
 
+/* max |w|. As integers, magnitudes of floats sort like the floats, with infinities and NaN on top. */
 static wc_status largest(wc_ctx *ctx, const wc_grid_problem *p, const wc_grid *g, float *out)
 {
-    float top = 0;
-    for (size_t i = 0; i < g->rows * g->cols; i++) {
-        float a = fabsf(p->w[i]);
-        if (!isfinite(a))
-            return wc_fail(ctx, WC_BADFILE, "%s: the weight in row %zu, column %zu is not finite", p->tensor,
-                           i / g->cols, i % g->cols);
+    uint32_t top = 0;
+    size_t count = g->rows * g->cols;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(max : top)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t a = wc_f32_bits(p->w[i]) & 0x7fffffff;
         top = a > top ? a : top;
     }
-    *out = top;
+    *out = wc_bits_f32(top);
+    for (size_t i = 0; top >= 0x7f800000 && i < count; i++)
+        if (!isfinite(p->w[i]))
+            return wc_fail(ctx, WC_BADFILE, "%s: the weight in row %zu, column %zu is not finite", p->tensor,
+                           i / g->cols, i % g->cols);
     return WC_OK;
 }
 

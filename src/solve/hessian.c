@@ -1,5 +1,6 @@
 #include "solve/hessian.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,8 @@ void wc_hessian_weights(const float *h, size_t n, float *weight)
         weight[i] = h ? (float)(((double)h[i * n + i] + 0.01 * mean) / mean) : 1;
 }
 
-static wc_status check(wc_ctx *ctx, const char *tensor, const float *h, size_t n)
+/* The sentence for moments that condition() cannot use. */
+static wc_status refuse(wc_ctx *ctx, const char *tensor, const float *h, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t j = 0; j < n; j++)
@@ -35,24 +37,37 @@ static wc_status check(wc_ctx *ctx, const char *tensor, const float *h, size_t n
             return wc_fail(ctx, WC_NUMERIC, "%s: second moment of input %zu is negative (%g)", tensor, i,
                            (double)h[i * n + i]);
     }
-    return WC_OK;
+    return wc_fail(ctx, WC_NUMERIC, "%s: second moments off the diagonal exceed the diagonal beyond f32", tensor);
 }
 
 /* out->h = scale * H with dead columns cut off, not yet damped; diag [n] is its diagonal. */
-static void condition(const float *h, size_t n, wc_hessian *out, float *diag)
+static wc_status condition(wc_ctx *ctx, const char *tensor, const float *h, size_t n, wc_hessian *out, float *diag)
 {
-    float top = 0;
-    for (size_t i = 0; i < n; i++)
-        top = fmaxf(top, h[i * n + i]);
-    float least = (float)(dead_below * (double)top);
-    out->scale = ldexp(1, -ilogb(mean_diagonal(h, n, least)));
+    float top = 0, least;
+    bool good = true;
     for (size_t i = 0; i < n; i++) {
-        bool dead_i = !(h[i * n + i] > least);
-        for (size_t j = 0; j < n; j++)
-            out->h[i * n + j] = dead_i || !(h[j * n + j] > least) ? 0 : (float)(h[i * n + j] * out->scale);
-        if (dead_i) out->h[i * n + i] = 1, out->dead++;
+        diag[i] = h[i * n + i];
+        good = good && diag[i] >= 0 && isfinite(diag[i]);
+        top = fmaxf(top, diag[i]);
+    }
+    if (!good) return refuse(ctx, tensor, h, n);
+    least = (float)(dead_below * (double)top);
+    int e = ilogb(mean_diagonal(h, n, least));
+    out->scale = ldexp(1, e < -126 ? 126 : e > 126 ? -126 : -e);
+    float scale = (float)out->scale;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(&& : good)
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            float v = h[i * n + j] * scale;
+            good = good && fabsf(v) <= FLT_MAX;
+            out->h[i * n + j] = diag[i] > least && diag[j] > least ? v : 0;
+        }
+    if (!good) return refuse(ctx, tensor, h, n);
+    for (size_t i = 0; i < n; i++) {
+        if (!(diag[i] > least)) out->h[i * n + i] = 1, out->dead++;
         diag[i] = out->h[i * n + i];
     }
+    return WC_OK;
 }
 
 struct ranked {
@@ -139,12 +154,11 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
     wc_status status = WC_OK;
     wc_hessian made = {.n = n, .width = width};
     float *diag = NULL, *scratch = NULL;
-    WC_TRY_OUT(check(ctx, tensor, h, n));
     WC_TRY_OUT(WC_ALLOC(ctx, diag, n, "a diagonal"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.h, n * n, "damped second moments"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.u, n * n, "the Cholesky factor"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.pivot, n * width, "the Cholesky pivots"));
-    condition(h, n, &made, diag);
+    WC_TRY_OUT(condition(ctx, tensor, h, n, &made, diag));
     if (order == WC_ORDER_ACT) {
         WC_TRY_OUT(rank_columns(ctx, diag, n, &made.order));
         WC_TRY_OUT(WC_ALLOC(ctx, scratch, n * n, "permuted second moments"));

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "model/model.h"
 
 static wc_status parse(const char *json, wc_config *c, wc_ctx *ctx)
@@ -234,12 +235,37 @@ static void roles_of_names(void **unused)
     assert_int_equal(wc_model_role(&c, "lm_head.weight", &layer, &stage), WC_ROLE_OTHER);
 }
 
+/* Seeds that were refused would fuzz little more than the first check. */
+static void seeds_of_the_fuzzer_are_accepted(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *path;
+        wc_rope_type rope;
+    } seeds[] = {{"tests/fuzz/seeds/config_llama.json", WC_ROPE_LLAMA3},
+                 {"tests/fuzz/seeds/config_qwen2.json", WC_ROPE_YARN},
+                 {"tests/fuzz/seeds/config_mistral.json", WC_ROPE_DYNAMIC},
+                 {"tests/fuzz/seeds/config_longrope.json", WC_ROPE_LONGROPE}};
+    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        wc_ctx ctx;
+        wc_buf text = {0};
+        wc_ctx_init(&ctx, 1);
+        assert_int_equal(wc_read_file(&ctx, seeds[i].path, 1 << 20, &text), WC_OK);
+        assert_int_equal(parsed((const char *)text.data).rope.type, seeds[i].rope);
+        wc_buf_free(&text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(class_defaults),           cmocka_unit_test(spellings_and_nulls),
-        cmocka_unit_test(windows_per_layer),        cmocka_unit_test(rope_parameters),
-        cmocka_unit_test(refusals_name_the_reason), cmocka_unit_test(roles_of_names),
+        cmocka_unit_test(class_defaults),
+        cmocka_unit_test(spellings_and_nulls),
+        cmocka_unit_test(windows_per_layer),
+        cmocka_unit_test(rope_parameters),
+        cmocka_unit_test(refusals_name_the_reason),
+        cmocka_unit_test(roles_of_names),
+        cmocka_unit_test(seeds_of_the_fuzzer_are_accepted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,28 +182,32 @@ static void a_wrong_detail_is_seen(void **unused)
     }
 }
 
-static void compare_with_oracle(const char *folder, const char *name, size_t seqlen)
+/* Runs both on the models of a folder that exist; one Python for all of them. */
+static void compare_with_oracle(const char *folder, const char *const *names, size_t n, size_t seqlen)
 {
-    size_t v;
-    float *got = logits_at(folder, 2, seqlen, &v);
-    shell(text("OPENBLAS_NUM_THREADS=1 /usr/bin/python3 -B tests/oracle/forward.py %d %zu %s %s", N_SEQ, seqlen,
-               scratch, folder));
-    float *want = read_floats(text("%s/%s.f32", scratch, name), N_SEQ * seqlen * v);
-    double d = distance(got, want, N_SEQ * seqlen * v);
-    print_message("%-20s %4zu tokens: %.1e\n", name, seqlen, d);
-    assert_true(d < 1e-4);
-    free(got);
-    free(want);
+    char list[4096] = "";
+    for (size_t i = 0; i < n; i++)
+        if (wc_is_dir(text("%s/%s", folder, names[i]))) strcat(list, text(" %s/%s", folder, names[i]));
+    shell(text("OPENBLAS_NUM_THREADS=1 /usr/bin/python3 -B tests/oracle/forward.py %d %zu %s%s", N_SEQ, seqlen, scratch,
+               list));
+    for (size_t i = 0; i < n; i++) {
+        if (!wc_is_dir(text("%s/%s", folder, names[i]))) continue;
+        size_t v;
+        float *got = logits_at(text("%s/%s", folder, names[i]), 2, seqlen, &v);
+        float *want = read_floats(text("%s/%s.f32", scratch, names[i]), N_SEQ * seqlen * v);
+        double d = distance(got, want, N_SEQ * seqlen * v);
+        print_message("%-20s %4zu tokens: %.1e\n", names[i], seqlen, d);
+        assert_true(d < 1e-4);
+        free(got);
+        free(want);
+    }
 }
 
-/* Longer than two attention tiles, so that tiles, windows across tiles and long angles are covered. 3e-6 is usual. */
+/* Longer than two attention tiles, so that tiles, windows across tiles and long angles are covered. 1e-5 is usual. */
 static void logits_equal_the_oracle(void **unused)
 {
     (void)unused;
-    for (size_t i = 0; i < N_RANDOM; i++) {
-        const char *folder = text("%s/%s", scratch, random_models[i]);
-        compare_with_oracle(folder, random_models[i], SEQLEN_TILES);
-    }
+    compare_with_oracle(scratch, random_models, N_RANDOM, SEQLEN_TILES);
 }
 
 static void trained_models_equal_the_oracle(void **unused)
@@ -214,10 +218,7 @@ static void trained_models_equal_the_oracle(void **unused)
         print_message("no shared/models: trained models not run\n");
         skip();
     }
-    for (size_t i = 0; i < sizeof trained_models / sizeof *trained_models; i++) {
-        const char *folder = text("%s/%s", models, trained_models[i]);
-        if (wc_is_dir(folder)) compare_with_oracle(folder, trained_models[i], 64);
-    }
+    compare_with_oracle(models, trained_models, sizeof trained_models / sizeof *trained_models, 64);
 }
 
 /* Mean loss on the first stories, against Hugging Face's: 1e-6 is usual. A wrong rotation or norm costs whole nats. */
