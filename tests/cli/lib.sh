@@ -52,7 +52,7 @@ gives()
         fail "$name" "wcompress $*" "exit code $code, expected $want" "$(tail -n 3 "$tmp/err")"
     elif [ "$want" != 0 ] && [ "$(grep -c '^wcompress: ' "$tmp/err")" != 1 ]; then
         fail "$name" "wcompress $*" "not one sentence:" "$(cat "$tmp/err")"
-    elif [ -n "$pattern" ] && ! grep -qE "$pattern" "$tmp/err"; then
+    elif [ -n "$pattern" ] && ! grep -qE -e "$pattern" "$tmp/err"; then
         fail "$name" "wcompress $*" "expected /$pattern/ in:" "$(tail -n 3 "$tmp/err")"
     else
         ok "$name"
