@@ -9,11 +9,11 @@
 #include "solve/feedback.h"
 #include "solve/refine.h"
 
-/* Rows per panel, from the shape alone: 256 keeps gemm near its peak, fewer rows still give a dozen threads work. */
+/* Rows per panel, from the shape alone: 512 keep gemm near its peak, fewer give a dozen threads work. */
 static size_t panel_rows(size_t rows)
 {
     size_t n = wc_round_up(wc_ceil_div(rows, 16), 16);
-    return n < 32 ? 32 : n > 256 ? 256 : n;
+    return n < 32 ? 32 : n > 512 ? 512 : n;
 }
 
 /* What one thread needs. */
