@@ -9,18 +9,19 @@
 #include "solve/feedback.h"
 #include "solve/refine.h"
 
-/* Rows per panel, from the shape alone: 256 keeps gemm near its peak, fewer rows still give a dozen threads work. */
+/* Rows per panel, from the shape alone: 512 keep gemm near its peak, fewer give a dozen threads work. */
 static size_t panel_rows(size_t rows)
 {
     size_t n = wc_round_up(wc_ceil_div(rows, 16), 16);
-    return n < 32 ? 32 : n > 256 ? 256 : n;
+    return n < 32 ? 32 : n > 512 ? 512 : n;
 }
 
 /* What one thread needs. */
 struct workspace {
     wc_grid_panel panel;
-    float *e, *ordered, *t; /* [cols, nr]; t: targets, then the refinement's D */
-    float *x, *c;           /* [group, nr] */
+    float *e, *ordered, *t; /* [cols, nr] */
+    float *d, *x;           /* [span, nr] */
+    float *c, *hc;          /* [group, nr] */
     float *q, *num, *den;   /* [nr] */
     double *loss;           /* [nr] */
 };
@@ -45,7 +46,9 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
     WC_TRY(WC_ALLOC(ctx, w->loss, s->rows, "a panel's losses"));
     if (h->order) WC_TRY(WC_ALLOC(ctx, w->ordered, all, "a permuted panel"));
     if (!s->p->passes) return WC_OK;
-    WC_TRY(WC_ALLOC(ctx, w->x, group, "a panel's changes"));
+    WC_TRY(WC_ALLOC(ctx, w->x, wc_refine_span(s->out) * s->rows, "a panel's changes"));
+    WC_TRY(WC_ALLOC(ctx, w->d, wc_refine_span(s->out) * s->rows, "a panel's gradients"));
+    WC_TRY(WC_ALLOC(ctx, w->hc, group, "a panel's products"));
     WC_TRY(WC_ALLOC(ctx, w->c, group, "a panel's centred codes"));
     WC_TRY(WC_ALLOC(ctx, w->num, s->rows, "a panel's numerators"));
     return WC_ALLOC(ctx, w->den, s->rows, "a panel's denominators");
@@ -54,7 +57,7 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
 static void workspace_free(struct workspace *w)
 {
     wc_grid_panel_free(&w->panel);
-    free(w->e), free(w->ordered), free(w->t), free(w->x), free(w->c);
+    free(w->e), free(w->ordered), free(w->t), free(w->d), free(w->x), free(w->c), free(w->hc);
     free(w->q), free(w->num), free(w->den), free(w->loss);
 }
 
@@ -147,9 +150,10 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
                         .block = p->block,
                         .steps = p->refit,
                         .e = w->e,
-                        .d = w->t,
+                        .d = w->d,
                         .x = w->x,
                         .c = w->c,
+                        .hc = w->hc,
                         .num = w->num,
                         .den = w->den};
     for (int pass = 0; p->h && pass < p->passes; pass++)

@@ -26,6 +26,7 @@ void wc_hessian_weights(const float *h, size_t n, float *weight)
         weight[i] = h ? (float)(((double)h[i * n + i] + 0.01 * mean) / mean) : 1;
 }
 
+/* The sentence for moments that condition() cannot use. */
 static wc_status refuse(wc_ctx *ctx, const char *tensor, const float *h, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -36,11 +37,10 @@ static wc_status refuse(wc_ctx *ctx, const char *tensor, const float *h, size_t 
             return wc_fail(ctx, WC_NUMERIC, "%s: second moment of input %zu is negative (%g)", tensor, i,
                            (double)h[i * n + i]);
     }
-    return wc_fail(ctx, WC_BUG, "%s: second moments refused for no reason", tensor);
+    return wc_fail(ctx, WC_NUMERIC, "%s: second moments off the diagonal exceed the diagonal beyond f32", tensor);
 }
 
-/* out->h = scale * H with dead columns cut off, not yet damped; diag [n] is its diagonal. An input that is alive in the
- * sense of the diagonal but has an entry that is not finite is found on the way. */
+/* out->h = scale * H with dead columns cut off, not yet damped; diag [n] is its diagonal. */
 static wc_status condition(wc_ctx *ctx, const char *tensor, const float *h, size_t n, wc_hessian *out, float *diag)
 {
     float top = 0, least;
@@ -52,7 +52,8 @@ static wc_status condition(wc_ctx *ctx, const char *tensor, const float *h, size
     }
     if (!good) return refuse(ctx, tensor, h, n);
     least = (float)(dead_below * (double)top);
-    out->scale = ldexp(1, -ilogb(mean_diagonal(h, n, least)));
+    int e = ilogb(mean_diagonal(h, n, least));
+    out->scale = ldexp(1, e < -126 ? 126 : e > 126 ? -126 : -e);
     float scale = (float)out->scale;
 #pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(&& : good)
     for (size_t i = 0; i < n; i++)

@@ -6,12 +6,18 @@
 #include "linalg/linalg.h"
 #include "solve/feedback.h"
 
-/* The group at hand: columns first .. first + count. */
+/* The group at hand: columns first .. first + count, inside the span that begins at column `span'. */
 struct group {
     const wc_refine *r;
-    size_t index, first, count;
+    size_t index, first, count, span;
     float qmax;
 };
+
+/* D of the group's columns. */
+static float *d_group(const struct group *g)
+{
+    return g->r->d + (g->first - g->span) * g->r->panel->nr;
+}
 
 /* H of the group's columns; rows are h->n apart. */
 static const float *h_group(const struct group *g)
@@ -19,7 +25,7 @@ static const float *h_group(const struct group *g)
     return g->r->h->h + g->first * g->r->h->n + g->first;
 }
 
-/* num = sum_j C_j D_j, den = C H_gg C^T with C = q - z; x = C H_gg. */
+/* num = sum_j C_j D_j, den = C H_gg C^T with C = q - z; hc = C H_gg. */
 static void step_equation(const struct group *g)
 {
     const wc_refine *r = g->r;
@@ -27,12 +33,12 @@ static void step_equation(const struct group *g)
     size_t nr = p->nr;
     for (size_t j = 0; j < g->count; j++)
         p->kernel->centre(nr, p->code + (g->first + j) * nr, p->z + g->index * nr, r->c + j * nr);
-    wc_gemm1(WC_N, WC_N, g->count, nr, g->count, 1, h_group(g), r->h->n, r->c, nr, 0, r->x, nr);
+    wc_gemm1(WC_N, WC_N, g->count, nr, g->count, 1, h_group(g), r->h->n, r->c, nr, 0, r->hc, nr);
     memset(r->num, 0, nr * sizeof *r->num);
     memset(r->den, 0, nr * sizeof *r->den);
     for (size_t j = 0; j < g->count; j++) {
-        p->kernel->muladd(nr, r->c + j * nr, r->d + j * nr, r->num);
-        p->kernel->muladd(nr, r->c + j * nr, r->x + j * nr, r->den);
+        p->kernel->muladd(nr, r->c + j * nr, d_group(g) + j * nr, r->num);
+        p->kernel->muladd(nr, r->c + j * nr, r->hc + j * nr, r->den);
     }
 }
 
@@ -54,7 +60,7 @@ static void refit_steps(const struct group *g)
     }
     for (size_t j = 0; j < g->count; j++) {
         p->kernel->muladd(nr, r->num, r->c + j * nr, r->e + (g->first + j) * nr);
-        p->kernel->muladd(nr, r->num, r->x + j * nr, r->d + j * nr);
+        p->kernel->muladd(nr, r->num, r->hc + j * nr, d_group(g) + j * nr);
     }
 }
 
@@ -72,7 +78,7 @@ static void refit_zeros(const struct group *g)
         for (size_t k = 0; k < g->count; k++)
             sum += (double)row[k];
         for (size_t i = 0; i < nr; i++)
-            r->num[i] += r->d[j * nr + i], r->c[j * nr + i] = (float)sum;
+            r->num[i] += d_group(g)[j * nr + i], r->c[j * nr + i] = (float)sum;
         total += sum;
     }
     float den = (float)total;
@@ -87,11 +93,11 @@ static void refit_zeros(const struct group *g)
             shift = 0;
         r->num[i] = shift;
     }
-    for (size_t j = 0; j < g->count; j++)
-        for (size_t i = 0; i < nr; i++) {
+    for (size_t j = 0; j < g->count; j++) {
+        p->kernel->muladd(nr, r->num, r->c + j * nr, d_group(g) + j * nr);
+        for (size_t i = 0; i < nr; i++)
             r->e[(g->first + j) * nr + i] += r->num[i];
-            r->d[j * nr + i] += r->num[i] * r->c[j * nr + i];
-        }
+    }
 }
 
 static void descend_step(void *self, size_t i, size_t count)
@@ -101,15 +107,18 @@ static void descend_step(void *self, size_t i, size_t count)
     wc_grid_panel *p = r->panel;
     size_t nr = p->nr, j = g->first + i, at = g->index * nr;
     (void)count; /* always 1 */
-    p->kernel->descend(nr, r->d + i * nr, 1 / r->h->h[j * r->h->n + j], p->s + at, p->inv + at, p->z + at, g->qmax,
-                       p->code + j * nr, r->x + i * nr, r->e + j * nr);
+    p->kernel->descend(nr, d_group(g) + i * nr, 1 / r->h->h[j * r->h->n + j], p->s + at, p->inv + at, p->z + at,
+                       g->qmax, p->code + j * nr, r->c + i * nr, r->e + j * nr);
 }
 
 static void refine_group(struct group *g)
 {
     const wc_refine *r = g->r;
-    size_t nr = r->panel->nr, n = r->h->n;
-    wc_gemm1(WC_N, WC_N, g->count, nr, n, 1, r->h->h + g->first * n, n, r->e, nr, 0, r->d, nr);
+    size_t nr = r->panel->nr, n = r->h->n, before = g->first - g->span;
+    float *x = r->x + before * nr, *e = r->e + g->first * nr;
+    if (before)
+        wc_gemm1(WC_T, WC_N, g->count, nr, before, 1, r->h->h + g->span * n + g->first, n, r->x, nr, 1, d_group(g), nr);
+    memcpy(x, e, g->count * nr * sizeof *x);
     if (r->steps) {
         refit_steps(g);
         if (r->panel->grid->zero_kind == WC_ZERO_INT) refit_zeros(g);
@@ -122,20 +131,33 @@ static void refine_group(struct group *g)
         .nr = nr,
         .width = 1,
         .block = r->block,
-        .x = r->x,
-        .y = r->d,
+        .x = r->c,
+        .y = d_group(g),
         .self = g,
         .step = descend_step,
     };
     wc_sweep_run(&sweep);
+    for (size_t i = 0; i < g->count * nr; i++) /* what the later groups of the span must know */
+        x[i] = e[i] - x[i];
+}
+
+size_t wc_refine_span(const wc_grid *grid)
+{
+    enum { SPAN = 256 };
+    return grid->group < SPAN ? SPAN / grid->group * grid->group : grid->group;
 }
 
 void wc_refine_pass(const wc_refine *r)
 {
     const wc_grid *grid = r->panel->grid;
+    size_t nr = r->panel->nr, n = r->h->n, span = wc_refine_span(grid);
     struct group g = {.r = r, .qmax = (float)((1u << grid->bits) - 1)};
-    for (g.index = 0, g.first = 0; g.first < grid->cols; g.index++, g.first += grid->group) {
-        g.count = wc_min(grid->group, grid->cols - g.first);
+    for (g.index = 0, g.first = 0; g.first < n; g.index++, g.first += grid->group) {
+        g.count = wc_min(grid->group, n - g.first);
+        if (g.first % span == 0) {
+            g.span = g.first;
+            wc_gemm1(WC_N, WC_N, wc_min(span, n - g.first), nr, n, 1, r->h->h + g.first * n, n, r->e, nr, 0, r->d, nr);
+        }
         refine_group(&g);
     }
 }
