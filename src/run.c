@@ -82,6 +82,17 @@ static const char *choose_linear_recipe(run *r)
     return r->linear_recipe;
 }
 
+/* A calibrated recipe that was asked for and cannot be had is refused: keeping every linear as it is would hardly be
+ * what was meant. */
+static wc_status check_recipe(run *r, const char *linear)
+{
+    wc_recipe recipe;
+    WC_TRY(wc_recipe_parse(r->ctx, linear, &recipe));
+    bool calibrated = wc_recipe_needs_stats(&recipe);
+    wc_recipe_free(&recipe);
+    return calibrated ? wc_input_need_forward(r->ctx, &r->in) : WC_OK;
+}
+
 static wc_status make_windows(run *r)
 {
     wc_text_options text = r->opt->calib;
@@ -121,6 +132,7 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    WC_TRY(check_recipe(r, plan.linear));
     WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
@@ -182,20 +194,9 @@ static void show_plan(run *r)
 
 static wc_status name_output(run *r)
 {
-    struct stat st;
     WC_TRY(wc_output_names(r->ctx, r->opt->model, ".wcz", r->opt->output, r->opt->work_dir, &r->output, &r->partial,
                            &r->work));
-    if (stat(r->output, &st)) return WC_OK;
-    for (size_t i = 0; i < r->in.checkpoint.n_shards; i++) {
-        const wc_map *m = &r->in.checkpoint.shard[i].map;
-        if (m->device == (uint64_t)st.st_dev && m->inode == (uint64_t)st.st_ino)
-            return wc_fail(r->ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result",
-                           r->output);
-    }
-    if (S_ISDIR(st.st_mode)) return wc_fail(r->ctx, WC_OPTION, "%s: is a folder; -o takes a file name", r->output);
-    if (!r->opt->force && !r->opt->dry_run)
-        return wc_fail(r->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", r->output);
-    return WC_OK;
+    return wc_output_check(r->ctx, &r->in, r->output, r->opt->force || r->opt->dry_run);
 }
 
 /* NaN and Inf anywhere in what is computed with would surface hours later as a failed factorisation: look first. */
