@@ -516,7 +516,10 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     wc_stats stats = {0};
     bool collect = stage_wants_stats(r, layer, stage);
     wc_status status = WC_OK;
-    if (collect) WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    bool to_residual = stage == WC_STAGE_O || stage == WC_STAGE_DOWN;
+    if (collect)
+        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1,
+                                  to_residual ? r->in.config.hidden : 0, &sum));
     r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
