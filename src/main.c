@@ -1,4 +1,5 @@
 /* main.c - arguments -> command -> exit code. The only file that calls exit(). */
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,8 +106,18 @@ static int run_command(const wc_command *c, int argc, char **argv)
     return code;
 }
 
+/* glibc raises its threshold for mmap after every large free and then keeps large buffers in fragmented heaps: the peak
+ * came out 10 to 50 % above what --memory promises. A fixed threshold gives every freed buffer back at once. */
+static void return_freed_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
+    return_freed_memory();
     catch_signals();
     const char *word = argc > 1 ? argv[1] : "--help";
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
