@@ -1,6 +1,4 @@
 /* GPTQ: rounding with error feedback, then coordinate descent. See README.md. */
-#include "methods/gptq/gptq.h"
-
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,7 +15,7 @@ struct options {
     int block;
     int cd;
     bool refit;
-    double drift;
+    double drift, residual;
 };
 
 static const wc_opt opts[] = {
@@ -31,23 +29,12 @@ static const wc_opt opts[] = {
     {"block", WC_OPT_INT, offsetof(struct options, block), 256, 32, 1024, NULL, "columns per matrix product"},
     {"cd", WC_OPT_INT, offsetof(struct options, cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, offsetof(struct options, refit), 1, 0, 1, NULL, "these passes also refit scales and zeros"},
-    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.5, 0, 1, NULL,
+    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.75, 0, 1, NULL,
      "part of the drift of the inputs to correct for"},
+    {"residual", WC_OPT_REAL, offsetof(struct options, residual), 0.5, 0, 1, NULL,
+     "part of the drift of the residual stream to correct for, in layers that write to it"},
     {0},
 };
-
-/* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
- * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
- * costs about 10 per weight and candidate, at most 40 candidates. */
-double wc_gptq_flops(size_t rows, size_t cols, const void *opt, int drift)
-{
-    const struct options *o = opt;
-    double m = (double)rows, n = (double)cols;
-    double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
-    double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
-    double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
-    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
-}
 
 static const char *applies(size_t rows, size_t cols, const void *opt)
 {
@@ -67,8 +54,9 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
 
 static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
 {
-    if (job->target_moved || !job->stats->c || o->drift == 0) return WC_OK;
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, job->stats->c, o->drift, job->rows, job->w));
+    if (job->target_moved || !job->stats->c || (o->drift == 0 && o->residual == 0)) return WC_OK;
+    wc_drift drift = {.c = job->stats->c, .r = job->stats->r, .beta = o->drift, .beta_residual = o->residual};
+    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &drift, job->rows, job->w));
     job->target_moved = true;
     return WC_OK;
 }
@@ -106,6 +94,19 @@ out:
     return status;
 }
 
+/* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
+ * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
+ * costs about 10 per weight and candidate, at most 40 candidates. */
+static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+{
+    const struct options *o = opt;
+    double m = (double)rows, n = (double)cols;
+    double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
+    double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
+    double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
+    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
+}
+
 const wc_method wc_method_gptq = {
     .name = "gptq",
     .summary = "error feedback through the Cholesky factor of the input moments, then coordinate descent",
@@ -116,4 +117,5 @@ const wc_method wc_method_gptq = {
     .applies = applies,
     .plan = plan,
     .run = run,
+    .flops = flops,
 };

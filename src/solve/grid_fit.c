@@ -181,53 +181,57 @@ static inline float candidate(const struct tile *t, float s)
     return t->p->grid->scale_bits ? s : f16_value(s);
 }
 
-/* The largest magnitude meets the end of the longer side: z levels below 0, qmax - z above. */
+/* Tries the zero z with the steps cover, shrunk; with both signs if asked. */
+static void try_steps(struct tile *t, const float *cover, const float *z, bool both_signs, wc_search search)
+{
+    int candidates = search == WC_SEARCH_MINMAX ? 1 : CANDIDATES;
+    for (int i = 0; i < candidates; i++) {
+        float s[L], p = search == WC_SEARCH_MINMAX ? 1 : shrink(t->p->grid->bits, i);
+        for (size_t r = 0; r < L; r++)
+            s[r] = candidate(t, p * cover[r]);
+        try_grid(t, s, z);
+        if (!both_signs) continue;
+        for (size_t r = 0; r < L; r++)
+            s[r] = -s[r];
+        try_grid(t, s, z);
+    }
+}
+
+/* The largest magnitude meets the end of the longer side, z levels below 0; a negative step puts that side above 0.
+ * With as many levels on both sides the sign changes nothing. */
 static void search_symmetric(struct tile *t, const float *lo, const float *hi, wc_search search)
 {
-    const wc_grid *grid = t->p->grid;
-    float z[L], s[L], below = grid->zero_fixed, above = t->qmax - below;
-    for (int i = 0; i < CANDIDATES; i++)
-        for (int sign = 1; sign >= -1; sign -= 2) {
-            float p = search == WC_SEARCH_MINMAX ? 1 : shrink(grid->bits, i);
-            for (size_t r = 0; r < L; r++) {
-                float a = fmaxf(-lo[r], hi[r]), extreme = below == above || -lo[r] >= hi[r] ? 1.0f : -1.0f;
-                z[r] = below;
-                s[r] = candidate(t, (float)sign * extreme * p * a / below);
-            }
-            try_grid(t, s, z);
-            if (search == WC_SEARCH_MINMAX) return;
-            if (below == above) break; /* symmetric levels: the sign changes nothing */
-        }
+    float z[L], cover[L], below = t->p->grid->zero_fixed;
+    bool even = below == t->qmax - below;
+    for (size_t r = 0; r < L; r++) {
+        float extreme = -lo[r] >= hi[r] ? -lo[r] : even ? hi[r] : -hi[r];
+        z[r] = below;
+        cover[r] = extreme / below;
+    }
+    try_steps(t, cover, z, !even && search != WC_SEARCH_MINMAX, search);
 }
 
 /* The smallest step with zero z that covers lo <= 0 <= hi. */
 static inline float covering_step(float lo, float hi, float z, float qmax)
 {
     float up = z < qmax ? hi / (qmax - z) : 0, down = z > 0 ? -lo / z : 0;
-    return fmaxf(up, down);
+    return up > down ? up : down;
 }
 
 /* Zeros are integers on the grid, so 0 is always a level and the range must include it. */
 static void search_asymmetric(struct tile *t, const float *lo, const float *hi, wc_search search)
 {
-    float z0[L], z[L], s[L];
-    for (size_t r = 0; r < L; r++) {
-        float l = fminf(lo[r], 0), h = fmaxf(hi[r], 0);
-        z0[r] = h > l ? rintf(-l * (t->qmax / (h - l))) : 0;
-    }
-    for (int dz = 0; dz < 3; dz++)
-        for (int i = 0; i < CANDIDATES; i++) {
-            float p = search == WC_SEARCH_MINMAX ? 1 : shrink(t->p->grid->bits, i);
-            for (size_t r = 0; r < L; r++) {
-                float want = z0[r] + (float)(dz == 2 ? -1 : dz);
-                z[r] = want < 0 ? 0 : want > t->qmax ? t->qmax : want;
-                float l = fminf(lo[r], 0), h = fmaxf(hi[r], 0);
-                s[r] = candidate(t, search == WC_SEARCH_MINMAX ? (h - l) / t->qmax
-                                                               : p * covering_step(l, h, z[r], t->qmax));
-            }
-            try_grid(t, s, z);
-            if (search == WC_SEARCH_MINMAX) return;
+    int zeros = search == WC_SEARCH_MINMAX ? 1 : 3;
+    for (int dz = 0; dz < zeros; dz++) {
+        float z[L], cover[L];
+        for (size_t r = 0; r < L; r++) {
+            float l = lo[r] < 0 ? lo[r] : 0, h = hi[r] > 0 ? hi[r] : 0;
+            float want = (h > l ? rintf(-l * (t->qmax / (h - l))) : 0) + (float)(dz == 2 ? -1 : dz);
+            z[r] = want < 0 ? 0 : want > t->qmax ? t->qmax : want;
+            cover[r] = zeros == 1 ? (h - l) / t->qmax : covering_step(l, h, z[r], t->qmax);
         }
+        try_steps(t, cover, z, false, search);
+    }
 }
 
 /* Lloyd's alternation: for fixed codes the best step is sum h w (q - z) / sum h (q - z)^2; three rounds are enough

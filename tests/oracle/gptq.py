@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""GPTQ as published, in float64: the recurrence with the upper Cholesky factor of H^-1. Oracle of tests/unit/test_gptq.c.
+"""GPTQ as published, in float64, with the upper Cholesky factor of H^-1. Oracle of tests/unit/test_gptq.c.
 
 usage: gptq.py FOLDER rows cols bits group order(natural|act) grid(asym|sym|asym-mse) damp
 FOLDER holds w.bin [rows, cols] and h.bin [cols, cols], f32; what.bin, the dequantized result, is written there.
