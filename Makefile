@@ -28,6 +28,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INSTALL ?= install
+JOBS ?= $(shell nproc)
 
 FLAGS_HASH := $(shell printf '%s' '$(CC) $(CFLAGS) $(WC_CFLAGS) $(WCD_CFLAGS)' | cksum | cut -d' ' -f1)
 O := build/obj-$(FLAGS_HASH)
@@ -58,7 +59,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(O)/%.o)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
 
-.PHONY: all lib tests
+.PHONY: all lib program tests fuzzers where demo check unit cli asan fuzz style format format-check install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: build/wcompress lib
@@ -89,6 +90,7 @@ $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/src/calib/builtin.o: src/calib/builtin.txt
 # -O3 for the vectoriser; WCK_LEVEL names the level, see src/kernels/kernels.h.
 define kernel_rule
 $(O)/src/kernels/%_kernel_$(1).o: src/kernels/%_kernel.c
@@ -113,6 +115,89 @@ $(O)/fuzz/%: tests/fuzz/%.c tests/fuzz/driver.c $(O)/libwc.a $(O)/libwcdecode.a
 fuzzers: $(FUZZERS)
 f/%: $(O)/fuzz/fuzz_%
 	$(Q)$<
+# For tests/run.sh: the program of these flags, without touching build/wcompress, and the folder it lies in.
+program: $(O)/wcompress
+where:
+	@echo $(O)
+
+# ---- what a user runs --------------------------------------------------------------------------------------------------
+
+demo:
+	$(Q)scripts/setup.sh build
+	$(Q)+$(MAKE) --no-print-directory -j$(JOBS) build/wcompress
+	$(Q)scripts/demo.sh
+
+# Every step builds what it needs; tests/run.sh says what the steps are and counts the cases.
+check:
+	$(Q)scripts/setup.sh check
+	$(Q)tests/run.sh
+unit cli asan fuzz style:
+	$(Q)tests/run.sh $@
+
+# The layout is that of clang-format 14, Debian 12's: other versions differ in details.
+CLANG_FORMAT ?= $(shell command -v clang-format-14 || echo clang-format)
+FORMATTED = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+format:
+	$(Q)$(CLANG_FORMAT) -i $(FORMATTED)
+format-check:
+	$(Q)$(CLANG_FORMAT) --dry-run --Werror $(FORMATTED)
+
+# ---- installation ------------------------------------------------------------------------------------------------------
+
+# The soname changes with the first number, which is that of the ABI.
+SONAME := libwcdecode.so.0
+# The man page and the completions are printed by the program, from the tables that it parses options with.
+MAN = $(MANDIR)/man1/wcompress.1
+BASH_COMPLETION = $(PREFIX)/share/bash-completion/completions/wcompress
+ZSH_COMPLETION = $(PREFIX)/share/zsh/site-functions/_wcompress
+FISH_COMPLETION = $(PREFIX)/share/fish/vendor_completions.d/wcompress.fish
+GENERATED = $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
+define PC_FILE
+prefix=$(PREFIX)
+libdir=$(LIBDIR)
+includedir=$(INCLUDEDIR)
+
+Name: wcdecode
+Description: reads the files of wcompress: compressed weights of transformers
+Version: $(VERSION)
+Libs: -L$${libdir} -lwcdecode
+Cflags: -I$${includedir}
+endef
+export PC_FILE
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR)
+	$(INSTALL) -m 755 build/wcompress $(DESTDIR)$(BINDIR)/wcompress
+	$(INSTALL) -m 644 build/libwcdecode.a $(DESTDIR)$(LIBDIR)/libwcdecode.a
+	$(INSTALL) -m 755 build/libwcdecode.so $(DESTDIR)$(LIBDIR)/libwcdecode.so.$(VERSION)
+	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
+	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
+	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
+	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
+	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+
+clean:
+	rm -rf build
+
+help:
+	@printf '%s\n' \
+	    'make              build/wcompress and build/libwcdecode.{a,so}' \
+	    'make demo         install what is missing, build, compress the model in the tree to 3 bits, show what it cost' \
+	    'make check        install what is missing, then every test; ends with "N passed, M failed"' \
+	    'make unit         the unit tests             make t/NAME   one of them, tests/unit/test_NAME.c' \
+	    'make cli          the tests of the commands' \
+	    'make asan         both under AddressSanitizer and UndefinedBehaviorSanitizer' \
+	    'make fuzz         every fuzzer for WC_FUZZ_SECONDS (default 2), sanitized      make f/NAME   one of them' \
+	    'make style        formatting, include rules, stray characters' \
+	    'make format       lay out the sources by .clang-format; make format-check only looks' \
+	    'make install      under PREFIX (default /usr/local), DESTDIR before it; make uninstall' \
+	    'make clean        remove build/' \
+	    'V=1 shows the commands; CC, CFLAGS, LDFLAGS, WERROR=-Werror as usual.'
 
 # Minutes; on a quiet machine. docs/PERFORMANCE.md.
 .PHONY: bench

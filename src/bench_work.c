@@ -9,7 +9,7 @@
 #include "decode/decoder.h"
 #include "formats/format.h"
 #include "io/checkpoint.h"
-#include "kernels/kernels.h"
+#include "kernels/convert.h"
 #include "linalg/linalg.h"
 #include "model/block.h"
 #include "recipe.h"

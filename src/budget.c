@@ -71,7 +71,8 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
         b.disk = cost.edges + (b.spill ? cost.inner : 0);
     }
     if (b.memory > b.limit)
-        return wc_fail(ctx, WC_BUDGET, "--memory %llu bytes is too little: this model needs at least %llu bytes (%.2f GiB)",
+        return wc_fail(ctx, WC_BUDGET,
+                       "--memory %llu bytes is too little: this model needs at least %llu bytes (%.2f GiB)",
                        (unsigned long long)b.limit, (unsigned long long)b.memory, (double)b.memory / 0x1p30);
     *out = b;
     return WC_OK;

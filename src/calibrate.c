@@ -31,7 +31,8 @@ typedef struct job {
 static wc_status make_file(job *j)
 {
     const wc_config *c = &j->in.config;
-    wc_statsfile_info info = {.windows = j->windows.hash, .tokens = j->windows.n * j->windows.seqlen, .seqlen = j->windows.seqlen};
+    wc_statsfile_info info = {
+        .windows = j->windows.hash, .tokens = j->windows.n * j->windows.seqlen, .seqlen = j->windows.seqlen};
     memcpy(info.source, j->windows.source, sizeof info.source);
     WC_TRY(wc_checkpoint_fingerprint(j->ctx, &j->in.checkpoint, &info.model));
     size_t *widths;
@@ -44,8 +45,8 @@ static wc_status make_file(job *j)
     wc_status status = path ? wc_journal_open(j->ctx, path, XXH3_64bits(key, sizeof key), j->opt->fresh, &j->journal)
                             : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
     if (status == WC_OK)
-        status = wc_statsfile_create(j->ctx, j->partial, j->journal.resumed, &info, widths, (uint32_t)c->layers + 1, WC_N_STAGES,
-                                     &j->file);
+        status = wc_statsfile_create(j->ctx, j->partial, j->journal.resumed, &info, widths, (uint32_t)c->layers + 1,
+                                     WC_N_STAGES, &j->file);
     free(path);
     free(widths);
     return status;
@@ -88,8 +89,14 @@ out:
 static wc_status enter(job *j, const wc_budget *budget, size_t *first)
 {
     const wc_journal_record *edge = wc_journal_last(&j->journal, WC_JOURNAL_EDGE);
-    wc_pass_options o = {.config = &j->in.config, .windows = &j->windows, .n_streams = 1, .chunk_tokens = budget->chunk_tokens,
-                         .dir = j->work, .edges_in_files = true, .spill = budget->spill, .keep = edge != NULL};
+    wc_pass_options o = {.config = &j->in.config,
+                         .windows = &j->windows,
+                         .n_streams = 1,
+                         .chunk_tokens = budget->chunk_tokens,
+                         .dir = j->work,
+                         .edges_in_files = true,
+                         .spill = budget->spill,
+                         .keep = edge != NULL};
     uint64_t hash;
     WC_TRY(wc_pass_open(j->ctx, &o, &j->pass));
     *first = edge ? edge->index : 0;
@@ -125,10 +132,12 @@ static wc_status prepare(job *j, wc_budget *budget)
     text.seqlen = wc_input_seqlen(&j->in, text.seqlen);
     text.bos_per_window = true;
     WC_TRY(wc_windows_make(j->ctx, j->in.tokenizer, j->in.config.vocab, &text, &j->windows));
-    wc_report_note(j->report, "calib", "%s, %zu windows of %zu tokens", j->windows.source, j->windows.n, j->windows.seqlen);
+    wc_report_note(j->report, "calib", "%s, %zu windows of %zu tokens", j->windows.source, j->windows.n,
+                   j->windows.seqlen);
     wc_plan nothing = {0};
     WC_TRY(wc_budget_make(j->ctx, &nothing, &j->in.config, &j->windows, 1, j->opt->memory, budget));
-    return wc_output_names(j->ctx, j->opt->model, ".wcstats", j->opt->output, j->opt->work_dir, &j->output, &j->partial, &j->work);
+    return wc_output_names(j->ctx, j->opt->model, ".wcstats", j->opt->output, j->opt->work_dir, &j->output, &j->partial,
+                           &j->work);
 }
 
 static wc_status pipeline(job *j)
@@ -137,8 +146,7 @@ static wc_status pipeline(job *j)
     size_t first;
     char size[32];
     WC_TRY(prepare(j, &budget));
-    if (!j->opt->force && wc_file_exists(j->output))
-        return wc_fail(j->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", j->output);
+    WC_TRY(wc_output_check(j->ctx, &j->in, j->output, j->opt->force));
     if (mkdir(j->work, 0777) && errno != EEXIST)
         return wc_fail(j->ctx, WC_IO, "%s: cannot make the work folder: %s", j->work, strerror(errno));
     WC_TRY(make_file(j));

@@ -33,7 +33,7 @@ wc_status wc_parse_size(wc_ctx *ctx, const char *text, uint64_t *out)
     static const struct {
         const char *unit;
         double factor;
-    } units[] = {{"", 1},       {"B", 1},      {"KB", 1e3},       {"MB", 1e6},       {"GB", 1e9},
+    } units[] = {{"", 1},      {"B", 1},        {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},
                  {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
     char *end;
     double v = strtod(text, &end);
@@ -44,7 +44,8 @@ wc_status wc_parse_size(wc_ctx *ctx, const char *text, uint64_t *out)
             *out = (uint64_t)(v * units[i].factor);
             return WC_OK;
         }
-    return wc_fail(ctx, WC_OPTION, "`%s' is no size: write 6GiB, 500MB or a number of bytes (G alone could mean either)", text);
+    return wc_fail(ctx, WC_OPTION,
+                   "`%s' is no size: write 6GiB, 500MB or a number of bytes (G alone could mean either)", text);
 }
 
 static wc_status parse_count(wc_ctx *ctx, const char *name, const char *text, uint64_t *out)
@@ -119,7 +120,8 @@ static const wc_cli_option *option_of(const wc_command *c, int code)
     return NULL;
 }
 
-wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, void *opt, int *n_operands, char **operand)
+wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, void *opt, int *n_operands,
+                       char **operand)
 {
     struct option longs[MAX_OPTIONS + 1];
     char shorts[2 * MAX_OPTIONS + 2];

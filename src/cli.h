@@ -1,4 +1,5 @@
-/* cli.h - commands and their options as tables: parsing, range checks, --help, man page and completions all come from them. */
+/* cli.h - commands and their options as tables: parsing, range checks, --help, man page and completions all come from
+ * them. */
 #ifndef WC_CLI_H
 #define WC_CLI_H
 
@@ -33,13 +34,17 @@ typedef struct wc_cli_common {
     uint64_t threads;
 } wc_cli_common;
 
-#define WC_CLI_COMMON(T)                                                                                               \
-    {"threads", 'j', WC_CLI_COUNT, offsetof(T, common.threads), "N", "threads (default: all cores); never changes results"}, \
-        {"json", 0, WC_CLI_FLAG, offsetof(T, common.json), NULL, "print one JSON object on stdout instead of text"},   \
-        {"quiet", 'q', WC_CLI_FLAG, offsetof(T, common.quiet), NULL, "only results, warnings and errors"},             \
-        {"verbose", 'v', WC_CLI_FLAG, offsetof(T, common.verbose), NULL, "more notes"},                                \
-        {"help", 'h', WC_CLI_FLAG, offsetof(T, common.help), NULL, "this text"},                                       \
-        {NULL, 0, WC_CLI_FLAG, 0, NULL, NULL}
+#define WC_CLI_COMMON(T)                                                                                             \
+    {"threads",    'j',                                                                                              \
+     WC_CLI_COUNT, offsetof(T, common.threads),                                                                      \
+     "N",          "threads (default: all cores); never changes results"},                                           \
+        {"json", 0, WC_CLI_FLAG, offsetof(T, common.json), NULL, "print one JSON object on stdout instead of text"}, \
+        {"quiet", 'q', WC_CLI_FLAG, offsetof(T, common.quiet), NULL, "only results, warnings and errors"},           \
+        {"verbose", 'v', WC_CLI_FLAG, offsetof(T, common.verbose), NULL, "more notes"},                              \
+        {"help", 'h', WC_CLI_FLAG, offsetof(T, common.help), NULL, "this text"},                                     \
+    {                                                                                                                \
+        NULL, 0, WC_CLI_FLAG, 0, NULL, NULL                                                                          \
+    }
 
 typedef struct wc_command {
     const char *name;
@@ -57,9 +62,10 @@ typedef struct wc_command {
 extern const wc_command *const wc_commands[];
 const wc_command *wc_command_find(const char *name);
 
-/* Fills the option struct from argv (argv[0] is the command's name); operands are moved to the front of operand[]. WC_OPTION with
- * a sentence. Free the lists with wc_cli_free. */
-wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, void *opt, int *n_operands, char **operand);
+/* Fills the option struct from argv (argv[0] is the command's name); operands are moved to the front of operand[].
+ * WC_OPTION with a sentence. Free the lists with wc_cli_free. */
+wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, void *opt, int *n_operands,
+                       char **operand);
 void wc_cli_free(const wc_command *c, void *opt);
 
 void wc_cli_help(const wc_command *c, FILE *out);

@@ -33,9 +33,16 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
 {
     const options *o = opt;
     (void)n;
-    wc_calibrate_options c = {.model = operand[0], .output = o->output, .work_dir = o->work_dir, .memory = o->memory,
-                              .force = o->force, .fresh = o->fresh};
-    c.calib = (wc_text_options){.files = o->calib.item, .n_files = o->calib.n, .ids_file = o->calib_ids, .seqlen = o->seqlen,
+    wc_calibrate_options c = {.model = operand[0],
+                              .output = o->output,
+                              .work_dir = o->work_dir,
+                              .memory = o->memory,
+                              .force = o->force,
+                              .fresh = o->fresh};
+    c.calib = (wc_text_options){.files = o->calib.item,
+                                .n_files = o->calib.n,
+                                .ids_file = o->calib_ids,
+                                .seqlen = o->seqlen,
                                 .max_tokens = o->calib_tokens};
     return wc_calibrate(ctx, &c, report);
 }
@@ -46,10 +53,11 @@ const wc_command wc_command_calibrate = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "save calibration statistics, so that a sweep runs the model once",
-    .description = "Runs the original model over the calibration text and saves, for every group of linear layers, the second\n"
-                   "moments of its inputs. `quantize --stats FILE' then needs no forward pass.\n\n"
-                   "  wcompress calibrate llama/ -o llama.wcstats\n"
-                   "  wcompress quantize --bits 3 --stats llama.wcstats llama/",
+    .description =
+        "Runs the original model over the calibration text and saves, for every group of linear layers, the second\n"
+        "moments of its inputs. `quantize --stats FILE' then needs no forward pass.\n\n"
+        "  wcompress calibrate llama/ -o llama.wcstats\n"
+        "  wcompress quantize --bits 3 --stats llama.wcstats llama/",
     .opt_size = sizeof(options),
     .options = calibrate_options,
     .defaults = defaults,

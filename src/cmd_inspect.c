@@ -71,9 +71,10 @@ static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, tot
     wc_report_result(report, "%-48s %-5s %15s %12llu B %7.3f b  %-24s %s%s", wc_escape_name(shown, sizeof shown, name),
                      wc_dtype_name((wc_dtype)t->source_dtype), shape, (unsigned long long)bytes,
                      weights ? 8.0 * (double)bytes / (double)weights : 0, parts, error, fallback ? " fallback" : "");
-    json_array_append_new(list, json_pack("{s:s%, s:s, s:I, s:I, s:I, s:o, s:o, s:b, s:b}", "name", t->name, (size_t)t->name_size,
-                                          "source_dtype", wc_dtype_name((wc_dtype)t->source_dtype), "rows", (json_int_t)t->rows,
-                                          "cols", (json_int_t)t->cols, "bytes", (json_int_t)bytes, "parts", part_list, "error",
+    json_array_append_new(list, json_pack("{s:s%, s:s, s:I, s:I, s:I, s:o, s:o, s:b, s:b}", "name", t->name,
+                                          (size_t)t->name_size, "source_dtype",
+                                          wc_dtype_name((wc_dtype)t->source_dtype), "rows", (json_int_t)t->rows, "cols",
+                                          (json_int_t)t->cols, "bytes", (json_int_t)bytes, "parts", part_list, "error",
                                           error_json(compressed ? t->error : NAN), "error_is_plain",
                                           (t->flags & WCD_TENSOR_ERROR_PLAIN) != 0, "fallback", fallback));
 }
@@ -86,8 +87,8 @@ static wc_status show_metas(wc_ctx *ctx, const wc_wcz_reader *r, wc_report *repo
         if (wcd_meta_at(&r->file, i, &m) != WCD_OK) continue;
         wc_report_result(report, "carries %.*s (%llu bytes stored, %llu raw)", (int)m.name_size, m.name,
                          (unsigned long long)m.size, (unsigned long long)m.raw_size);
-        json_array_append_new(list, json_pack("{s:s%, s:I, s:I}", "name", m.name, (size_t)m.name_size, "stored", (json_int_t)m.size,
-                                              "raw", (json_int_t)m.raw_size));
+        json_array_append_new(list, json_pack("{s:s%, s:I, s:I}", "name", m.name, (size_t)m.name_size, "stored",
+                                              (json_int_t)m.size, "raw", (json_int_t)m.raw_size));
     }
     json_object_set_new(report->facts, "metadata", list);
     wcd_meta m;
@@ -117,16 +118,18 @@ static wc_status inspect_wcz(wc_ctx *ctx, const wc_wcz_reader *r, wc_report *rep
         if (wcd_at(&r->file, i, &t) == WCD_OK) show_tensor(&t, wc_wcz_name(r, &t), list, &sum, report);
     }
     double all = sum.weights ? 8.0 * (double)r->map.size / (double)sum.weights : 0;
-    wc_report_result(report, "%u tensors, %llu weights, %llu bytes (%s): %.4f bits per weight all in", wcd_count(&r->file),
-                     (unsigned long long)sum.weights, (unsigned long long)r->map.size, wc_size_text(r->map.size, size), all);
+    wc_report_result(report, "%u tensors, %llu weights, %llu bytes (%s): %.4f bits per weight all in",
+                     wcd_count(&r->file), (unsigned long long)sum.weights, (unsigned long long)r->map.size,
+                     wc_size_text(r->map.size, size), all);
     if (sum.compressed)
-        wc_report_result(report, "%zu compressed: %.4f bits per weight; error mean %.5f, worst %.5f over %zu; fallbacks %zu",
+        wc_report_result(report,
+                         "%zu compressed: %.4f bits per weight; error mean %.5f, worst %.5f over %zu; fallbacks %zu",
                          sum.compressed, 8.0 * (double)sum.compressed_bytes / (double)sum.compressed_weights,
                          sum.errors ? sum.error_sum / (double)sum.errors : 0, sum.error_max, sum.errors, sum.fallbacks);
     json_object_set_new(report->facts, "tensors", list);
-    json_object_set_new(report->facts, "file", json_pack("{s:I, s:I, s:f, s:i}", "bytes", (json_int_t)r->map.size, "weights",
-                                                         (json_int_t)sum.weights, "bits_per_weight", all, "fallbacks",
-                                                         (int)sum.fallbacks));
+    json_object_set_new(report->facts, "file",
+                        json_pack("{s:I, s:I, s:f, s:i}", "bytes", (json_int_t)r->map.size, "weights",
+                                  (json_int_t)sum.weights, "bits_per_weight", all, "fallbacks", (int)sum.fallbacks));
     return WC_OK;
 }
 
@@ -140,12 +143,13 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
         wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name),
                          wc_dtype_name(t->dtype), shape, (unsigned long long)t->size);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", wc_dtype_name(t->dtype), "rows",
-                                              (json_int_t)t->rows, "cols", (json_int_t)t->cols, "bytes", (json_int_t)t->size));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype",
+                                              wc_dtype_name(t->dtype), "rows", (json_int_t)t->rows, "cols",
+                                              (json_int_t)t->cols, "bytes", (json_int_t)t->size));
         weights += t->rows * t->cols, bytes += t->size;
     }
-    wc_report_result(report, "%zu tensors in %zu file%s, %llu weights, %s", c->n, c->n_shards, c->n_shards == 1 ? "" : "s",
-                     (unsigned long long)weights, wc_size_text(bytes, size));
+    wc_report_result(report, "%zu tensors in %zu file%s, %llu weights, %s", c->n, c->n_shards,
+                     c->n_shards == 1 ? "" : "s", (unsigned long long)weights, wc_size_text(bytes, size));
     json_object_set_new(report->facts, "tensors", list);
     return WC_OK;
 }
@@ -175,7 +179,8 @@ const wc_command wc_command_inspect = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "explain a .wcz fully, or list the tensors of a model",
-    .description = "For a .wcz: how it was made (recipe, calibration, versions), what it carries, and for every tensor its parts,\n"
+    .description = "For a .wcz: how it was made (recipe, calibration, versions), what it carries, and for every tensor "
+                   "its parts,\n"
                    "bytes, bits per weight and error. Reads the index only; `verify' reads everything.\n\n"
                    "  wcompress inspect model.wcz",
     .opt_size = sizeof(options),

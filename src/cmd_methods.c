@@ -20,8 +20,8 @@ static void show_option(const wc_opt *o, const char *def, json_t *list, wc_repor
     else if (o->type != WC_OPT_BOOL)
         snprintf(range, sizeof range, "%g..%g", o->lo, o->hi);
     wc_report_result(report, "    %-14s %-10s %-24s %s", o->name, def, range, o->help);
-    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", o->name, "type", type_names[o->type], "default",
-                                          def, "range", range, "help", o->help));
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", o->name, "type", type_names[o->type],
+                                          "default", def, "range", range, "help", o->help));
 }
 
 static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_report *report)
@@ -29,7 +29,8 @@ static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_r
     void *opt;
     json_t *entries = json_array();
     WC_TRY(wc_opt_defaults(ctx, m, &opt));
-    wc_report_result(report, "%s%s\n    %s", m->name, m->needs & WC_NEEDS_HESSIAN ? "  (calibrated)" : "  (data-free)", m->summary);
+    wc_report_result(report, "%s%s\n    %s", m->name, m->needs & WC_NEEDS_HESSIAN ? "  (calibrated)" : "  (data-free)",
+                     m->summary);
     for (const wc_opt *o = m->opts; o->name; o++) {
         char def[64];
         wc_opt_print(o, opt, def, sizeof def);

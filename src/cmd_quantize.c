@@ -1,15 +1,17 @@
 /* cmd_quantize.c - `wcompress quantize' and `wcompress compress': the same job, asked for by bits or by recipe. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "cli.h"
+#include "eval.h"
 #include "run.h"
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval;
     double bits;
     uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory;
     wc_cli_list opt, rule, calib;
@@ -28,24 +30,33 @@ static void defaults(void *p)
 
 #define AT(field) offsetof(options, field)
 
-#define SHARED_OPTIONS                                                                                                 \
-    {"output", 'o', WC_CLI_TEXT, AT(output), "FILE", "output file (default: MODEL.wcz beside the input)"},             \
-        {"force", 'f', WC_CLI_FLAG, AT(force), NULL, "replace an existing output"},                                    \
-        {"dry-run", 'n', WC_CLI_FLAG, AT(dry_run), NULL, "print the plan, the exact output size, memory and disk; do nothing"}, \
-        {"rule", 0, WC_CLI_LIST, AT(rule), "GLOB=RECIPE", "recipe for the tensors whose name matches; the last match wins"}, \
-        {"embed-bits", 0, WC_CLI_COUNT, AT(embed_bits), "N", "bits of the token embedding; 0 or 16: keep as it is"},   \
-        {"head-bits", 0, WC_CLI_COUNT, AT(head_bits), "N", "bits of the output head; 0 or 16: keep as it is"},         \
-        {"blocks", 0, WC_CLI_TEXT, AT(blocks), "A-B", "compress the linears of these blocks only (0-based)"},          \
-        {"calib", 0, WC_CLI_LIST, AT(calib), "FILE", "calibration text, UTF-8 (default: built in)"},                   \
-        {"calib-ids", 0, WC_CLI_TEXT, AT(calib_ids), "FILE", "calibration as raw little-endian u32 token ids"},        \
-        {"calib-tokens", 0, WC_CLI_COUNT, AT(calib_tokens), "N", "how many tokens to use, spread over the text; 0: all"}, \
-        {"seqlen", 0, WC_CLI_COUNT, AT(seqlen), "N", "window length (default: the model's, at most 2048)"},            \
-        {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},      \
-        {"stats", 0, WC_CLI_TEXT, AT(stats), "FILE", "statistics saved by `calibrate' instead of a forward pass"},     \
+#define SHARED_OPTIONS                                                                                                   \
+    {"output", 'o', WC_CLI_TEXT, AT(output), "FILE", "output file (default: MODEL.wcz beside the input)"},               \
+        {"force", 'f', WC_CLI_FLAG, AT(force), NULL, "replace an existing output"},                                      \
+        {"dry-run",   'n',  WC_CLI_FLAG,                                                                                 \
+         AT(dry_run), NULL, "print the plan, the exact output size, memory and disk; do nothing"},                       \
+        {"rule",        0,                                                                                               \
+         WC_CLI_LIST,   AT(rule),                                                                                        \
+         "GLOB=RECIPE", "recipe for the tensors whose name matches; the last match wins"},                               \
+        {"embed-bits", 0, WC_CLI_COUNT, AT(embed_bits), "N", "bits of the token embedding; 0 or 16: keep as it is"},     \
+        {"head-bits", 0, WC_CLI_COUNT, AT(head_bits), "N", "bits of the output head; 0 or 16: keep as it is"},           \
+        {"blocks", 0, WC_CLI_TEXT, AT(blocks), "A-B", "compress the linears of these blocks only (0-based)"},            \
+        {"calib", 0, WC_CLI_LIST, AT(calib), "FILE", "calibration text, UTF-8 (default: built in)"},                     \
+        {"calib-ids", 0, WC_CLI_TEXT, AT(calib_ids), "FILE", "calibration as raw little-endian u32 token ids"},          \
+        {"calib-tokens",   0,   WC_CLI_COUNT,                                                                            \
+         AT(calib_tokens), "N", "how many tokens to use, spread over the text; 0: all"},                                 \
+        {"seqlen", 0, WC_CLI_COUNT, AT(seqlen), "N", "window length (default: the model's, at most 2048)"},              \
+        {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},        \
+        {"stats", 0, WC_CLI_TEXT, AT(stats), "FILE", "statistics saved by `calibrate' instead of a forward pass"},       \
         {"one-stream", 0, WC_CLI_FLAG, AT(one_stream), NULL, "do not run the original model beside the compressed one"}, \
-        {"memory", 0, WC_CLI_SIZE, AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"}, \
-        {"work-dir", 0, WC_CLI_TEXT, AT(work_dir), "DIR", "folder for resume state and activations (default: OUTPUT.work)"}, \
-        {"fresh", 0, WC_CLI_FLAG, AT(fresh), NULL, "drop an unfinished run of other options instead of refusing"}
+        {"memory",   0,      WC_CLI_SIZE,                                                                                \
+         AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"},                         \
+        {"eval", 0, WC_CLI_TEXT, AT(eval), "TEXT", "then hold the result against the original on this text file"},       \
+        {"work-dir",   0,     WC_CLI_TEXT,                                                                               \
+         AT(work_dir), "DIR", "folder for resume state and activations (default: OUTPUT.work)"},                         \
+    {                                                                                                                    \
+        "fresh", 0, WC_CLI_FLAG, AT(fresh), NULL, "drop an unfinished run of other options instead of refusing"          \
+    }
 
 static const wc_cli_option quantize_options[] = {
     {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "bits per weight of the linear layers, 1..8 (default: 3)"},
@@ -56,7 +67,8 @@ static const wc_cli_option quantize_options[] = {
 };
 
 static const wc_cli_option compress_options[] = {
-    {"recipe", 'r', WC_CLI_TEXT, AT(recipe), "RECIPE", "what to do with the linear layers, e.g. 'gptq(bits=3,group=64)'"},
+    {"recipe", 'r', WC_CLI_TEXT, AT(recipe), "RECIPE",
+     "what to do with the linear layers, e.g. 'gptq(bits=3,group=64)'"},
     SHARED_OPTIONS,
     WC_CLI_COMMON(options),
 };
@@ -73,7 +85,8 @@ static wc_status build_recipe(wc_ctx *ctx, const options *o, wc_buf *out)
 /* 8 to 16 bits would only be a slower float: keep. */
 static wc_status plain_recipe(wc_ctx *ctx, const char *option, uint64_t bits, char dst[64])
 {
-    if (bits > 8 && bits != 16) return wc_fail(ctx, WC_OPTION, "--%s %" PRIu64 ": allowed is 1 to 8, or 16 to keep", option, bits);
+    if (bits > 8 && bits != 16)
+        return wc_fail(ctx, WC_OPTION, "--%s %" PRIu64 ": allowed is 1 to 8, or 16 to keep", option, bits);
     if (bits == 0 || bits == 16)
         snprintf(dst, 64, "keep");
     else
@@ -100,7 +113,8 @@ static wc_status parse_rules(wc_ctx *ctx, const wc_cli_list *list, char **text, 
         char *equals = text[i] ? strchr(text[i], '=') : NULL;
         if (!text[i]) return wc_fail(ctx, WC_NOMEM, "no memory for rules");
         if (!equals || equals == text[i])
-            return wc_fail(ctx, WC_OPTION, "--rule %s: write PATTERN=RECIPE, e.g. '*.down_proj.weight=gptq(bits=4)'", list->item[i]);
+            return wc_fail(ctx, WC_OPTION, "--rule %s: write PATTERN=RECIPE, e.g. '*.down_proj.weight=gptq(bits=4)'",
+                           list->item[i]);
         *equals = 0;
         rule[i] = (wc_plan_rule){text[i], equals + 1};
     }
@@ -118,14 +132,53 @@ static wc_status parse_bos(wc_ctx *ctx, const char *word, wc_bos *out)
     return wc_fail(ctx, WC_OPTION, "--bos %s: write auto, always or never", word);
 }
 
+/* What the compression cost, in one table. */
+static wc_status show_cost(wc_ctx *ctx, const options *o, const char *model, const wc_run_result *x, wc_report *report)
+{
+    wc_score scores[WC_N_PROTOCOLS];
+    char before[32], after[32], took[32], rss[32];
+    const char *files[] = {o->eval};
+    wc_eval_options e = {
+        .model = x->output, .against = model, .memory = o->memory, .want = {true, false}, .table = false};
+    e.text = (wc_text_options){.files = files, .n_files = 1, .seqlen = o->seqlen};
+    WC_TRY(wc_eval(ctx, &e, report, scores));
+    const wc_score *s = &scores[WC_DASLAB];
+    wc_report_result(report, "\n%-22s %16s %16s", "", "original", "compressed");
+    wc_report_result(report, "%-22s %16s %16s   %.2fx smaller", "size", wc_size_text(x->source_bytes, before),
+                     wc_size_text(x->bytes, after), (double)x->source_bytes / (double)x->bytes);
+    wc_report_result(report, "%-22s %16.3f %16.3f   linears %.3f", "bits per weight",
+                     8.0 * (double)x->source_bytes / (double)x->weights, x->bits, x->linear_bits);
+    wc_report_result(report, "%-22s %16.3f %16.3f   %+.2f %% +- %.2f", "perplexity", exp(s->against_nll), exp(s->nll),
+                     100 * expm1(s->log_ratio), 100 * s->log_ratio_se);
+    wc_report_result(report, "%-22s %16s %16.5f   +- %.5f", "KL divergence", "", s->kl, s->kl_se);
+    wc_report_result(report, "%-22s %16s %14.2f %%", "same top token", "", 100 * s->agree);
+    wc_report_result(report, "%-22s %16s %16.5f   worst %.5f, fallbacks %zu", "layer error", "", x->error_mean,
+                     x->error_max, x->fallbacks);
+    wc_report_result(report, "%-22s %16s %16s", "time to compress", "", wc_time_text(x->seconds, took));
+    wc_report_result(report, "%-22s %16s %16s", "peak memory", "", wc_size_text(wc_peak_rss(), rss));
+    wc_report_result(report, "(%zu tokens of %s in windows of %zu)", s->tokens, o->eval, s->seqlen);
+    return WC_OK;
+}
+
 static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, wc_report *report)
 {
     char embed[64], head[64], **texts = NULL;
     wc_plan_rule *rules = NULL;
-    wc_run_options run = {.model = model, .output = o->output, .work_dir = o->work_dir, .stats_file = o->stats, .bits = o->bits,
-                          .memory = o->memory, .one_stream = o->one_stream, .force = o->force, .fresh = o->fresh,
+    wc_run_result result = {0};
+    wc_run_options run = {.model = model,
+                          .output = o->output,
+                          .work_dir = o->work_dir,
+                          .stats_file = o->stats,
+                          .bits = o->bits,
+                          .memory = o->memory,
+                          .one_stream = o->one_stream,
+                          .force = o->force,
+                          .fresh = o->fresh,
                           .dry_run = o->dry_run};
-    run.calib = (wc_text_options){.files = o->calib.item, .n_files = o->calib.n, .ids_file = o->calib_ids, .seqlen = o->seqlen,
+    run.calib = (wc_text_options){.files = o->calib.item,
+                                  .n_files = o->calib.n,
+                                  .ids_file = o->calib_ids,
+                                  .seqlen = o->seqlen,
                                   .max_tokens = o->calib_tokens};
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, rules, o->rule.n, "rules"));
@@ -136,8 +189,10 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
     WC_TRY_OUT(plain_recipe(ctx, "head-bits", o->head_bits, head));
     run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
-    WC_TRY_OUT(wc_run(ctx, &run, report));
+    WC_TRY_OUT(wc_run(ctx, &run, report, &result));
+    if (o->eval && !o->dry_run) WC_TRY_OUT(show_cost(ctx, o, model, &result, report));
 out:
+    wc_run_result_free(&result);
     for (size_t i = 0; texts && i < o->rule.n; i++)
         free(texts[i]);
     free(texts);
@@ -172,7 +227,8 @@ const wc_command wc_command_quantize = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "compress the linear layers to N bits per weight",
-    .description = "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index of shards, or\n"
+    .description = "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index "
+                   "of shards, or\n"
                    "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
                    "  wcompress quantize --bits 3 model.safetensors\n"
                    "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/",
@@ -188,10 +244,11 @@ const wc_command wc_command_compress = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "compress by a recipe: a list of methods",
-    .description = "Runs the methods of the recipe one after another on every linear layer, each on what the ones before left\n"
-                   "unexplained; the result is their sum. `wcompress methods' lists them with their options.\n\n"
-                   "  wcompress compress --recipe 'gptq(bits=3,group=64)' model/\n"
-                   "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/",
+    .description =
+        "Runs the methods of the recipe one after another on every linear layer, each on what the ones before left\n"
+        "unexplained; the result is their sum. `wcompress methods' lists them with their options.\n\n"
+        "  wcompress compress --recipe 'gptq(bits=3,group=64)' model/\n"
+        "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/",
     .opt_size = sizeof(options),
     .options = compress_options,
     .defaults = defaults,

@@ -43,8 +43,9 @@ static wc_status check_values(wc_ctx *ctx, const wc_wcz_reader *r)
             s = wcd_rows(&t, k, 1, row, t.cols);
             for (uint64_t j = 0; s == WCD_OK && j < t.cols; j++)
                 if (!isfinite(row[j])) {
-                    wc_fail(ctx, WC_VERIFY, "%s: `%s' decodes to a value that is not finite at [%" PRIu64 ", %" PRIu64 "]",
-                            r->path, wc_wcz_name(r, &t), k, j);
+                    wc_fail(ctx, WC_VERIFY,
+                            "%s: `%s' decodes to a value that is not finite at [%" PRIu64 ", %" PRIu64 "]", r->path,
+                            wc_wcz_name(r, &t), k, j);
                     free(row);
                     return WC_VERIFY;
                 }
@@ -79,8 +80,10 @@ static wc_status check_origin(wc_ctx *ctx, const wc_wcz_reader *r, const char *m
     wc_status status = wc_checkpoint_fingerprint(ctx, &c, &found);
     wc_checkpoint_close(&c);
     if (status == WC_OK && found != recorded)
-        status = wc_fail(ctx, WC_VERIFY, "%s: was made from another model than %s (fingerprint %016" PRIx64 ", that one has %016" PRIx64 ")",
-                         r->path, model, recorded, found);
+        status =
+            wc_fail(ctx, WC_VERIFY,
+                    "%s: was made from another model than %s (fingerprint %016" PRIx64 ", that one has %016" PRIx64 ")",
+                    r->path, model, recorded, found);
     return status;
 }
 
@@ -95,11 +98,12 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
     if (status == WC_OK) status = check_values(ctx, &r);
     if (status == WC_OK && o->against) status = check_origin(ctx, &r, o->against);
     if (status == WC_OK)
-        wc_report_result(report, "%s: good: %u tensors, %s, every checksum matches, every value decodes%s%s", operand[0],
-                         wcd_count(&r.file), wc_size_text(r.map.size, size), o->against ? ", made from " : "",
-                         o->against ? o->against : "");
-    json_object_set_new(report->facts, "result", json_pack("{s:s, s:b, s:s}", "file", operand[0], "good", status == WC_OK,
-                                                           "reason", status == WC_OK ? "" : ctx->error));
+        wc_report_result(report, "%s: good: %u tensors, %s, every checksum matches, every value decodes%s%s",
+                         operand[0], wcd_count(&r.file), wc_size_text(r.map.size, size),
+                         o->against ? ", made from " : "", o->against ? o->against : "");
+    json_object_set_new(report->facts, "result",
+                        json_pack("{s:s, s:b, s:s}", "file", operand[0], "good", status == WC_OK, "reason",
+                                  status == WC_OK ? "" : ctx->error));
     wc_wcz_close(&r);
     return status;
 }
@@ -110,9 +114,10 @@ const wc_command wc_command_verify = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "prove that a .wcz is whole and decodes",
-    .description = "Reads every byte: all checksums must match, all padding be zero, all values decode to finite numbers. With\n"
-                   "--against, the file must have been made from exactly that model. Exit code 4 if anything is wrong.\n\n"
-                   "  wcompress verify model.wcz --against model/",
+    .description =
+        "Reads every byte: all checksums must match, all padding be zero, all values decode to finite numbers. With\n"
+        "--against, the file must have been made from exactly that model. Exit code 4 if anything is wrong.\n\n"
+        "  wcompress verify model.wcz --against model/",
     .opt_size = sizeof(options),
     .options = verify_options,
     .run = run,

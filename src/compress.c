@@ -16,7 +16,8 @@ wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
     wc_wcz_blob *b = &p->blob[p->n_parts];
     *b = *blob;
     memset(blob, 0, sizeof *blob);
-    wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, &p->view[p->n_parts]);
+    wcd_status s =
+        wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, &p->view[p->n_parts]);
     p->n_parts++;
     if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "a part just encoded does not open: %s", wcd_status_text(s));
     return WC_OK;
@@ -50,7 +51,6 @@ void wc_packed_free(wc_packed *p)
 }
 
 /* ---- whole matrices in panels ----------------------------------------------------------------------------------- */
-
 
 static wc_status read_matrix(wc_ctx *ctx, const wc_weight *w, float *dst)
 {
@@ -97,7 +97,8 @@ static wc_status energy(wc_ctx *ctx, const float *d, size_t rows, size_t cols, c
     double sum = 0;
     if (stats && stats->h) {
         sum = wc_quadratic_form(ctx, d, rows, stats->h, cols);
-        if (isnan(sum)) return wc_fail(ctx, WC_NUMERIC, "the layer error of a %zu x %zu matrix is not a number", rows, cols);
+        if (isnan(sum))
+            return wc_fail(ctx, WC_NUMERIC, "the layer error of a %zu x %zu matrix is not a number", rows, cols);
     } else {
         for (size_t i = 0; i < rows * cols; i++)
             sum += (double)d[i] * (double)d[i];
@@ -107,8 +108,8 @@ static wc_status energy(wc_ctx *ctx, const float *d, size_t rows, size_t cols, c
 }
 
 /* w: scratch [rows, cols]. */
-static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats, float *w,
-                                double *error)
+static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats,
+                                float *w, double *error)
 {
     double whole, left;
     WC_TRY(read_matrix(ctx, weight, w));
@@ -150,9 +151,14 @@ static wc_status run_step(wc_job *job, const wc_recipe_step *step, wc_part *part
     return status;
 }
 
-static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_packed *packed, wc_tensor_result *result)
+static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_packed *packed,
+                           wc_tensor_result *result)
 {
-    wc_job job = {.ctx = ctx, .tensor = cj->weight->name, .rows = cj->weight->rows, .cols = cj->weight->cols, .w = w,
+    wc_job job = {.ctx = ctx,
+                  .tensor = cj->weight->name,
+                  .rows = cj->weight->rows,
+                  .cols = cj->weight->cols,
+                  .w = w,
                   .stats = cj->stats};
     for (size_t i = 0; i < cj->recipe->n; i++) {
         wc_part part = {0};
@@ -193,8 +199,8 @@ out:
     return status;
 }
 
-/* W, its transposed target and codes in the solver (W^T, E^T, codes), decode panels; with statistics also the factor R and
- * the damped H, and the drift target. */
+/* W, its transposed target and codes in the solver (W^T, E^T, codes), decode panels; with statistics also the factor R
+ * and the damped H, and the drift target. */
 uint64_t wc_compress_scratch(size_t rows, size_t cols, bool needs_stats)
 {
     uint64_t matrix = (uint64_t)rows * cols * 4, square = (uint64_t)cols * cols * 4;

@@ -24,11 +24,11 @@ wc_weight wc_packed_weight(const wc_packed *p, const char *name);
 void wc_packed_free(wc_packed *p);
 
 typedef struct wc_tensor_result {
-    double error;        /* tr(D H D^T) / tr(W H W^T) with H of the statistics, or with H = I when there are none */
-    bool error_plain;    /* H = I was used */
-    bool fallback;       /* a method failed numerically and its fallback was used */
-    int escalations;     /* how often damping was raised */
-    double damping;      /* relative damping that was used; 0: none */
+    double error;     /* tr(D H D^T) / tr(W H W^T) with H of the statistics, or with H = I when there are none */
+    bool error_plain; /* H = I was used */
+    bool fallback;    /* a method failed numerically and its fallback was used */
+    int escalations;  /* how often damping was raised */
+    double damping;   /* relative damping that was used; 0: none */
     double seconds;
 } wc_tensor_result;
 

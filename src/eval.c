@@ -132,8 +132,8 @@ static void summarize(wc_ctx *ctx, const wc_tokenizer *t, const sample *s, size_
     out->nll = sum / (double)n;
     out->nll_se = standard_error(sum, sum_sq, (double)n);
     out->bits_per_byte = bytes > 0 ? sum / log(2) / bytes : NAN;
-    out->against_nll = out->log_ratio = out->log_ratio_se = out->kl = out->kl_se = out->kl_max = out->agree = out->agree_se =
-        out->rms_dp = out->against_bits_per_byte = NAN;
+    out->against_nll = out->log_ratio = out->log_ratio_se = out->kl = out->kl_se = out->kl_max = out->agree =
+        out->agree_se = out->rms_dp = out->against_bits_per_byte = NAN;
     if (!against) return;
     compare(s, n, out);
     out->against_bits_per_byte = bytes > 0 ? out->against_nll * (double)n / log(2) / bytes : NAN;
@@ -161,8 +161,13 @@ static wc_status run_blocks(eval *e, size_t m, const wc_windows *windows, wc_pas
     uint64_t limit = e->opt->memory ? e->opt->memory : wc_default_memory();
     wc_pass_cost cost = wc_pass_estimate(e->ctx, config, windows->n, windows->seqlen, 1, 4096);
     bool spill = cost.chunk + 2 * (cost.edges + cost.inner) > limit;
-    wc_pass_options o = {.config = config, .windows = windows, .n_streams = 1, .chunk_tokens = 4096, .dir = dir,
-                         .edges_in_files = spill, .spill = spill};
+    wc_pass_options o = {.config = config,
+                         .windows = windows,
+                         .n_streams = 1,
+                         .chunk_tokens = 4096,
+                         .dir = dir,
+                         .edges_in_files = spill,
+                         .spill = spill};
     WC_TRY(wc_pass_open(e->ctx, &o, pass));
     WC_TRY(wc_pass_embed(e->ctx, pass, 0, &e->in[m].source));
     for (size_t layer = 0; layer < config->layers; layer++) {
@@ -182,7 +187,9 @@ static wc_status run_blocks(eval *e, size_t m, const wc_windows *windows, wc_pas
 
 /* ---- scoring ---------------------------------------------------------------------------------------------------- */
 
-enum { HEAD_ROWS = 128 }; /* positions whose logits are in memory at once: 2 x 128 x 152k x 4 bytes = 156 MB for the largest heads */
+enum {
+    HEAD_ROWS = 128
+}; /* positions whose logits are in memory at once: 2 x 128 x 152k x 4 bytes = 156 MB for the largest heads */
 
 typedef struct scorer {
     wc_head head[2];
@@ -205,13 +212,15 @@ static wc_status scorer_open(eval *e, const wc_windows *w, const wc_pass pass[2]
     size_t vocab = e->in[0].config.vocab;
     for (size_t m = 0; m < e->n_models; m++) {
         WC_TRY(wc_head_open(e->ctx, &e->in[m].config, &e->in[m].source, &s->head[m]));
-        WC_TRY(WC_ALLOC(e->ctx, s->x[m], wc_pass_chunk_rows(&pass[m], 0) * e->in[m].config.hidden, "a chunk of activations"));
+        WC_TRY(WC_ALLOC(e->ctx, s->x[m], wc_pass_chunk_rows(&pass[m], 0) * e->in[m].config.hidden,
+                        "a chunk of activations"));
         WC_TRY(WC_ALLOC(e->ctx, s->logits[m], HEAD_ROWS * vocab, "logits"));
     }
     return WC_ALLOC(e->ctx, s->sample, w->n * (w->seqlen - 1), "scores");
 }
 
-/* Rows r0 .. r0 + n of a chunk whose first window is `window': every row but the last of its window predicts the next token. */
+/* Rows r0 .. r0 + n of a chunk whose first window is `window': every row but the last of its window predicts the next
+ * token. */
 static wc_status score_rows(eval *e, const wc_windows *w, size_t window, size_t r0, size_t n, scorer *s)
 {
     size_t vocab = e->in[0].config.vocab;
@@ -221,8 +230,8 @@ static wc_status score_rows(eval *e, const wc_windows *w, size_t window, size_t 
     for (size_t i = 0; i < n; i++) {
         size_t row = window * w->seqlen + r0 + i, at = row % w->seqlen, win = row / w->seqlen;
         if (at + 1 == w->seqlen) continue;
-        score_position(s->logits[0] + i * vocab, e->n_models > 1 ? s->logits[1] + i * vocab : NULL, vocab, w->id[row + 1],
-                       &s->sample[win * (w->seqlen - 1) + at]);
+        score_position(s->logits[0] + i * vocab, e->n_models > 1 ? s->logits[1] + i * vocab : NULL, vocab,
+                       w->id[row + 1], &s->sample[win * (w->seqlen - 1) + at]);
     }
     return WC_OK;
 }
@@ -286,8 +295,8 @@ static wc_status open_models(eval *e)
         WC_TRY(wc_input_need_forward(e->ctx, &e->in[e->n_models]));
     }
     if (e->n_models > 1 && e->in[0].config.vocab != e->in[1].config.vocab)
-        return wc_fail(e->ctx, WC_BADFILE, "%s has a vocabulary of %zu, %s one of %zu: they cannot be compared", e->opt->model,
-                       e->in[0].config.vocab, e->opt->against, e->in[1].config.vocab);
+        return wc_fail(e->ctx, WC_BADFILE, "%s has a vocabulary of %zu, %s one of %zu: they cannot be compared",
+                       e->opt->model, e->in[0].config.vocab, e->opt->against, e->in[1].config.vocab);
     return WC_OK;
 }
 
@@ -299,7 +308,8 @@ static wc_status make_windows(eval *e)
     const wc_tokenizer *t = e->in[0].tokenizer ? e->in[0].tokenizer : e->in[1].tokenizer;
     if (!text.ids_file && !t) WC_TRY(wc_input_need_tokenizer(e->ctx, &e->in[0]));
     WC_TRY(wc_windows_make(e->ctx, t, e->in[0].config.vocab, &text, &e->windows));
-    wc_report_note(e->report, "text", "%s, %zu windows of %zu tokens", e->windows.source, e->windows.n, e->windows.seqlen);
+    wc_report_note(e->report, "text", "%s, %zu windows of %zu tokens", e->windows.source, e->windows.n,
+                   e->windows.seqlen);
     return WC_OK;
 }
 
@@ -322,7 +332,8 @@ static wc_status make_dir(eval *e)
 static wc_status score_protocols(eval *e, wc_score scores[])
 {
     uint32_t bos;
-    bool overwrite = e->in[0].tokenizer && e->opt->text.bos != WC_BOS_NEVER && wc_tokenizer_bos(e->in[0].tokenizer, &bos);
+    bool overwrite =
+        e->in[0].tokenizer && e->opt->text.bos != WC_BOS_NEVER && wc_tokenizer_bos(e->in[0].tokenizer, &bos);
     if (!overwrite || !e->opt->want[WC_LLAMACPP]) return score_windows(e, &e->windows, e->opt->want, scores);
     if (e->opt->want[WC_DASLAB]) WC_TRY(score_windows(e, &e->windows, (bool[]){true, false}, scores));
     for (size_t i = 0; i < e->windows.n; i++)
@@ -336,12 +347,12 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_string(isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
 }
 
-static void show(eval *e, wc_protocol p, const wc_score *s)
+static void print_score(eval *e, wc_protocol p, const wc_score *s)
 {
     bool both = e->n_models > 1;
     wc_report *r = e->report;
-    wc_report_result(r, "%s  seqlen %zu, %zu windows, %zu tokens scored%s", wc_protocol_name(p), s->seqlen, s->windows, s->tokens,
-                     s->bos ? ", BOS in every window" : "");
+    wc_report_result(r, "%s  seqlen %zu, %zu windows, %zu tokens scored%s", wc_protocol_name(p), s->seqlen, s->windows,
+                     s->tokens, s->bos ? ", BOS in every window" : "");
     if (both) wc_report_result(r, "  perplexity original   %12.5f", exp(s->against_nll));
     wc_report_result(r, "  perplexity            %12.5f +- %.5f", exp(s->nll), exp(s->nll) * s->nll_se);
     if (both) {
@@ -354,21 +365,39 @@ static void show(eval *e, wc_protocol p, const wc_score *s)
         wc_report_result(r, "  RMS of dp             %11.3f%%", 100 * s->rms_dp);
     }
     if (isfinite(s->bits_per_byte)) wc_report_result(r, "  bits per byte         %12.5f", s->bits_per_byte);
-    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:b}", "protocol", wc_protocol_name(p), "seqlen", (json_int_t)s->seqlen, "windows",
-                          (json_int_t)s->windows, "tokens", (json_int_t)s->tokens, "bos_per_window", s->bos);
+}
+
+static void record_score(eval *e, wc_protocol p, const wc_score *s)
+{
+    bool both = e->n_models > 1;
+    json_t *o = json_pack("{s:s, s:I, s:I, s:I, s:b}", "protocol", wc_protocol_name(p), "seqlen", (json_int_t)s->seqlen,
+                          "windows", (json_int_t)s->windows, "tokens", (json_int_t)s->tokens, "bos_per_window", s->bos);
     const struct {
         const char *key;
         double value;
-    } facts[] = {{"ppl", exp(s->nll)}, {"nll", s->nll}, {"nll_se", s->nll_se}, {"ppl_original", exp(s->against_nll)},
-                 {"ln_ratio", s->log_ratio}, {"ln_ratio_se", s->log_ratio_se}, {"kl", s->kl}, {"kl_se", s->kl_se},
-                 {"kl_median", s->kl_quantile[0]}, {"kl_90", s->kl_quantile[1]}, {"kl_95", s->kl_quantile[2]},
-                 {"kl_99", s->kl_quantile[3]}, {"kl_999", s->kl_quantile[4]}, {"kl_max", s->kl_max}, {"same_top", s->agree},
-                 {"same_top_se", s->agree_se}, {"rms_dp", s->rms_dp}, {"bits_per_byte", s->bits_per_byte},
+    } facts[] = {{"ppl", exp(s->nll)},
+                 {"nll", s->nll},
+                 {"nll_se", s->nll_se},
+                 {"ppl_original", exp(s->against_nll)},
+                 {"ln_ratio", s->log_ratio},
+                 {"ln_ratio_se", s->log_ratio_se},
+                 {"kl", s->kl},
+                 {"kl_se", s->kl_se},
+                 {"kl_median", s->kl_quantile[0]},
+                 {"kl_90", s->kl_quantile[1]},
+                 {"kl_95", s->kl_quantile[2]},
+                 {"kl_99", s->kl_quantile[3]},
+                 {"kl_999", s->kl_quantile[4]},
+                 {"kl_max", s->kl_max},
+                 {"same_top", s->agree},
+                 {"same_top_se", s->agree_se},
+                 {"rms_dp", s->rms_dp},
+                 {"bits_per_byte", s->bits_per_byte},
                  {"bits_per_byte_original", s->against_bits_per_byte}};
     for (size_t i = 0; i < (both ? sizeof facts / sizeof *facts : 3); i++)
         json_object_set_new(o, facts[i].key, number(facts[i].value));
     json_object_set_new(o, "bits_per_byte", number(s->bits_per_byte));
-    json_array_append_new(json_object_get(r->facts, "scores"), o);
+    json_array_append_new(json_object_get(e->report->facts, "scores"), o);
 }
 
 static wc_status evaluate(eval *e, wc_score scores[])
@@ -381,14 +410,18 @@ static wc_status evaluate(eval *e, wc_score scores[])
                       (e->opt->want[0] && e->opt->want[1] ? 2 : 1);
     WC_TRY(score_protocols(e, scores));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)e->windows.text_hash);
-    json_object_set_new(e->report->facts, "text", json_pack("{s:s, s:I, s:s}", "source", e->windows.source, "bytes",
-                                                            (json_int_t)e->windows.text_bytes, "xxh3", hash));
-    json_object_set_new(e->report->facts, "model", json_pack("{s:s, s:I, s:I}", "path", e->opt->model, "bytes",
-                                                             (json_int_t)e->in[0].file_bytes, "weights",
-                                                             (json_int_t)e->in[0].weights));
+    json_object_set_new(e->report->facts, "text",
+                        json_pack("{s:s, s:I, s:s}", "source", e->windows.source, "bytes",
+                                  (json_int_t)e->windows.text_bytes, "xxh3", hash));
+    json_object_set_new(e->report->facts, "model",
+                        json_pack("{s:s, s:I, s:I}", "path", e->opt->model, "bytes", (json_int_t)e->in[0].file_bytes,
+                                  "weights", (json_int_t)e->in[0].weights));
     json_object_set_new(e->report->facts, "scores", json_array());
-    for (int p = 0; p < WC_N_PROTOCOLS; p++)
-        if (e->opt->want[p]) show(e, (wc_protocol)p, &scores[p]);
+    for (int p = 0; p < WC_N_PROTOCOLS; p++) {
+        if (!e->opt->want[p]) continue;
+        record_score(e, (wc_protocol)p, &scores[p]);
+        if (e->opt->table) print_score(e, (wc_protocol)p, &scores[p]);
+    }
     wc_report_note(e->report, "took", "%.1f s", wc_now() - e->report->start);
     int first = e->opt->want[WC_DASLAB] ? WC_DASLAB : WC_LLAMACPP;
     if (e->opt->max_kl > 0 && !(scores[first].kl <= e->opt->max_kl))

@@ -36,7 +36,8 @@ static wc_status append(wc_ctx *ctx, wc_journal *j, wc_journal_record *r, size_t
     return WC_OK;
 }
 
-/* Reads the good records; *start is whether there is a start record. Everything from the first bad one on is cut off. */
+/* Reads the good records; *start is whether there is a start record. Everything from the first bad one on is cut off.
+ */
 static wc_status load(wc_ctx *ctx, wc_journal *j, uint64_t *fingerprint, bool *start)
 {
     off_t end = lseek(j->fd, 0, SEEK_END);
@@ -77,10 +78,11 @@ wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, b
         WC_TRY_OUT(wc_fail(ctx, WC_IO, "%s: another wcompress is working on this output", path));
     WC_TRY_OUT(load(ctx, &j, &found, &start));
     if (start && found != fingerprint && !fresh)
-        WC_TRY_OUT(wc_fail(ctx, WC_RESUME,
-                           "%s: an unfinished run with other weights, tokens, options or version is here; repeat that command "
-                           "to continue it, or add --fresh to drop it",
-                           path));
+        WC_TRY_OUT(
+            wc_fail(ctx, WC_RESUME,
+                    "%s: an unfinished run with other weights, tokens, options or version is here; repeat that command "
+                    "to continue it, or add --fresh to drop it",
+                    path));
     if (!start || fresh || found != fingerprint) WC_TRY_OUT(start_over(ctx, &j, fingerprint));
     j.resumed = j.n > 0;
     *out = j;

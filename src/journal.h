@@ -1,8 +1,8 @@
 /* journal.h - what is finished, on disk, so that kill -9 loses at most the tensor in work.
  *
- * An append-only file of fixed-size records, each with its own checksum. A record is written after the bytes it vouches for are
- * on disk. A torn last record is dropped at open. The first record holds the fingerprint of everything the result depends on
- * (weights, tokens, options, version): a journal of another run is refused, never mixed in. */
+ * An append-only file of fixed-size records, each with its own checksum. A record is written after the bytes it vouches
+ * for are on disk. A torn last record is dropped at open. The first record holds the fingerprint of everything the
+ * result depends on (weights, tokens, options, version): a journal of another run is refused, never mixed in. */
 #ifndef WC_JOURNAL_H
 #define WC_JOURNAL_H
 
@@ -33,8 +33,8 @@ typedef struct wc_journal {
     bool resumed; /* an earlier run's records were found */
 } wc_journal;
 
-/* Opens or creates; holds an exclusive lock until closed (WC_IO when another process has it). Records of another fingerprint:
- * WC_RESUME, unless fresh is set: then they are dropped. */
+/* Opens or creates; holds an exclusive lock until closed (WC_IO when another process has it). Records of another
+ * fingerprint: WC_RESUME, unless fresh is set: then they are dropped. */
 wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, bool fresh, wc_journal *out);
 /* Appends and syncs; fills in check. */
 wc_status wc_journal_append(wc_ctx *ctx, wc_journal *j, wc_journal_record r);

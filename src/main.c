@@ -48,10 +48,12 @@ static void print_overview(FILE *out)
           out);
     for (const wc_command *const *c = wc_commands; *c; c++)
         fprintf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
-    fputs("  version    print versions and what this machine offers\n\n"
-          "`wcompress COMMAND --help' explains one. Exit codes: 0 success, 1 failure, 2 wrong use, 3 bad input, 4 verification\n"
-          "failed, 5 budget too small, 6 not supported, 7 input/output, 8 resume state does not match, 128+n signal n.\n",
-          out);
+    fputs(
+        "  version    print versions and what this machine offers\n\n"
+        "`wcompress COMMAND --help' explains one. Exit codes: 0 success, 1 failure, 2 wrong use, 3 bad input, 4 "
+        "verification\n"
+        "failed, 5 budget too small, 6 not supported, 7 input/output, 8 resume state does not match, 128+n signal n.\n",
+        out);
 }
 
 static void print_version(void)

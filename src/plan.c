@@ -102,8 +102,7 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
     WC_TRY(intern_recipe(ctx, plan, text, &index));
     WC_TRY(intern_recipe(ctx, plan, "keep", &keep));
     const char *reason = why_not(t, &plan->recipe[index], config);
-    if (reason && by_rule)
-        return wc_fail(ctx, WC_OPTION, "%s: `%s' does not apply: %s", t->source->name, text, reason);
+    if (reason && by_rule) return wc_fail(ctx, WC_OPTION, "%s: `%s' does not apply: %s", t->source->name, text, reason);
     if (reason) {
         t->kept_because = reason;
         index = keep;
@@ -204,8 +203,11 @@ wc_status wc_plan_layout(wc_ctx *ctx, const wc_plan *plan, const wc_wcz_meta *me
     WC_TRY(WC_ALLOC(ctx, t, plan->n, "the file layout"));
     for (size_t i = 0; i < plan->n; i++) {
         const wc_st_tensor *s = plan->tensor[i].source;
-        t[i] = (wc_wcz_tensor){.name = s->name, .source_dtype = s->dtype, .n_dims = s->n_dims,
-                               .n_parts = plan->tensor[i].n_parts, .parts = plan->tensor[i].part};
+        t[i] = (wc_wcz_tensor){.name = s->name,
+                               .source_dtype = s->dtype,
+                               .n_dims = s->n_dims,
+                               .n_parts = plan->tensor[i].n_parts,
+                               .parts = plan->tensor[i].part};
         memcpy(t[i].dims, s->dims, sizeof t[i].dims);
     }
     wc_status status = wc_wcz_layout(ctx, t, plan->n, metas, n_metas, out);

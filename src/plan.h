@@ -1,7 +1,8 @@
 /* plan.h - what happens to which tensor, and the exact size of the result, before any work is done.
  *
- * The plan is data: every tensor of the checkpoint, its role in the model, its recipe, the geometry of its parts. Policy is a
- * list of rules (pattern -> recipe), the defaults first, the user's after them; the last that matches wins. */
+ * The plan is data: every tensor of the checkpoint, its role in the model, its recipe, the geometry of its parts.
+ * Policy is a list of rules (pattern -> recipe), the defaults first, the user's after them; the last that matches wins.
+ */
 #ifndef WC_PLAN_H
 #define WC_PLAN_H
 
@@ -27,11 +28,11 @@ typedef struct wc_plan_tensor {
     wc_role role;
     size_t layer, linear; /* linear: index in wc_block.linear; SIZE_MAX where it does not apply */
     const wc_recipe *recipe;
-    const char *recipe_text; /* canonical */
-    const char *kept_because; /* a rule asked for a recipe that does not apply: why; else NULL */
+    const char *recipe_text;     /* canonical */
+    const char *kept_because;    /* a rule asked for a recipe that does not apply: why; else NULL */
     wc_part part[WC_RECIPE_MAX]; /* geometry; one float part when kept */
     size_t n_parts;
-    uint64_t bytes;              /* of all its blobs, without padding */
+    uint64_t bytes; /* of all its blobs, without padding */
 } wc_plan_tensor;
 
 typedef struct wc_plan {
@@ -40,15 +41,16 @@ typedef struct wc_plan {
     wc_recipe *recipe; /* the distinct recipes; recipe_text beside them */
     char **recipe_text;
     size_t n_recipes;
-    bool needs_stats;      /* some recipe needs calibration */
-    size_t last_calibrated; /* the last block with such a recipe */
-    size_t n_linears;      /* tensors of role LINEAR that are compressed */
+    bool needs_stats;                      /* some recipe needs calibration */
+    size_t last_calibrated;                /* the last block with such a recipe */
+    size_t n_linears;                      /* tensors of role LINEAR that are compressed */
     uint64_t linear_weights, linear_bytes; /* over those */
     uint64_t weights, source_bytes;        /* over all tensors */
 } wc_plan;
 
 /* config NULL: an unknown architecture; then every 2-D float tensor of at least 32 x 32 counts as a linear, names with
- * "embed"/"wte" as embedding and "lm_head"/"embed_out" as head. Rules that match nothing, recipes that do not parse: WC_OPTION. */
+ * "embed"/"wte" as embedding and "lm_head"/"embed_out" as head. Rules that match nothing, recipes that do not parse:
+ * WC_OPTION. */
 wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
                        wc_plan **out);
 void wc_plan_free(wc_plan **plan);

@@ -20,12 +20,13 @@ static json_t *calibration(const wc_provenance *p)
 {
     const wc_windows *w = p->windows;
     if (p->stats)
-        return json_pack("{s:s, s:I, s:I, s:o}", "source", p->stats->source, "tokens", (json_int_t)p->stats->tokens, "seqlen",
-                         (json_int_t)p->stats->seqlen, "windows_xxh3", hex(p->stats->windows));
+        return json_pack("{s:s, s:I, s:I, s:o}", "source", p->stats->source, "tokens", (json_int_t)p->stats->tokens,
+                         "seqlen", (json_int_t)p->stats->seqlen, "windows_xxh3", hex(p->stats->windows));
     if (!w) return json_null();
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", w->source, "text_bytes", (json_int_t)w->text_bytes,
-                     "text_xxh3", hex(w->text_hash), "windows", (json_int_t)w->n, "seqlen", (json_int_t)w->seqlen,
-                     "bos_per_window", w->bos, "windows_xxh3", hex(w->hash), "two_streams", p->two_streams);
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", w->source, "text_bytes",
+                     (json_int_t)w->text_bytes, "text_xxh3", hex(w->text_hash), "windows", (json_int_t)w->n, "seqlen",
+                     (json_int_t)w->seqlen, "bos_per_window", w->bos, "windows_xxh3", hex(w->hash), "two_streams",
+                     p->two_streams);
 }
 
 /* {"recipes": [text], "tensors": {name: index}} for the compressed tensors; all others are kept. */
@@ -46,23 +47,24 @@ static char *describe(const wc_provenance *p)
 {
     json_t *tensors, *list = recipes(p->plan, &tensors);
     const char *slash = strrchr(p->input->path, '/');
-    json_t *root = json_pack(
-        "{s:s, s:s, s:i, s:{s:s, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION, "schema_version", 1,
-        "model", "name", slash && slash[1] ? slash + 1 : p->input->path, "architecture",
-        p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode", p->mode,
-        "calibration", calibration(p), "recipes", list, "tensors", tensors);
+    json_t *root =
+        json_pack("{s:s, s:s, s:i, s:{s:s, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
+                  "schema_version", 1, "model", "name", slash && slash[1] ? slash + 1 : p->input->path, "architecture",
+                  p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
+                  p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     return text;
 }
 
 static const char *const companions[] = {
-    "config.json",     "generation_config.json",  "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-    "vocab.json",      "special_tokens_map.json", "merges.txt",     "added_tokens.json",     "chat_template.jinja",
+    "config.json", "generation_config.json",  "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
+    "vocab.json",  "special_tokens_map.json", "merges.txt",     "added_tokens.json",     "chat_template.jinja",
 };
 enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
 
-static wc_status read_companions(wc_ctx *ctx, const wc_input *in, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas, size_t *n)
+static wc_status read_companions(wc_ctx *ctx, const wc_input *in, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas,
+                                 size_t *n)
 {
     for (size_t i = 0; i < N_COMPANIONS; i++) {
         char *path = wc_path_join(in->checkpoint.dir, companions[i]);

@@ -1,8 +1,9 @@
-/* provenance.h - the part of a .wcz that explains it: what it was made from, how, and the files that belong to the model.
+/* provenance.h - the part of a .wcz that explains it: what it was made from, how, and the files that belong to the
+ * model.
  *
- * Everything in it is known before the first tensor is compressed and none of it depends on time or machine, so the layout and
- * size of the output are exact beforehand and the same run gives the same bytes. Results (errors, fallbacks) are fields of the
- * file's index. */
+ * Everything in it is known before the first tensor is compressed and none of it depends on time or machine, so the
+ * layout and size of the output are exact beforehand and the same run gives the same bytes. Results (errors, fallbacks)
+ * are fields of the file's index. */
 #ifndef WC_PROVENANCE_H
 #define WC_PROVENANCE_H
 
@@ -22,8 +23,8 @@ typedef struct wc_provenance {
     bool two_streams;
 } wc_provenance;
 
-/* The layout of the output with all its metadata: provenance.json, and config.json, tokenizer.json and their like copied from
- * the model's folder. *fingerprint: xxh3 of everything that decides the output's bytes. */
+/* The layout of the output with all its metadata: provenance.json, and config.json, tokenizer.json and their like
+ * copied from the model's folder. *fingerprint: xxh3 of everything that decides the output's bytes. */
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint);
 
 #endif

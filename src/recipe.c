@@ -98,7 +98,8 @@ static wc_status parse_number(wc_ctx *ctx, const wc_method *m, const wc_opt *o, 
         return wc_fail(ctx, WC_OPTION, "%s: %s=%s is not %s", m->name, o->name, value,
                        o->type == WC_OPT_INT ? "an integer" : "a number");
     if (v < o->lo || v > o->hi)
-        return wc_fail(ctx, WC_OPTION, "%s: %s=%s is out of range, allowed is %g to %g", m->name, o->name, value, o->lo, o->hi);
+        return wc_fail(ctx, WC_OPTION, "%s: %s=%s is out of range, allowed is %g to %g", m->name, o->name, value, o->lo,
+                       o->hi);
     *out = v;
     return WC_OK;
 }

@@ -4,8 +4,8 @@
  *     step   = method [ "(" [ option { "," option } ] ")" ]
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
  *
- * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its value, so a
- * stored recipe means the same when a later version has other defaults. */
+ * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
+ * value, so a stored recipe means the same when a later version has other defaults. */
 #ifndef WC_RECIPE_H
 #define WC_RECIPE_H
 

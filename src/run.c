@@ -62,8 +62,8 @@ static wc_status open_input(run *r)
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
-                       (unsigned long long)r->in.config.layers, r->in.config.hidden,
-                       (double)r->in.weights / 1e6, wc_size_text(r->in.file_bytes, size));
+                       (unsigned long long)r->in.config.layers, r->in.config.hidden, (double)r->in.weights / 1e6,
+                       wc_size_text(r->in.file_bytes, size));
     else
         wc_report_note(r->report, "model", "%.2f M weights, %s; %s", (double)r->in.weights / 1e6,
                        wc_size_text(r->in.file_bytes, size), r->in.no_config);
@@ -82,6 +82,17 @@ static const char *choose_linear_recipe(run *r)
     return r->linear_recipe;
 }
 
+/* A calibrated recipe that was asked for and cannot be had is refused: keeping every linear as it is would hardly be
+ * what was meant. */
+static wc_status check_recipe(run *r, const char *linear)
+{
+    wc_recipe recipe;
+    WC_TRY(wc_recipe_parse(r->ctx, linear, &recipe));
+    bool calibrated = wc_recipe_needs_stats(&recipe);
+    wc_recipe_free(&recipe);
+    return calibrated ? wc_input_need_forward(r->ctx, &r->in) : WC_OK;
+}
+
 static wc_status make_windows(run *r)
 {
     wc_text_options text = r->opt->calib;
@@ -93,8 +104,8 @@ static wc_status make_windows(run *r)
         wc_log(r->ctx, WC_LOG_WARN, "--seqlen %zu is beyond the %zu positions that the model was made for", text.seqlen,
                r->in.config.max_positions);
     WC_TRY(wc_windows_make(r->ctx, r->in.tokenizer, r->in.config.vocab, &text, &r->windows));
-    wc_report_note(r->report, "calib", "%s, %zu windows of %zu tokens%s", r->windows.source, r->windows.n, r->windows.seqlen,
-                   r->windows.bos ? ", each with BOS" : "");
+    wc_report_note(r->report, "calib", "%s, %zu windows of %zu tokens%s", r->windows.source, r->windows.n,
+                   r->windows.seqlen, r->windows.bos ? ", each with BOS" : "");
     if (r->windows.n * r->windows.seqlen < 4 * r->in.config.hidden)
         wc_log(r->ctx, WC_LOG_WARN, "only %zu calibration tokens for inputs of width %zu: give more text (--calib)",
                r->windows.n * r->windows.seqlen, r->in.config.hidden);
@@ -105,7 +116,8 @@ static wc_status open_stats_file(run *r, uint64_t model)
 {
     WC_TRY(wc_statsfile_open(r->ctx, r->opt->stats_file, &r->stats_file));
     if (r->stats_file.info.model != model)
-        return wc_fail(r->ctx, WC_RESUME, "%s: was made with another model than %s; run wcompress calibrate on this one",
+        return wc_fail(r->ctx, WC_RESUME,
+                       "%s: was made with another model than %s; run wcompress calibrate on this one",
                        r->opt->stats_file, r->opt->model);
     if (r->windows.n && r->stats_file.info.windows != r->windows.hash)
         return wc_fail(r->ctx, WC_RESUME, "%s: was made with other tokens (%s) than those asked for now (%s)",
@@ -120,6 +132,7 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    WC_TRY(check_recipe(r, plan.linear));
     WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
@@ -127,9 +140,13 @@ static wc_status make_plan(run *r)
     r->mode = r->calibrated ? "sequential" : r->plan->needs_stats ? "fixed statistics" : "data-free";
     if (r->calibrated || (r->plan->needs_stats && asked_text)) WC_TRY(make_windows(r));
     if (r->plan->needs_stats && r->opt->stats_file) WC_TRY(open_stats_file(r, model));
-    WC_TRY(wc_budget_make(r->ctx, r->plan, &r->in.config, r->calibrated ? &r->windows : NULL, r->opt->one_stream ? 1 : 2,
-                          r->opt->memory, &r->budget));
-    wc_provenance facts = {.input = &r->in, .plan = r->plan, .mode = r->mode, .model = model, .linear = plan.linear,
+    WC_TRY(wc_budget_make(r->ctx, r->plan, &r->in.config, r->calibrated ? &r->windows : NULL,
+                          r->opt->one_stream ? 1 : 2, r->opt->memory, &r->budget));
+    wc_provenance facts = {.input = &r->in,
+                           .plan = r->plan,
+                           .mode = r->mode,
+                           .model = model,
+                           .linear = plan.linear,
                            .windows = r->windows.n ? &r->windows : NULL,
                            .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
                            .two_streams = r->calibrated && !r->opt->one_stream};
@@ -150,8 +167,9 @@ static void show_plan(run *r)
             n += p->tensor[t].recipe == &p->recipe[i];
         if (n) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
     }
-    wc_report_note(r->report, "", "-> %s exactly (%llu bytes), needs %s memory, %s scratch disk", wc_size_text(bytes, size),
-                   (unsigned long long)bytes, wc_size_text(r->budget.memory, memory), wc_size_text(r->budget.disk, disk));
+    wc_report_note(r->report, "", "-> %s exactly (%llu bytes), needs %s memory, %s scratch disk",
+                   wc_size_text(bytes, size), (unsigned long long)bytes, wc_size_text(r->budget.memory, memory),
+                   wc_size_text(r->budget.disk, disk));
     json_t *tensors = json_array();
     for (size_t t = 0; t < p->n; t++) {
         const wc_plan_tensor *x = &p->tensor[t];
@@ -160,14 +178,13 @@ static void show_plan(run *r)
             wc_report_result(r->report, "%-52s %10llu x %-8llu %12llu B  %s", x->source->name,
                              (unsigned long long)x->source->rows, (unsigned long long)x->source->cols,
                              (unsigned long long)x->bytes, x->recipe_text);
-        json_array_append_new(tensors,
-                              json_pack("{s:s, s:I, s:I, s:I, s:s}", "name", x->source->name, "rows",
-                                        (json_int_t)x->source->rows, "cols", (json_int_t)x->source->cols, "bytes",
-                                        (json_int_t)x->bytes, "recipe", x->recipe_text));
+        json_array_append_new(tensors, json_pack("{s:s, s:I, s:I, s:I, s:s}", "name", x->source->name, "rows",
+                                                 (json_int_t)x->source->rows, "cols", (json_int_t)x->source->cols,
+                                                 "bytes", (json_int_t)x->bytes, "recipe", x->recipe_text));
     }
     json_object_set_new(r->report->facts, "plan",
-                        json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:I}", "tensors", tensors, "output_bytes", (json_int_t)bytes,
-                                  "memory_bytes", (json_int_t)r->budget.memory, "scratch_disk_bytes",
+                        json_pack("{s:o, s:I, s:I, s:I, s:s, s:I, s:I}", "tensors", tensors, "output_bytes",
+                                  (json_int_t)bytes, "memory_bytes", (json_int_t)r->budget.memory, "scratch_disk_bytes",
                                   (json_int_t)r->budget.disk, "mode", r->mode, "calibration_windows",
                                   (json_int_t)r->windows.n, "seqlen", (json_int_t)r->windows.seqlen));
     if (r->opt->dry_run) wc_report_result(r->report, "total %llu bytes", (unsigned long long)bytes);
@@ -177,19 +194,9 @@ static void show_plan(run *r)
 
 static wc_status name_output(run *r)
 {
-    struct stat st;
-    WC_TRY(wc_output_names(r->ctx, r->opt->model, ".wcz", r->opt->output, r->opt->work_dir, &r->output, &r->partial, &r->work));
-    if (stat(r->output, &st)) return WC_OK;
-    for (size_t i = 0; i < r->in.checkpoint.n_shards; i++) {
-        const wc_map *m = &r->in.checkpoint.shard[i].map;
-        if (m->device == (uint64_t)st.st_dev && m->inode == (uint64_t)st.st_ino)
-            return wc_fail(r->ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result",
-                           r->output);
-    }
-    if (S_ISDIR(st.st_mode)) return wc_fail(r->ctx, WC_OPTION, "%s: is a folder; -o takes a file name", r->output);
-    if (!r->opt->force && !r->opt->dry_run)
-        return wc_fail(r->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", r->output);
-    return WC_OK;
+    WC_TRY(wc_output_names(r->ctx, r->opt->model, ".wcz", r->opt->output, r->opt->work_dir, &r->output, &r->partial,
+                           &r->work));
+    return wc_output_check(r->ctx, &r->in, r->output, r->opt->force || r->opt->dry_run);
 }
 
 /* NaN and Inf anywhere in what is computed with would surface hours later as a failed factorisation: look first. */
@@ -239,8 +246,7 @@ static wc_status open_output(run *r)
     wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
     free(path);
     WC_TRY(status);
-    if (r->journal.resumed)
-        wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    if (r->journal.resumed) wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
     estimate_work(r);
     if (!r->journal.resumed) WC_TRY(check_weights(r));
     return wc_wcz_create(r->ctx, r->wcz, r->partial);
@@ -281,7 +287,8 @@ static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done,
     for (size_t p = 0; status == WC_OK && p < t->n_parts; p++) {
         const wc_journal_record *part = wc_journal_find(&r->journal, WC_JOURNAL_PART, (uint32_t)i, (uint32_t)p);
         wc_wcz_blob blob = {0};
-        if (!part) status = wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks part %zu; use --fresh", t->source->name, p);
+        if (!part)
+            status = wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks part %zu; use --fresh", t->source->name, p);
         if (status == WC_OK) status = wc_wcz_get(r->ctx, r->wcz, i, p, part->params, part->a, packed ? &blob : NULL);
         if (status == WC_OK && packed) status = wc_packed_add(r->ctx, &local, &blob);
         wc_wcz_blob_free(&blob);
@@ -299,8 +306,12 @@ static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_jo
     WC_TRY(wc_wcz_sync(r->ctx, r->wcz));
     for (size_t p = 0; p < packed->n_parts; p++) {
         const wc_wcz_blob *b = &packed->blob[p];
-        wc_journal_record part = {.type = WC_JOURNAL_PART, .index = (uint32_t)i, .part = (uint32_t)p, .kind = b->kind,
-                                  .version = b->version, .a = b->xxh3};
+        wc_journal_record part = {.type = WC_JOURNAL_PART,
+                                  .index = (uint32_t)i,
+                                  .part = (uint32_t)p,
+                                  .kind = b->kind,
+                                  .version = b->version,
+                                  .a = b->xxh3};
         memcpy(part.params, b->params, sizeof part.params);
         WC_TRY(wc_journal_append(r->ctx, &r->journal, part));
     }
@@ -435,9 +446,14 @@ static wc_status record_edge(run *r, size_t layer, const uint64_t hash[])
 static wc_status enter(run *r, size_t *first)
 {
     const wc_journal_record *edge = wc_journal_last(&r->journal, WC_JOURNAL_EDGE);
-    wc_pass_options o = {.config = &r->in.config, .windows = &r->windows, .n_streams = r->opt->one_stream ? 1 : 2,
-                         .chunk_tokens = r->budget.chunk_tokens, .dir = r->work, .edges_in_files = true,
-                         .spill = r->budget.spill, .keep = edge != NULL};
+    wc_pass_options o = {.config = &r->in.config,
+                         .windows = &r->windows,
+                         .n_streams = r->opt->one_stream ? 1 : 2,
+                         .chunk_tokens = r->budget.chunk_tokens,
+                         .dir = r->work,
+                         .edges_in_files = true,
+                         .spill = r->budget.spill,
+                         .keep = edge != NULL};
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     WC_TRY(wc_pass_open(r->ctx, &o, &r->pass));
     *first = edge ? edge->index : 0;
@@ -458,8 +474,10 @@ static size_t tensor_of(const run *r, size_t layer, size_t linear)
     return SIZE_MAX;
 }
 
-/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [WC_N_LINEARS] keeps their bytes. */
-static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_stats *stats, wc_block *block, wc_packed *packed)
+/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [WC_N_LINEARS] keeps their
+ * bytes. */
+static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_stats *stats, wc_block *block,
+                                wc_packed *packed)
 {
     const size_t *linear;
     size_t n = wc_stage_linears(stage, &linear);
@@ -484,20 +502,21 @@ static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
-        if (i != SIZE_MAX && r->plan->tensor[i].recipe->n && !wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
+        if (i != SIZE_MAX && r->plan->tensor[i].recipe->n &&
+            !wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             return true;
     }
     return false;
 }
 
-static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block *both[], wc_block *block, wc_packed *packed)
+static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block *both[], wc_block *block,
+                           wc_packed *packed)
 {
     wc_stats_sum sum = {0};
     wc_stats stats = {0};
     bool collect = stage_wants_stats(r, layer, stage);
     wc_status status = WC_OK;
-    if (collect)
-        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    if (collect) WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
     r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
@@ -576,7 +595,8 @@ static wc_status blocks_from_file(run *r)
             if (stage_wants_stats(r, layer, (wc_stage)stage))
                 status = wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)layer, (uint32_t)stage,
                                           wc_stage_width(&r->in.config, (wc_stage)stage), &stats);
-            if (status == WC_OK) status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
+            if (status == WC_OK)
+                status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
             wc_stats_free(&stats);
             for (int k = 0; k < WC_N_LINEARS; k++)
                 wc_packed_free(&packed[k]);
@@ -616,41 +636,65 @@ static wc_status head(run *r)
 
 /* ---- finish ----------------------------------------------------------------------------------------------------- */
 
-static void show_result(run *r)
+static wc_run_result collect_result(run *r)
 {
-    char size[32], rss[32], took[32];
     const wc_plan *p = r->plan;
     uint64_t bytes = wc_wcz_size(r->wcz);
-    double all = 8.0 * (double)bytes / (double)p->weights, ratio = (double)r->in.file_bytes / (double)bytes;
-    double linear = p->linear_weights ? 8.0 * (double)p->linear_bytes / (double)p->linear_weights : 0;
-    double mean = r->n_errors ? r->error_sum / (double)r->n_errors : 0, seconds = wc_now() - r->report->start;
-    wc_report_result(r->report, "wrote   %s  %llu bytes (%s), %.3f bits/weight all in, linears %.3f, %.2fx smaller", r->output,
-                     (unsigned long long)bytes, wc_size_text(bytes, size), all, linear, ratio);
-    if (r->n_errors)
-        wc_report_result(r->report, "error   mean %.5f, worst %.5f at %s; fallbacks: %zu, damping raised: %zu", mean,
-                         r->error_max, r->error_max_name, r->n_fallbacks, r->n_escalations);
-    wc_report_result(r->report, "took    %s, peak %s, mode: %s", wc_time_text(seconds, took),
-                     wc_size_text(wc_peak_rss(), rss), r->mode);
-    json_object_set_new(
-        r->report->facts, "result",
-        json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:f, s:I, s:s}", "output", r->output, "bytes",
-                  (json_int_t)bytes, "bits_per_weight", all, "bits_per_linear_weight", linear, "ratio", ratio, "error_mean",
-                  mean, "error_worst", r->error_max, "fallbacks", (int)r->n_fallbacks, "escalations", (int)r->n_escalations,
-                  "seconds", seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
+    return (wc_run_result){
+        .source_bytes = r->in.file_bytes,
+        .bytes = bytes,
+        .weights = p->weights,
+        .bits = 8.0 * (double)bytes / (double)p->weights,
+        .linear_bits = p->linear_weights ? 8.0 * (double)p->linear_bytes / (double)p->linear_weights : 0,
+        .error_mean = r->n_errors ? r->error_sum / (double)r->n_errors : 0,
+        .error_max = r->error_max,
+        .fallbacks = r->n_fallbacks,
+        .escalations = r->n_escalations,
+        .seconds = wc_now() - r->report->start,
+    };
 }
 
-static wc_status finish(run *r)
+static void show_result(run *r, const wc_run_result *x)
+{
+    char size[32], rss[32], took[32];
+    double ratio = (double)x->source_bytes / (double)x->bytes;
+    wc_report_result(r->report, "wrote   %s  %llu bytes (%s), %.3f bits/weight all in, linears %.3f, %.2fx smaller",
+                     r->output, (unsigned long long)x->bytes, wc_size_text(x->bytes, size), x->bits, x->linear_bits,
+                     ratio);
+    if (r->n_errors)
+        wc_report_result(r->report, "error   mean %.5f, worst %.5f at %s; fallbacks: %zu, damping raised: %zu",
+                         x->error_mean, x->error_max, r->error_max_name, x->fallbacks, x->escalations);
+    wc_report_result(r->report, "took    %s, peak %s, mode: %s", wc_time_text(x->seconds, took),
+                     wc_size_text(wc_peak_rss(), rss), r->mode);
+    json_object_set_new(r->report->facts, "result",
+                        json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:f, s:I, s:s}", "output", r->output,
+                                  "bytes", (json_int_t)x->bytes, "bits_per_weight", x->bits, "bits_per_linear_weight",
+                                  x->linear_bits, "ratio", ratio, "error_mean", x->error_mean, "error_worst",
+                                  x->error_max, "fallbacks", (int)x->fallbacks, "escalations", (int)x->escalations,
+                                  "seconds", x->seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
+}
+
+static wc_status finish(run *r, wc_run_result *result)
 {
     WC_TRY(wc_wcz_finish(r->ctx, r->wcz, r->output));
     wc_pass_close(&r->pass, true);
     wc_journal_close(&r->journal, true);
     if (rmdir(r->work) && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
         wc_log(r->ctx, WC_LOG_WARN, "%s: cannot be removed: %s", r->work, strerror(errno));
-    show_result(r);
-    return WC_OK;
+    *result = collect_result(r);
+    show_result(r, result);
+    result->output = strdup(r->output);
+    return result->output ? WC_OK : wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
 }
 
-static wc_status pipeline(run *r)
+void wc_run_result_free(wc_run_result *r)
+{
+    if (!r) return;
+    free(r->output);
+    memset(r, 0, sizeof *r);
+}
+
+static wc_status pipeline(run *r, wc_run_result *result)
 {
     WC_TRY(open_input(r));
     WC_TRY(name_output(r));
@@ -663,14 +707,14 @@ static wc_status pipeline(run *r)
         WC_TRY(r->calibrated ? blocks(r) : blocks_from_file(r));
         WC_TRY(head(r));
     }
-    return finish(r);
+    return finish(r, result);
 }
 
-wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report)
+wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_run_result *result)
 {
     run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}, .stats_file = {.fd = -1}};
     json_object_set_new(report->facts, "tensors", json_array());
-    wc_status status = pipeline(&r);
+    wc_status status = pipeline(&r, result);
     wc_pass_close(&r.pass, false);
     wc_journal_close(&r.journal, false);
     wc_wcz_free(&r.wcz);

@@ -13,13 +13,24 @@ typedef struct wc_run_options {
     const char *stats_file; /* saved statistics instead of a forward pass, or NULL */
     wc_plan_options plan;   /* linear NULL: gptq at `bits', or rtn when the model cannot be run */
     double bits;
-    wc_text_options calib;  /* seqlen 0: default */
-    uint64_t memory;        /* 0: default */
-    bool one_stream;        /* do not run the original model beside the compressed one: no drift statistics */
+    wc_text_options calib; /* seqlen 0: default */
+    uint64_t memory;       /* 0: default */
+    bool one_stream;       /* do not run the original model beside the compressed one: no drift statistics */
     bool force, fresh, dry_run;
 } wc_run_options;
 
-/* Everything of DESIGN.md's drawing, in order; see the top of run.c. All outcomes are in the report. */
-wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report);
+typedef struct wc_run_result {
+    char *output; /* owned; free with wc_run_result_free */
+    uint64_t source_bytes, bytes, weights;
+    double bits, linear_bits; /* per weight: the whole file; the compressed linears */
+    double error_mean, error_max;
+    size_t fallbacks, escalations;
+    double seconds;
+} wc_run_result;
+
+/* The whole job, in the order that the top of run.c shows. All outcomes are in the report; *result is filled unless
+ * dry_run. */
+wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_run_result *result);
+void wc_run_result_free(wc_run_result *r);
 
 #endif

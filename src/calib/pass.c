@@ -26,7 +26,8 @@ static wc_status open_store(wc_ctx *ctx, const wc_pass *p, const wc_pass_options
 {
     char path[4096];
     if (in_file) snprintf(path, sizeof path, "%s/%s.%zu", o->dir, name, s);
-    return wc_store_open(ctx, in_file ? path : NULL, keep, p->n_chunks, p->chunk_seqs * o->windows->seqlen * width, out);
+    return wc_store_open(ctx, in_file ? path : NULL, keep, p->n_chunks, p->chunk_seqs * o->windows->seqlen * width,
+                         out);
 }
 
 wc_status wc_pass_open(wc_ctx *ctx, const wc_pass_options *o, wc_pass *out)
@@ -95,7 +96,8 @@ size_t wc_pass_chunk_rows(const wc_pass *p, size_t i)
 }
 
 /* Chunk i of stream s to the input v of `stage'. */
-static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c, float *v)
+static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c,
+                         float *v)
 {
     wc_pass_stream *st = &p->stream[s];
     size_t rows = wc_pass_chunk_rows(p, i), seqlen = p->windows->seqlen, hidden = p->config->hidden;
@@ -233,7 +235,8 @@ out:
     return status;
 }
 
-wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t n_windows, size_t seqlen, size_t n_streams, size_t chunk_tokens)
+wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t n_windows, size_t seqlen,
+                              size_t n_streams, size_t chunk_tokens)
 {
     uint64_t hidden = config->hidden, widest = widest_stage(config), tokens = (uint64_t)n_windows * seqlen;
     size_t seqs = chunk_windows(n_windows, seqlen, chunk_tokens);

@@ -39,8 +39,8 @@ static wc_status check_finite(wc_ctx *ctx, const wc_stats_sum *s)
 {
     for (size_t j = 0; j < s->n; j++)
         if (!isfinite(s->abs_mean[j]))
-            return wc_fail(ctx, WC_NUMERIC, "input channel %zu of %zu is not finite within the first %llu tokens", j, s->n,
-                           (unsigned long long)s->tokens);
+            return wc_fail(ctx, WC_NUMERIC, "input channel %zu of %zu is not finite within the first %llu tokens", j,
+                           s->n, (unsigned long long)s->tokens);
     return WC_OK;
 }
 

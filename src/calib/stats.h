@@ -15,8 +15,8 @@ typedef struct wc_stats {
     const float *abs_mean; /* [n] E|x~| */
 } wc_stats;
 
-/* The sums behind it, while tokens arrive in chunks. Second moments are summed in f64 (packed lower triangle), so that chunks
- * of any size give the same H to well below the damping. */
+/* The sums behind it, while tokens arrive in chunks. Second moments are summed in f64 (packed lower triangle), so that
+ * chunks of any size give the same H to well below the damping. */
 typedef struct wc_stats_sum {
     size_t n;
     uint64_t tokens;
@@ -26,8 +26,8 @@ typedef struct wc_stats_sum {
 } wc_stats_sum;
 
 wc_status wc_stats_begin(wc_ctx *ctx, size_t n, bool drift, wc_stats_sum *out);
-/* x [t, n]: inputs of the compressed model; original [t, n]: the same tokens' in the original one, read only if drift was asked
- * for. WC_NUMERIC names the first channel that is not finite. */
+/* x [t, n]: inputs of the compressed model; original [t, n]: the same tokens' in the original one, read only if drift
+ * was asked for. WC_NUMERIC names the first channel that is not finite. */
 wc_status wc_stats_add(wc_ctx *ctx, wc_stats_sum *s, size_t t, const float *x, const float *original);
 /* Turns the sums into means and empties s. Free *out with wc_stats_free. */
 wc_status wc_stats_finish(wc_ctx *ctx, wc_stats_sum *s, wc_stats *out);

@@ -42,21 +42,21 @@ static wc_status reserve(wc_ctx *ctx, wc_statsfile *f, bool keep)
     if (f->fd < 0) return wc_fail(ctx, WC_IO, "%s: %s", f->path, strerror(errno));
     int err = posix_fallocate(f->fd, 0, (off_t)f->size);
     if (err && err != EOPNOTSUPP && err != EINVAL)
-        return wc_fail(ctx, WC_IO, "%s: cannot reserve %llu bytes for statistics: %s", f->path, (unsigned long long)f->size,
-                       strerror(err));
+        return wc_fail(ctx, WC_IO, "%s: cannot reserve %llu bytes for statistics: %s", f->path,
+                       (unsigned long long)f->size, strerror(err));
     return WC_OK;
 }
 
-wc_status wc_statsfile_create(wc_ctx *ctx, const char *path, bool keep, const wc_statsfile_info *info, const size_t *widths,
-                              uint32_t n_layers, uint32_t n_stages, wc_statsfile *out)
+wc_status wc_statsfile_create(wc_ctx *ctx, const char *path, bool keep, const wc_statsfile_info *info,
+                              const size_t *widths, uint32_t n_layers, uint32_t n_stages, wc_statsfile *out)
 {
     wc_statsfile f = {.info = *info, .fd = -1, .path = strdup(path)};
     wc_status status = f.path ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
     if (status == WC_OK) status = WC_ALLOC(ctx, f.record, (size_t)n_layers * n_stages, "statistics records");
     for (uint32_t i = 0; status == WC_OK && i < n_layers * n_stages; i++)
         if (widths[i])
-            f.record[f.n++] = (wc_statsfile_record){.layer = i / n_stages, .stage = i % n_stages, .n = widths[i],
-                                                    .size = blob_size(widths[i])};
+            f.record[f.n++] = (wc_statsfile_record){
+                .layer = i / n_stages, .stage = i % n_stages, .n = widths[i], .size = blob_size(widths[i])};
     f.size = sizeof(header) + f.n * sizeof *f.record;
     for (uint32_t i = 0; i < f.n; i++) {
         f.record[i].offset = f.size;
@@ -78,7 +78,8 @@ static wc_statsfile_record *find(const wc_statsfile *f, uint32_t layer, uint32_t
     return NULL;
 }
 
-wc_status wc_statsfile_put(wc_ctx *ctx, wc_statsfile *f, uint32_t layer, uint32_t stage, const wc_stats *s, uint64_t *xxh3)
+wc_status wc_statsfile_put(wc_ctx *ctx, wc_statsfile *f, uint32_t layer, uint32_t stage, const wc_stats *s,
+                           uint64_t *xxh3)
 {
     wc_statsfile_record *r = find(f, layer, stage);
     if (!r || r->n != s->n) return wc_fail(ctx, WC_BUG, "%s: no place for layer %u stage %u", f->path, layer, stage);
@@ -122,15 +123,16 @@ static wc_status check(wc_ctx *ctx, const wc_statsfile *f, const header *h)
     if (f->map.size < sizeof *h || memcmp(h->magic, magic, sizeof magic))
         return wc_fail(ctx, WC_BADFILE, "%s: not a statistics file of wcompress", f->path);
     if (h->version != VERSION)
-        return wc_fail(ctx, WC_UNSUPPORTED, "%s: statistics version %u, this program reads %d", f->path, h->version, VERSION);
+        return wc_fail(ctx, WC_UNSUPPORTED, "%s: statistics version %u, this program reads %d", f->path, h->version,
+                       VERSION);
     if (h->size != f->map.size || h->n > MAX_RECORDS || sizeof *h + h->n * sizeof *f->record > f->map.size)
         return wc_fail(ctx, WC_BADFILE, "%s: has %llu bytes, its header says %llu: truncated or damaged", f->path,
                        (unsigned long long)f->map.size, (unsigned long long)h->size);
     const wc_statsfile_record *r = (const wc_statsfile_record *)(f->map.data + sizeof *h);
     if (h->table != table_hash(h, r, h->n)) return wc_fail(ctx, WC_BADFILE, "%s: the header is damaged", f->path);
     for (uint32_t i = 0; i < h->n; i++)
-        if (!r[i].n || r[i].n > MAX_WIDTH || r[i].size != blob_size(r[i].n) || r[i].offset % 4 || r[i].offset > f->map.size ||
-            r[i].size > f->map.size - r[i].offset)
+        if (!r[i].n || r[i].n > MAX_WIDTH || r[i].size != blob_size(r[i].n) || r[i].offset % 4 ||
+            r[i].offset > f->map.size || r[i].size > f->map.size - r[i].offset)
             return wc_fail(ctx, WC_BADFILE, "%s: record %u lies outside the file", f->path, i);
     return WC_OK;
 }
@@ -184,7 +186,8 @@ wc_status wc_statsfile_get(wc_ctx *ctx, const wc_statsfile *f, uint32_t layer, u
 {
     const wc_statsfile_record *r = find(f, layer, stage);
     if (!r || r->n != n)
-        return wc_fail(ctx, WC_BADFILE, "%s: has no statistics of width %zu for block %u stage %u", f->path, n, layer, stage);
+        return wc_fail(ctx, WC_BADFILE, "%s: has no statistics of width %zu for block %u stage %u", f->path, n, layer,
+                       stage);
     const uint8_t *blob = f->map.data + r->offset;
     if (XXH3_64bits(blob, r->size) != r->xxh3)
         return wc_fail(ctx, WC_BADFILE, "%s: the statistics of block %u stage %u are damaged", f->path, layer, stage);

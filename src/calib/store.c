@@ -23,8 +23,8 @@ wc_status wc_store_open(wc_ctx *ctx, const char *path, bool keep, size_t n, size
     /* Reserved now, so that a full disk is reported before hours of work and not in the middle of them. */
     int err = status == WC_OK && bytes ? posix_fallocate(s.fd, 0, (off_t)bytes) : 0;
     if (err && (err != EOPNOTSUPP && err != EINVAL))
-        status = wc_fail(ctx, WC_IO, "%s: cannot reserve %llu bytes for activations: %s", path, (unsigned long long)bytes,
-                         strerror(err));
+        status = wc_fail(ctx, WC_IO, "%s: cannot reserve %llu bytes for activations: %s", path,
+                         (unsigned long long)bytes, strerror(err));
     if (status != WC_OK) {
         wc_store_close(&s, true);
         return status;

@@ -55,20 +55,25 @@ static wc_status check_ids(wc_ctx *ctx, const wc_windows *w, const wc_ids *ids, 
 {
     for (size_t i = 0; i < ids->n; i++)
         if (ids->id[i] >= vocab)
-            return wc_fail(ctx, WC_BADFILE,
-                           "%s: token %zu has id %u, but the model's vocabulary has %zu rows: the tokenizer and the model do not "
-                           "belong together",
-                           w->source, i, ids->id[i], vocab);
+            return wc_fail(
+                ctx, WC_BADFILE,
+                "%s: token %zu has id %u, but the model's vocabulary has %zu rows: the tokenizer and the model do not "
+                "belong together",
+                w->source, i, ids->id[i], vocab);
     return WC_OK;
 }
 
 /* A window holds seqlen - 1 tokens of the stream after its BOS, or seqlen without one. */
 static wc_status cut(wc_ctx *ctx, const wc_ids *ids, const wc_text_options *opt, uint32_t bos, wc_windows *w)
 {
-    size_t lead = w->bos, payload = opt->seqlen - lead, all = ids->n / payload, n = all;
+    size_t lead = w->bos;
+    if (opt->seqlen <= lead)
+        return wc_fail(ctx, WC_OPTION, "--seqlen %zu: a window must have room for more than its BOS token", opt->seqlen);
+    size_t payload = opt->seqlen - lead, all = ids->n / payload, n = all;
     if (opt->max_tokens && n > opt->max_tokens / opt->seqlen) n = opt->max_tokens / opt->seqlen;
     if (!all)
-        return wc_fail(ctx, WC_BADFILE, "%s: %zu tokens of text, one window needs %zu; give a longer text or a smaller --seqlen",
+        return wc_fail(ctx, WC_BADFILE,
+                       "%s: %zu tokens of text, one window needs %zu; give a longer text or a smaller --seqlen",
                        w->source, ids->n, payload);
     if (!n) n = 1;
     WC_TRY(WC_ALLOC(ctx, w->id, n * opt->seqlen, "token windows"));
@@ -102,7 +107,8 @@ wc_status wc_windows_make(wc_ctx *ctx, const wc_tokenizer *tokenizer, size_t voc
         WC_TRY_OUT(read_texts(ctx, opt, &w, &text));
         w.text_bytes = text.size;
         w.text_hash = XXH3_64bits(text.data, text.size);
-        /* The template would put BOS (and perhaps EOS) around the stream; we place BOS ourselves, per window or once. */
+        /* The template would put BOS (and perhaps EOS) around the stream; we place BOS ourselves, per window or once.
+         */
         if (want_bos && !w.bos) {
             WC_TRY_OUT(WC_ALLOC(ctx, ids.id, 1, "token ids"));
             ids.id[0] = bos, ids.n = ids.capacity = 1;

@@ -6,13 +6,13 @@
 #include "text/tokenizer.h"
 
 typedef struct wc_windows {
-    uint32_t *id;         /* [n, seqlen] */
+    uint32_t *id; /* [n, seqlen] */
     size_t n, seqlen;
-    uint64_t stream_tokens; /* tokens of the whole text, before windows were picked */
+    uint64_t stream_tokens;         /* tokens of the whole text, before windows were picked */
     uint64_t text_bytes, text_hash; /* bytes and xxh3 of the text */
-    uint64_t hash;        /* xxh3 of seqlen and the ids */
-    bool bos;             /* every window starts with BOS */
-    char source[256];     /* "built-in text", or the file names */
+    uint64_t hash;                  /* xxh3 of seqlen and the ids */
+    bool bos;                       /* every window starts with BOS */
+    char source[256];               /* "built-in text", or the file names */
 } wc_windows;
 
 typedef enum wc_bos { WC_BOS_AUTO, WC_BOS_ALWAYS, WC_BOS_NEVER } wc_bos;
@@ -27,9 +27,10 @@ typedef struct wc_text_options {
     bool bos_per_window; /* otherwise only at the start of the stream */
 } wc_text_options;
 
-/* Tokenizes the texts (joined by a blank line), cuts the stream into non-overlapping windows and keeps max_tokens / seqlen of
- * them, evenly spread over the whole text. The incomplete tail is dropped. tokenizer may be NULL with ids_file. Fewer tokens
- * than one window, an id outside vocab, or an empty text: WC_BADFILE with the numbers. Free with wc_windows_free. */
+/* Tokenizes the texts (joined by a blank line), cuts the stream into non-overlapping windows and keeps max_tokens /
+ * seqlen of them, evenly spread over the whole text. The incomplete tail is dropped. tokenizer may be NULL with
+ * ids_file. Fewer tokens than one window, an id outside vocab, or an empty text: WC_BADFILE with the numbers. Free with
+ * wc_windows_free. */
 wc_status wc_windows_make(wc_ctx *ctx, const wc_tokenizer *tokenizer, size_t vocab, const wc_text_options *opt,
                           wc_windows *out);
 void wc_windows_free(wc_windows *w);

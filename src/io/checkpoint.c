@@ -10,7 +10,7 @@
 
 #include "base/half.h"
 #include "io/json.h"
-#include "kernels/kernels.h"
+#include "kernels/convert.h"
 
 typedef unsigned long long ull;
 

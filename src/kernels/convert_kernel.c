@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/half.h"
-#include "kernels/kernels.h"
+#include "kernels/convert.h"
 
 static void bf16_f32(float *restrict dst, const uint8_t *restrict src, size_t n)
 {

@@ -5,8 +5,8 @@
  *
  * A grid per row: step s, its reciprocal inv (0 when s is 0), zero z. Rounding is to nearest, ties to even:
  *     q = rne(clamp(t * inv + z, 0, qmax)),   w^ = s * (q - z) */
-#ifndef WCK_GRID_H
-#define WCK_GRID_H
+#ifndef WC_KERNELS_GRID_H
+#define WC_KERNELS_GRID_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -42,6 +42,6 @@ typedef struct wck_grid {
                    float qmax, float *err, float *wq, float *qq);
 } wck_grid;
 
-void wck_grid_init(wck_grid *k, wck_level level);
+const wck_grid *wck_grid_at(wck_level level); /* level <= wck_level_supported(); every level gives the same bits */
 
 #endif

@@ -118,7 +118,7 @@ static void normal(size_t g, const float *restrict w, const float *restrict h, c
     }
 }
 
-const wck_grid WCK_NAME(wck_grid_kernel) = {
+const wck_grid WCK_NAME(wck_grid) = {
     .round = round_column,
     .combine = combine,
     .descend = descend,

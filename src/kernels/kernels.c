@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const wck_convert wck_convert_c;
-#ifdef __x86_64__
-extern const wck_convert wck_convert_avx2, wck_convert_avx512;
-#endif
-
 const char *wck_level_name(wck_level level)
 {
     static const char *const names[] = {"c", "avx2", "avx512"};
@@ -43,16 +38,4 @@ wck_level wck_level_used(void)
 {
     pthread_once(&used_once, choose_level);
     return used;
-}
-
-const wck_convert *wck_convert_at(wck_level level)
-{
-    const wck_convert *k = &wck_convert_c;
-#ifdef __x86_64__
-    if (level >= WCK_AVX2) k = &wck_convert_avx2;
-    if (level >= WCK_AVX512) k = &wck_convert_avx512;
-#else
-    (void)level;
-#endif
-    return k;
 }

@@ -13,7 +13,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #define WCK_JOIN_(a, b) a##_##b
 #define WCK_JOIN(a, b)  WCK_JOIN_(a, b)
@@ -27,14 +26,25 @@ wck_level wck_level_supported(void);
 /* The same, lowered by the environment variable WC_CPU=c|avx2|avx512 (never raised; read once). */
 wck_level wck_level_used(void);
 
-/* Stored floats. src: n little-endian elements at any alignment; dst [n]. */
-typedef struct wck_convert {
-    void (*bf16_f32)(float *dst, const uint8_t *src, size_t n); /* exact; NaN payloads kept */
-    void (*f16_f32)(float *dst, const uint8_t *src, size_t n);  /* exact; NaN payloads kept */
-    /* True when some element has all the bits of `exponent' set: a NaN or an infinity. */
-    bool (*any16)(const uint8_t *src, size_t n, uint16_t exponent);
-    bool (*any32)(const uint8_t *src, size_t n, uint32_t exponent);
-} wck_convert;
-const wck_convert *wck_convert_at(wck_level level); /* level <= wck_level_supported() */
+/* The chooser of a family: WCK_FAMILY(grid) defines wck_grid_at(level), level <= wck_level_supported(). */
+#ifdef __x86_64__
+#define WCK_FAMILY(name)                                                            \
+    extern const wck_##name wck_##name##_c, wck_##name##_avx2, wck_##name##_avx512; \
+    const wck_##name *wck_##name##_at(wck_level level)                              \
+    {                                                                               \
+        const wck_##name *k = &wck_##name##_c;                                      \
+        if (level >= WCK_AVX2) k = &wck_##name##_avx2;                              \
+        if (level >= WCK_AVX512) k = &wck_##name##_avx512;                          \
+        return k;                                                                   \
+    }
+#else
+#define WCK_FAMILY(name)                               \
+    extern const wck_##name wck_##name##_c;            \
+    const wck_##name *wck_##name##_at(wck_level level) \
+    {                                                  \
+        (void)level;                                   \
+        return &wck_##name##_c;                        \
+    }
+#endif
 
 #endif

@@ -29,7 +29,7 @@ struct workspace {
 struct solver {
     const wc_grid_problem *p;
     wc_grid *out;
-    wck_grid kernel;
+    const wck_grid *kernel;
     size_t rows; /* per panel */
 };
 
@@ -38,7 +38,7 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
     const wc_hessian *h = s->p->h;
     size_t all = s->out->cols * s->rows, group = s->out->group * s->rows;
     memset(w, 0, sizeof *w);
-    WC_TRY(wc_grid_panel_alloc(ctx, s->out, &s->kernel, s->rows, &w->panel));
+    WC_TRY(wc_grid_panel_alloc(ctx, s->out, s->kernel, s->rows, &w->panel));
     WC_TRY(WC_ALLOC(ctx, w->e, all, "a panel"));
     WC_TRY(WC_ALLOC(ctx, w->q, s->rows, "a panel's column"));
     if (!h) return WC_OK;
@@ -124,7 +124,7 @@ static double feed_back(const struct solver *s, struct workspace *w)
     size_t nr = w->panel.nr, cols = s->out->cols;
     struct grid_rounder self = {s, &w->panel};
     wc_rounder rounder = {.self = &self, .width = 1, .round = round_step};
-    wc_feedback f = {.h = h, .kernel = &s->kernel, .nr = nr, .block = s->p->block, .t = w->t, .q = w->q};
+    wc_feedback f = {.h = h, .kernel = s->kernel, .nr = nr, .block = s->p->block, .t = w->t, .q = w->q};
     if (!s->p->static_groups) rounder.group = s->out->group, rounder.begin_group = begin_group;
     f.e = h->order ? w->ordered : w->e;
     f.loss = w->loss;
@@ -192,7 +192,7 @@ wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, dou
     struct workspace *work = NULL;
     double *losses = NULL, sum = 0;
     float top = 0;
-    wck_grid_init(&s.kernel, wck_level_used());
+    s.kernel = wck_grid_at(wck_level_used());
     WC_TRY(largest(ctx, p, out, &top));
     WC_TRY(wc_grid_alloc(ctx, &made));
     made.scale_exp = wc_grid_scale_exp(top);

@@ -8,7 +8,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 fail()
 {
-    echo "decode_library.sh: $*" >&2
+    echo "FAIL decode library: $*"
     exit 1
 }
 
@@ -43,4 +43,4 @@ diff "$dir/listing" "$dir/file" >&2 || fail "docs/FORMAT.md section 13 is not te
 for f in tiny kinds; do
     cmp "$dir/$f.wcz" "tests/data/golden/$f.wcz" || fail "make_golden.py no longer makes $f.wcz"
 done
-echo "decode_library.sh: ok"
+echo "ok decode library stands alone; its golden files"

@@ -10,7 +10,7 @@
 
 #include "base/half.h"
 #include "base/mem.h"
-#include "kernels/kernels.h"
+#include "kernels/convert.h"
 
 /* IEEE 754 binary16 from its definition, sharing nothing with half.h: (-1)^s 2^(e-25) (1024 [e > 0] + m). */
 static double f16_value(uint16_t h)

@@ -192,16 +192,20 @@ static void any_rounder_any_width(void **unused)
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         for (int identity = 0; identity < 2; identity++) {
             wc_hessian hessian;
-            wck_grid kernel;
-            wck_grid_init(&kernel, wck_level_used());
             assert_int_equal(wc_hessian_make(&ctx, "t", h, n, 0.01, WC_ORDER_NATURAL, widths[i], &hessian), WC_OK);
             float *e = malloc(n * nr * sizeof *e), *t = malloc(n * nr * sizeof *t),
                   *q = malloc(widths[i] * nr * sizeof *q), *rows = malloc(n * nr * sizeof *rows),
                   *zero = calloc(n * nr, sizeof *zero);
             double *loss = malloc(nr * sizeof *loss);
             memcpy(e, w, n * nr * sizeof *e);
-            wc_feedback f = {
-                .h = &hessian, .kernel = &kernel, .nr = nr, .block = 64, .e = e, .t = t, .q = q, .loss = loss};
+            wc_feedback f = {.h = &hessian,
+                             .kernel = wck_grid_at(wck_level_used()),
+                             .nr = nr,
+                             .block = 64,
+                             .e = e,
+                             .t = t,
+                             .q = q,
+                             .loss = loss};
             wc_rounder rounder = {.width = widths[i], .round = identity ? identity_round : integer_round};
             double sum = wc_feedback_run(&f, &rounder) / hessian.scale;
             for (size_t k = 0; k < n * nr; k++)

@@ -183,18 +183,17 @@ static void levels_agree(void **unused)
     double loss[3][NR];
     memset(value, 0, sizeof value), memset(e, 0, sizeof e), memset(loss, 0, sizeof loss);
     for (int level = WCK_C; level <= (int)wck_level_used(); level++) {
-        wck_grid k;
-        wck_grid_init(&k, (wck_level)level);
+        const wck_grid *k = wck_grid_at((wck_level)level);
         for (size_t j = 0; j < G; j++)
-            k.round(NR, x + j * NR, s, inv, z, 7, code[level] + j * NR, value[level] + j * NR);
-        k.combine(G, NR, m, G, x, e[level]);
-        k.descend(NR, x, 0.7f, s, inv, z, 7, code[level], value[level], e[level] + NR);
-        k.centre(NR, code[level], z, e[level] + 2 * NR);
-        k.muladd(NR, x, s, e[level] + 3 * NR);
-        k.loss(NR, x + NR, s, 0.3, loss[level]);
-        k.range(G, x, tile[level][0], tile[level][1]);
-        k.error(G, x, m, s, inv, z, 7, tile[level][2]);
-        k.normal(G, x, m, s, inv, z, 7, tile[level][2], tile[level][3], tile[level][4]);
+            k->round(NR, x + j * NR, s, inv, z, 7, code[level] + j * NR, value[level] + j * NR);
+        k->combine(G, NR, m, G, x, e[level]);
+        k->descend(NR, x, 0.7f, s, inv, z, 7, code[level], value[level], e[level] + NR);
+        k->centre(NR, code[level], z, e[level] + 2 * NR);
+        k->muladd(NR, x, s, e[level] + 3 * NR);
+        k->loss(NR, x + NR, s, 0.3, loss[level]);
+        k->range(G, x, tile[level][0], tile[level][1]);
+        k->error(G, x, m, s, inv, z, 7, tile[level][2]);
+        k->normal(G, x, m, s, inv, z, 7, tile[level][2], tile[level][3], tile[level][4]);
         assert_memory_equal(code[level], code[0], sizeof code[0]);
         assert_memory_equal(value[level], value[0], sizeof value[0]);
         assert_memory_equal(e[level], e[0], sizeof e[0]);
@@ -212,11 +211,10 @@ static void rounding_is_to_nearest_even_and_clamps(void **unused)
     static const uint8_t want[] = {0, 2, 2, 0, 6, 7, 7, 0, 3, 0};
     float one[10], zero[10] = {0}, value[10];
     uint8_t code[10];
-    wck_grid k;
+    const wck_grid *k = wck_grid_at(wck_level_used());
     for (int i = 0; i < 10; i++)
         one[i] = 1;
-    wck_grid_init(&k, wck_level_used());
-    k.round(10, t, one, one, zero, 7, code, value);
+    k->round(10, t, one, one, zero, 7, code, value);
     assert_memory_equal(code, want, 10);
 }
 

@@ -1,0 +1,3 @@
+#include "kernels/convert.h"
+
+WCK_FAMILY(convert)
