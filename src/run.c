@@ -263,10 +263,10 @@ static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record
 {
     bool fallback = done->flags & WCD_TENSOR_FALLBACK;
     json_t *list = json_object_get(r->report->facts, "tensors");
-    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:b, s:f, s:i}", "name", t->source->name, "recipe",
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:o, s:b, s:f, s:i}", "name", t->source->name, "recipe",
                                           t->recipe_text, "bytes", (json_int_t)t->bytes, "error",
-                                          isfinite(done->x) ? done->x : -1.0, "fallback", fallback, "damping", done->y,
-                                          "escalations", (int)done->count));
+                                          isfinite(done->x) ? json_real(done->x) : json_null(), "fallback", fallback,
+                                          "damping", done->y, "escalations", (int)done->count));
     r->n_fallbacks += fallback;
     r->n_escalations += done->count;
     if (t->role != WC_ROLE_LINEAR) return;

@@ -54,7 +54,8 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
 
 static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
 {
-    if (job->target_moved || !job->stats->c || (o->drift == 0 && o->residual == 0)) return WC_OK;
+    bool wanted = (o->drift > 0 && job->stats->c) || (o->residual > 0 && job->stats->r);
+    if (job->target_moved || !wanted) return WC_OK;
     wc_drift drift = {.c = job->stats->c, .r = job->stats->r, .beta = o->drift, .beta_residual = o->residual};
     WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &drift, job->rows, job->w));
     job->target_moved = true;
