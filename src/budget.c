@@ -46,8 +46,8 @@ static uint64_t stats_memory(const wc_config *config)
     return most;
 }
 
-/* What is resident of a block in work: its compressed linears, and pages of the original ones as they lie in the file. The
- * largest of the blocks. */
+/* What is resident of a block in work: its compressed linears, and pages of the original ones as they lie in the file.
+ * The largest of the blocks. */
 static wc_status block_bytes(wc_ctx *ctx, const wc_plan *plan, size_t layers, uint64_t *out)
 {
     uint64_t *bytes;

@@ -263,10 +263,10 @@ static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record
 {
     bool fallback = done->flags & WCD_TENSOR_FALLBACK;
     json_t *list = json_object_get(r->report->facts, "tensors");
-    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:b, s:f, s:i}", "name", t->source->name, "recipe",
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:o, s:b, s:f, s:i}", "name", t->source->name, "recipe",
                                           t->recipe_text, "bytes", (json_int_t)t->bytes, "error",
-                                          isfinite(done->x) ? done->x : -1.0, "fallback", fallback, "damping", done->y,
-                                          "escalations", (int)done->count));
+                                          isfinite(done->x) ? json_real(done->x) : json_null(), "fallback", fallback,
+                                          "damping", done->y, "escalations", (int)done->count));
     r->n_fallbacks += fallback;
     r->n_escalations += done->count;
     if (t->role != WC_ROLE_LINEAR) return;
@@ -516,7 +516,10 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     wc_stats stats = {0};
     bool collect = stage_wants_stats(r, layer, stage);
     wc_status status = WC_OK;
-    if (collect) WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    bool to_residual = stage == WC_STAGE_O || stage == WC_STAGE_DOWN;
+    if (collect)
+        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1,
+                                  to_residual ? r->in.config.hidden : 0, &sum));
     r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
