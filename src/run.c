@@ -525,6 +525,7 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
     WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
 out:
+    wc_checkpoint_release(&r->in.checkpoint);
     wc_stats_drop(&sum);
     wc_stats_free(&stats);
     return status;
