@@ -96,8 +96,8 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
     return 0;
 }
 
-/* Reversing the order of rows and of columns of a matrix is reversing its n*n elements. So: R = rev(chol(rev(H))). Rows i and
- * n-1-i change places, each backwards. */
+/* Reversing the order of rows and of columns of a matrix is reversing its n*n elements. So: R = rev(chol(rev(H))). Rows
+ * i and n-1-i change places, each backwards. */
 static void reverse(wc_ctx *ctx, float *a, size_t n)
 {
 #pragma omp parallel for schedule(static) num_threads(threads_for(ctx, n))

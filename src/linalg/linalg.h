@@ -27,8 +27,8 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
  * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
 size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
 
-/* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only the
- * strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
+/* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
+ * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
 void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m);
 
 /* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
