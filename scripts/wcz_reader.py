@@ -409,7 +409,7 @@ def sparse_layout(p, rows, cols):
     need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a sparse part")
     need(1 <= dtype <= 3 and layout <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
     need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
-    need(rows >= 1 and 1 <= cols <= 1 << 32 and nnz <= rows * cols, "size of a sparse part")
+    need(rows >= 1 and 1 <= cols <= 1 << 24 and nnz <= rows * cols, "size of a sparse part")
     need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or cols <= 65536), "layout of a sparse part")
     size = rows * (8 if nnz >> 32 else 4)
     if layout == 3:

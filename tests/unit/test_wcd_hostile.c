@@ -106,7 +106,7 @@ static void every_other_length_is_refused(void **state)
     }
 }
 
-/* One field of tiny.wcz set to another value, checksums made right. The offsets are those of docs/FORMAT.md section 13.
+/* One field of tiny.wcz set to another value, checksums made right. The offsets are those of docs/FORMAT.md section 16.
  */
 static void every_lie_in_the_index_is_seen(void **state)
 {
