@@ -27,8 +27,8 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
  * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
 size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
 
-/* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only the
- * strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
+/* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
+ * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
 void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m);
 
 /* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
@@ -40,6 +40,25 @@ void wc_syrk_finish(wc_ctx *ctx, const double *acc, size_t n, double scale, floa
 
 /* tr(D H D^T) in f64, D [m, n], H [n, n] symmetric. NaN when memory for the panels is lacking. */
 double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, size_t n);
+
+/* ---- f64, for factorisations of moments too ill-conditioned for f32 (src/linalg/dense64.c) ---- */
+
+/* C = op(A) op(B) + beta * C, row-major f64; shapes as wc_gemm. */
+void wc_gemm64(wc_ctx *ctx, wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, const double *a, size_t lda,
+               const double *b, size_t ldb, double beta, double *c, size_t ldc);
+/* wc_cholesky in f64. */
+size_t wc_cholesky64(wc_ctx *ctx, double *a, size_t n);
+/* X = X L in place; X [m, n], L [n, n] lower triangular, its strict upper triangle not read. */
+void wc_times_lower64(wc_ctx *ctx, const double *l, size_t n, double *x, size_t m);
+/* B = (L L^T)^{-1} B in place; L [n, n] lower triangular, B [n, m]. */
+void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b, size_t m);
+
+/* The `count' largest eigenvalues of the symmetric A [n, n] (both halves filled, overwritten), largest first:
+ * values [count], vectors [count, n], one per row, orthonormal. 1 <= count <= n <= WC_EIGH_MAX. LAPACK's dsyevr on one
+ * thread: about 4/3 n^3 flops, half of them bound by memory, then 2 n^2 count; 2 s for n = 2048. WC_NUMERIC: no
+ * convergence, or A is not finite. */
+enum { WC_EIGH_MAX = 32766 };
+wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *values, double *vectors);
 
 /* One line: "OpenBLAS 0.3.21 ... SkylakeX", for --version and reports. */
 const char *wc_blas_config(void);
