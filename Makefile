@@ -146,7 +146,12 @@ format-check:
 
 # The soname changes with the first number, which is that of the ABI.
 SONAME := libwcdecode.so.0
-MANPAGES = $(wildcard docs/man/*.[1-8])
+# The man page and the completions are printed by the program, from the tables that it parses options with.
+MAN = $(MANDIR)/man1/wcompress.1
+BASH_COMPLETION = $(PREFIX)/share/bash-completion/completions/wcompress
+ZSH_COMPLETION = $(PREFIX)/share/zsh/site-functions/_wcompress
+FISH_COMPLETION = $(PREFIX)/share/fish/vendor_completions.d/wcompress.fish
+GENERATED = $(MAN) $(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION)
 define PC_FILE
 prefix=$(PREFIX)
 libdir=$(LIBDIR)
@@ -169,19 +174,12 @@ install: all
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
 	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
-	$(foreach m,$(MANPAGES),$(INSTALL) -D -m 644 $m $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $m))/$(notdir $m) &&) true
-	$(foreach c,$(COMPLETIONS),test ! -e $(call from,$c) || $(INSTALL) -D -m 644 $(call from,$c) $(DESTDIR)$(call to,$c);)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
+	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
+	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION))
-	rm -f $(foreach m,$(MANPAGES),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $m))/$(notdir $m))
-	rm -f $(foreach c,$(COMPLETIONS),$(DESTDIR)$(call to,$c))
-# Shell completions, where the file in the tree and the place that the shell looks in differ: source:destination.
-COMPLETIONS := scripts/completions/wcompress.bash:$(PREFIX)/share/bash-completion/completions/wcompress \
-               scripts/completions/_wcompress:$(PREFIX)/share/zsh/site-functions/_wcompress \
-               scripts/completions/wcompress.fish:$(PREFIX)/share/fish/vendor_completions.d/wcompress.fish
-from = $(firstword $(subst :, ,$1))
-to = $(lastword $(subst :, ,$1))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
 
 clean:
 	rm -rf build

@@ -59,6 +59,9 @@ typedef struct wc_method {
     /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.
      */
     wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
+    /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
+     * for the bench and for estimates of time. drift: the statistics have cross moments. */
+    double (*flops)(size_t rows, size_t cols, const void *opt, bool drift);
 } wc_method;
 
 /* methods.def expanded: all methods, ended by NULL. */

@@ -11,7 +11,6 @@
 #include "io/checkpoint.h"
 #include "kernels/convert.h"
 #include "linalg/linalg.h"
-#include "methods/gptq/gptq.h"
 #include "model/block.h"
 #include "recipe.h"
 #include "text/tokenizer.h"
@@ -90,8 +89,9 @@ static wc_status bench_recipe(wc_bench_frame *f, layer *l, const char *name, con
     if (!wc_bench_wants(f, name)) return WC_OK;
     WC_TRY(wc_recipe_parse(f->ctx, recipe, &l->recipe));
     snprintf(what, sizeof what, "%s", recipe);
-    double amount = against == WC_CEILING_SGEMM ? wc_gptq_flops(rows, cols, l->recipe.step[0].opt, l->c != NULL)
-                                                : (double)(rows * cols * sizeof *l->w);
+    double amount = against == WC_CEILING_SGEMM
+                        ? l->recipe.step[0].method->flops(rows, cols, l->recipe.step[0].opt, l->c != NULL)
+                        : (double)(rows * cols * sizeof *l->w);
     wc_status status = wc_bench_measure(f, &(wc_bench_row){name, what, amount, against, run_method, NULL, l});
     wc_recipe_free(&l->recipe);
     return status;

@@ -146,8 +146,7 @@ static wc_status pipeline(job *j)
     size_t first;
     char size[32];
     WC_TRY(prepare(j, &budget));
-    if (!j->opt->force && wc_file_exists(j->output))
-        return wc_fail(j->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", j->output);
+    WC_TRY(wc_output_check(j->ctx, &j->in, j->output, j->opt->force));
     if (mkdir(j->work, 0777) && errno != EEXIST)
         return wc_fail(j->ctx, WC_IO, "%s: cannot make the work folder: %s", j->work, strerror(errno));
     WC_TRY(make_file(j));

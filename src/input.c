@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "model/model.h"
 
@@ -187,4 +188,31 @@ wc_status wc_output_names(wc_ctx *ctx, const char *model, const char *suffix, co
     *partial = *output ? concat(*output, strlen(*output), ".partial") : NULL;
     *work = asked_work ? strdup(asked_work) : *output ? concat(*output, strlen(*output), ".work") : NULL;
     return *output && *partial && *work ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a path");
+}
+
+static bool is_file(const char *path, const struct stat *st)
+{
+    struct stat other;
+    return path && !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+}
+
+static bool is_source(const wc_input *in, const struct stat *st)
+{
+    for (size_t i = 0; i < in->checkpoint.n_shards; i++) {
+        const wc_map *m = &in->checkpoint.shard[i].map;
+        if (m->device == (uint64_t)st->st_dev && m->inode == (uint64_t)st->st_ino) return true;
+    }
+    return is_file(in->path, st) || is_file(in->checkpoint.config_path, st) ||
+           is_file(in->checkpoint.tokenizer_path, st);
+}
+
+wc_status wc_output_check(wc_ctx *ctx, const wc_input *in, const char *output, bool replace)
+{
+    struct stat st;
+    if (stat(output, &st)) return WC_OK;
+    if (S_ISDIR(st.st_mode)) return wc_fail(ctx, WC_OPTION, "%s: is a folder; -o takes a file name", output);
+    if (is_source(in, &st))
+        return wc_fail(ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result", output);
+    if (!replace) return wc_fail(ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", output);
+    return WC_OK;
 }

@@ -45,4 +45,8 @@ size_t wc_input_seqlen(const wc_input *in, size_t asked);
 wc_status wc_output_names(wc_ctx *ctx, const char *model, const char *suffix, const char *asked, const char *asked_work,
                           char **output, char **partial, char **work);
 
+/* Whether a result may be put at `output': WC_OPTION when that is a file of the model itself (under whatever name), a
+ * folder, or exists and replace is not set. */
+wc_status wc_output_check(wc_ctx *ctx, const wc_input *in, const char *output, bool replace);
+
 #endif

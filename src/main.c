@@ -19,12 +19,22 @@ static void on_signal(int number)
     stop = number;
 }
 
+/* Where the work stands: printed at its next step. */
+static volatile int status_asked;
+
+static void on_status(int number)
+{
+    status_asked = number;
+}
+
 static void catch_signals(void)
 {
     struct sigaction a = {.sa_handler = on_signal};
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    a.sa_handler = on_status;
+    sigaction(SIGUSR1, &a, NULL);
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
 }
 
@@ -80,6 +90,7 @@ static int run_command(const wc_command *c, int argc, char **argv)
         if (common->threads) ctx.threads = (int)(common->threads < 4096 ? common->threads : 4096);
         status = wc_report_init(&report, &ctx, c->name);
         if (status == WC_OK) {
+            report.asked = &status_asked;
             report.json = common->json, report.quiet = common->quiet, report.verbose = common->verbose;
             status = c->run(&ctx, opt, n, operand, &report);
             if (status == WC_OK || status == WC_VERIFY) wc_report_finish(&report);

@@ -84,21 +84,47 @@ void wc_report_step(wc_report *r, const char *fmt, ...)
     fputc('\n', stderr);
 }
 
+/* "where  43 %  0:40 elapsed  0:52 left  1.2 GiB"; bar: what stands before the percentage. */
+static void status_text(const wc_report *r, const char *where, const char *bar, char *dst, size_t size)
+{
+    char passed[32], left[32], rss[32];
+    double share = r->work > 0 ? fmin(1, r->done / r->work) : 0, elapsed = wc_now() - r->start;
+    snprintf(dst, size, "%-34.34s %s%3.0f %%  %s elapsed  %s left  %s", where, bar, 100 * share,
+             wc_time_text(elapsed, passed), share > 0.01 ? wc_time_text(elapsed * (1 - share) / share, left) : "?",
+             wc_size_text(wc_peak_rss(), rss));
+}
+
+static void plain_status(wc_report *r, const char *where)
+{
+    char line[512];
+    status_text(r, where, "", line, sizeof line);
+    clear_line(r);
+    fprintf(stderr, "%s\n", line);
+}
+
+void wc_report_milestone(wc_report *r, const char *where)
+{
+    if (!r->quiet && !r->tty) plain_status(r, where);
+}
+
 void wc_report_progress(wc_report *r, double done, const char *where)
 {
     enum { BAR = 20 };
     r->done += done;
-    double now = wc_now(), share = r->work > 0 ? fmin(1, r->done / r->work) : 0, elapsed = now - r->start;
+    if (r->asked && *r->asked) {
+        *r->asked = 0;
+        plain_status(r, where);
+    }
+    double now = wc_now();
     if (r->quiet || !r->tty || now - r->last_draw < 0.1) return;
     r->last_draw = now;
-    char bar[3 * BAR + 1] = "", passed[32], left[32], rss[32], line[512];
+    char bar[3 * BAR + 2] = "", line[512];
     for (int i = 0; i < BAR; i++)
-        strcat(bar, i < (int)(share * BAR) ? "\xe2\x96\x88" : "\xe2\x96\x91");
+        strcat(bar, r->work > 0 && i < (int)(r->done / r->work * BAR) ? "\xe2\x96\x88" : "\xe2\x96\x91");
+    strcat(bar, " ");
+    status_text(r, where, bar, line, sizeof line);
     const char *columns = getenv("COLUMNS");
     int width = columns ? atoi(columns) : 100;
-    snprintf(line, sizeof line, "%-34.34s %s %3.0f %%  %s elapsed  %s left  %s", where, bar, 100 * share,
-             wc_time_text(elapsed, passed), share > 0.01 ? wc_time_text(elapsed * (1 - share) / share, left) : "?",
-             wc_size_text(wc_peak_rss(), rss));
     /* the bar's characters take three bytes and one column each */
     fprintf(stderr, "\r\033[K%.*s", width > 40 ? width + 2 * BAR - 1 : 40, line);
     fflush(stderr);

@@ -18,8 +18,9 @@ typedef struct wc_report {
     bool color;
     json_t *facts; /* the object that --json prints */
     double start, last_draw;
-    double work, done; /* total and finished work in flops, for the ETA */
-    bool line_open;    /* a progress line is on the terminal */
+    double work, done;   /* total and finished work (work.h), for the ETA */
+    bool line_open;      /* a progress line is on the terminal */
+    volatile int *asked; /* non-NULL and set (SIGUSR1): the next progress prints a plain line and clears it */
 } wc_report;
 
 wc_status wc_report_init(wc_report *r, wc_ctx *ctx, const char *command); /* hooks ctx->log */
@@ -29,8 +30,11 @@ void wc_report_free(wc_report *r);
 void wc_report_note(wc_report *r, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* stdout, unless --json. */
 void wc_report_result(wc_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Adds `done' flops and redraws the progress line, at most ten times a second: where is what is being done. */
+/* Adds `done' to the finished work and redraws the progress line, at most ten times a second: where is what is being
+ * done. */
 void wc_report_progress(wc_report *r, double done, const char *where);
+/* The same without new work, as a plain line for pipes and logs. */
+void wc_report_milestone(wc_report *r, const char *where);
 /* A plain line per step for pipes and logs; nothing on a terminal. */
 void wc_report_step(wc_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the facts if --json. */

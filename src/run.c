@@ -26,6 +26,7 @@
 #include "journal.h"
 #include "provenance.h"
 #include "version.h"
+#include "work.h"
 
 typedef struct run {
     wc_ctx *ctx;
@@ -43,6 +44,8 @@ typedef struct run {
     char linear_recipe[128];
     const char *mode; /* "sequential", "fixed statistics", "data-free" */
     bool calibrated;  /* a forward pass is needed */
+    double per_token; /* work of a token in the stage that runs now */
+    size_t layer;     /* the block that runs now */
     uint64_t fingerprint;
     double error_sum, error_max; /* over compressed linears */
     const char *error_max_name;
@@ -77,6 +80,17 @@ static const char *choose_linear_recipe(run *r)
                        r->in.has_config ? r->in.no_tokenizer : r->in.no_config);
     snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
     return r->linear_recipe;
+}
+
+/* A calibrated recipe that was asked for and cannot be had is refused: keeping every linear as it is would hardly be
+ * what was meant. */
+static wc_status check_recipe(run *r, const char *linear)
+{
+    wc_recipe recipe;
+    WC_TRY(wc_recipe_parse(r->ctx, linear, &recipe));
+    bool calibrated = wc_recipe_needs_stats(&recipe);
+    wc_recipe_free(&recipe);
+    return calibrated ? wc_input_need_forward(r->ctx, &r->in) : WC_OK;
 }
 
 static wc_status make_windows(run *r)
@@ -118,6 +132,7 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    WC_TRY(check_recipe(r, plan.linear));
     WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
@@ -179,20 +194,9 @@ static void show_plan(run *r)
 
 static wc_status name_output(run *r)
 {
-    struct stat st;
     WC_TRY(wc_output_names(r->ctx, r->opt->model, ".wcz", r->opt->output, r->opt->work_dir, &r->output, &r->partial,
                            &r->work));
-    if (stat(r->output, &st)) return WC_OK;
-    for (size_t i = 0; i < r->in.checkpoint.n_shards; i++) {
-        const wc_map *m = &r->in.checkpoint.shard[i].map;
-        if (m->device == (uint64_t)st.st_dev && m->inode == (uint64_t)st.st_ino)
-            return wc_fail(r->ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result",
-                           r->output);
-    }
-    if (S_ISDIR(st.st_mode)) return wc_fail(r->ctx, WC_OPTION, "%s: is a folder; -o takes a file name", r->output);
-    if (!r->opt->force && !r->opt->dry_run)
-        return wc_fail(r->ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", r->output);
-    return WC_OK;
+    return wc_output_check(r->ctx, &r->in, r->output, r->opt->force || r->opt->dry_run);
 }
 
 /* NaN and Inf anywhere in what is computed with would surface hours later as a failed factorisation: look first. */
@@ -202,10 +206,35 @@ static wc_status check_weights(run *r)
         const wc_plan_tensor *t = &r->plan->tensor[i];
         if (!wc_dtype_is_float(t->source->dtype) || (!t->recipe->n && t->role == WC_ROLE_OTHER)) continue;
         WC_TRY(wc_checkpoint_check_finite(r->ctx, &r->in.checkpoint, t->source));
-        if (i % 64 == 63) wc_checkpoint_release(&r->in.checkpoint);
     }
-    wc_checkpoint_release(&r->in.checkpoint);
+    wc_report_progress(r->report, wc_work_check(r->plan), "checked the weights");
     return WC_OK;
+}
+
+static bool has_drift(const run *r)
+{
+    return r->calibrated && !r->opt->one_stream;
+}
+
+static size_t blocks_to_run(const run *r)
+{
+    return wc_min(r->in.config.layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
+}
+
+/* What is left to do, so that percentage and time left are believable also after a restart. */
+static void estimate_work(run *r)
+{
+    const wc_journal_record *edge = wc_journal_last(&r->journal, WC_JOURNAL_EDGE);
+    size_t streams = r->opt->one_stream ? 1 : 2, seqlen = r->windows.seqlen;
+    double work = r->journal.resumed ? 0 : wc_work_check(r->plan), per_token = 0;
+    for (size_t i = 0; i < r->plan->n; i++)
+        if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
+            work += wc_work_tensor(&r->plan->tensor[i], has_drift(r));
+    for (int stage = 0; r->calibrated && stage <= WC_N_STAGES; stage++)
+        per_token += wc_work_stage(&r->in.config, stage, seqlen, streams, true);
+    for (size_t layer = edge ? edge->index : 0; r->calibrated && layer < blocks_to_run(r); layer++)
+        work += per_token * (double)(r->windows.n * seqlen);
+    r->report->work = work;
 }
 
 static wc_status open_output(run *r)
@@ -217,10 +246,9 @@ static wc_status open_output(run *r)
     wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
     free(path);
     WC_TRY(status);
-    if (r->journal.resumed)
-        wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
-    else
-        WC_TRY(check_weights(r));
+    if (r->journal.resumed) wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    estimate_work(r);
+    if (!r->journal.resumed) WC_TRY(check_weights(r));
     return wc_wcz_create(r->ctx, r->wcz, r->partial);
 }
 
@@ -321,7 +349,7 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
         note_result(r, t, &done);
         char where[256];
         snprintf(where, sizeof where, "%s  err %.4f", t->source->name, result.error);
-        wc_report_progress(r->report, 6.0 * (double)w.rows * (double)w.cols * (double)w.cols, where);
+        wc_report_progress(r->report, wc_work_tensor(t, has_drift(r)), where);
     }
     if (status == WC_OK && packed)
         *packed = local;
@@ -335,14 +363,13 @@ static wc_status copy_tensor(run *r, size_t i)
     const wc_plan_tensor *t = &r->plan->tensor[i];
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
     if (found) return restore_tensor(r, i, found, NULL);
-    wc_part part = t->part[0];
-    part.floats.data = wc_checkpoint_data(&r->in.checkpoint, t->source);
     wc_packed packed = {.n_parts = 1};
-    WC_TRY(wc_wcz_put(r->ctx, r->wcz, i, 0, &part, &packed.blob[0]));
+    const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
+    WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
     wc_wcz_describe(r->wcz, i, 0, 0);
-    wc_status status = journal_tensor(r, i, &packed, (wc_journal_record){0});
-    wc_packed_free(&packed);
-    return status;
+    WC_TRY(journal_tensor(r, i, &packed, (wc_journal_record){0}));
+    wc_report_progress(r->report, wc_work_tensor(t, false), t->source->name);
+    return WC_OK;
 }
 
 /* ---- plain_tensors ---------------------------------------------------------------------------------------------- */
@@ -490,6 +517,7 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     bool collect = stage_wants_stats(r, layer, stage);
     wc_status status = WC_OK;
     if (collect) WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
     WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
@@ -506,12 +534,17 @@ static wc_status run_block(run *r, size_t layer)
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     const wc_block *both[] = {&compressed, &original};
     wc_status status = WC_OK;
+    r->layer = layer;
     WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &original));
     WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &compressed));
     for (int stage = 0; stage < WC_N_STAGES; stage++)
         WC_TRY_OUT(run_stage(r, layer, (wc_stage)stage, both, &compressed, packed));
+    r->per_token = wc_work_stage(&r->in.config, WC_N_STAGES, r->windows.seqlen, r->pass.n_streams, false);
     WC_TRY_OUT(wc_pass_leave(r->ctx, &r->pass, both, hash));
     WC_TRY_OUT(record_edge(r, layer + 1, hash));
+    char where[64];
+    snprintf(where, sizeof where, "block %zu/%zu done", layer + 1, r->in.config.layers);
+    wc_report_milestone(r->report, where);
 out:
     wc_block_close(&original);
     wc_block_close(&compressed);
@@ -535,12 +568,9 @@ static wc_status restore_block(run *r, size_t layer)
 static void pass_progress(void *user, double tokens)
 {
     run *r = user;
-    wc_report_progress(r->report, tokens * r->report->work * 0, "running the model");
-}
-
-static size_t blocks_to_run(const run *r)
-{
-    return wc_min(r->in.config.layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
+    char where[64];
+    snprintf(where, sizeof where, "block %zu/%zu  running the model", r->layer + 1, r->in.config.layers);
+    wc_report_progress(r->report, tokens * r->per_token, where);
 }
 
 static wc_status blocks(run *r)

@@ -1,6 +1,4 @@
 /* GPTQ: rounding with error feedback, then coordinate descent. See README.md. */
-#include "methods/gptq/gptq.h"
-
 #include <math.h>
 #include <stdlib.h>
 
@@ -35,19 +33,6 @@ static const wc_opt opts[] = {
      "part of the drift of the inputs to correct for"},
     {0},
 };
-
-/* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
- * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
- * costs about 10 per weight and candidate, at most 40 candidates. */
-double wc_gptq_flops(size_t rows, size_t cols, const void *opt, int drift)
-{
-    const struct options *o = opt;
-    double m = (double)rows, n = (double)cols;
-    double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
-    double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
-    double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
-    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
-}
 
 static const char *applies(size_t rows, size_t cols, const void *opt)
 {
@@ -106,6 +91,19 @@ out:
     return status;
 }
 
+/* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
+ * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
+ * costs about 10 per weight and candidate, at most 40 candidates. */
+static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+{
+    const struct options *o = opt;
+    double m = (double)rows, n = (double)cols;
+    double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
+    double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
+    double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;
+    return n * n * n / 3 + m * n * n + o->cd * pass + search + (drift ? 4 * m * n * n : 0);
+}
+
 const wc_method wc_method_gptq = {
     .name = "gptq",
     .summary = "error feedback through the Cholesky factor of the input moments, then coordinate descent",
@@ -116,4 +114,5 @@ const wc_method wc_method_gptq = {
     .applies = applies,
     .plan = plan,
     .run = run,
+    .flops = flops,
 };

@@ -43,6 +43,14 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     return status;
 }
 
+/* The search: about 10 per weight and candidate, at most 40 candidates. */
+static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+{
+    const struct options *o = opt;
+    (void)drift;
+    return (o->grid.search == WC_SEARCH_MINMAX ? 10.0 : 400.0) * (double)rows * (double)cols;
+}
+
 const wc_method wc_method_rtn = {
     .name = "rtn",
     .summary =
@@ -52,4 +60,5 @@ const wc_method wc_method_rtn = {
     .applies = applies,
     .plan = plan,
     .run = run,
+    .flops = flops,
 };

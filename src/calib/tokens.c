@@ -66,7 +66,10 @@ static wc_status check_ids(wc_ctx *ctx, const wc_windows *w, const wc_ids *ids, 
 /* A window holds seqlen - 1 tokens of the stream after its BOS, or seqlen without one. */
 static wc_status cut(wc_ctx *ctx, const wc_ids *ids, const wc_text_options *opt, uint32_t bos, wc_windows *w)
 {
-    size_t lead = w->bos, payload = opt->seqlen - lead, all = ids->n / payload, n = all;
+    size_t lead = w->bos;
+    if (opt->seqlen <= lead)
+        return wc_fail(ctx, WC_OPTION, "--seqlen %zu: a window must have room for more than its BOS token", opt->seqlen);
+    size_t payload = opt->seqlen - lead, all = ids->n / payload, n = all;
     if (opt->max_tokens && n > opt->max_tokens / opt->seqlen) n = opt->max_tokens / opt->seqlen;
     if (!all)
         return wc_fail(ctx, WC_BADFILE,

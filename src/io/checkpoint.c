@@ -532,15 +532,29 @@ static bool any_nonfinite(wc_dtype dtype, const uint8_t *p, size_t n)
     }
 }
 
+/* The first of n elements that is a NaN or an infinity, at the granularity of BLOCK; n when there is none. */
+static size_t nonfinite_block(wc_ctx *ctx, wc_dtype dtype, const uint8_t *p, size_t n)
+{
+    enum { BLOCK = 1 << 14 };
+    size_t bytes = wc_dtype_bits(dtype) / 8, blocks = wc_ceil_div(n, BLOCK), bad = n;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(min : bad) if (blocks >= 8)
+    for (size_t b = 0; b < blocks; b++)
+        if (b * BLOCK < bad && any_nonfinite(dtype, p + b * BLOCK * bytes, wc_min(BLOCK, n - b * BLOCK)))
+            bad = b * BLOCK;
+    return bad;
+}
+
 wc_status wc_checkpoint_check_finite(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t)
 {
-    enum { BLOCK = 1 << 12 };
+    enum { SLAB = 1 << 25 }; /* elements; a slab's pages are released when it is done */
     if (!wc_dtype_is_float(t->dtype) && t->dtype != WC_F64) return WC_OK;
     const uint8_t *p = wc_checkpoint_data(c, t);
     size_t bytes = wc_dtype_bits(t->dtype) / 8, n = (size_t)(t->size / bytes);
-    for (size_t b = 0; b < n; b += BLOCK) {
-        if (!any_nonfinite(t->dtype, p + b * bytes, wc_min(BLOCK, n - b))) continue;
-        size_t i = b;
+    for (size_t at = 0; at < n; at += SLAB) {
+        size_t count = wc_min(SLAB, n - at), bad = nonfinite_block(ctx, t->dtype, p + at * bytes, count);
+        wc_map_release(&c->shard[t->shard].map, t->offset + at * bytes, count * bytes);
+        if (bad == count) continue;
+        size_t i = at + bad;
         while (isfinite(value_at(t->dtype, p + i * bytes)))
             i++;
         char shown[WC_SHOWN];

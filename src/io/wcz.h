@@ -59,8 +59,13 @@ void wc_wcz_blob_free(wc_wcz_blob *b); /* NULL is fine */
  * not the planned one (scale_exp is free). Different parts may be put from different threads. */
 wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_part *numbers, wc_wcz_blob *out);
 
+/* The same for a float part whose values lie in a file mapping at `offset': written from there piece by piece, the pieces'
+ * pages released, so that a tensor of any size costs no memory. out->data stays NULL; the rest is filled. */
+wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_map *map, uint64_t offset,
+                      wc_wcz_blob *out);
+
 /* Takes over a part that an earlier run has put: reads it back and compares its checksum. WC_VERIFY when the bytes on
- * disk are not those; then the part has to be put again. out may be NULL. */
+ * disk are not those; then the part has to be put again. out may be NULL; memory use is then small. */
 wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
                      uint64_t xxh3, wc_wcz_blob *out);
 

@@ -11,8 +11,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <xxhash.h>
 #include <zstd.h>
+
+#include "base/hash.h"
 
 enum {
     HEADER_SIZE = 64,
@@ -23,7 +24,8 @@ enum {
     ALIGN = 64,
     CODEC_RAW = 0,
     CODEC_ZSTD = 1,
-    ZSTD_LEVEL = 19 /* metadata is a few MB of JSON, written once and downloaded often */
+    PIECE = 8 << 20, /* of a blob that is not held whole */
+    ZSTD_LEVEL = 19  /* metadata is a few MB of JSON, written once and downloaded often */
 };
 
 typedef struct part_slot {
@@ -313,13 +315,16 @@ static void settle(part_slot *s, wc_wcz_blob *b, wc_wcz_blob *out)
         wc_wcz_blob_free(b);
 }
 
-/* An empty blob of the slot's kind and size, room up to the next multiple of ALIGN, zeroed. */
+/* A blob of the slot's kind and size, without its bytes. */
+static wc_wcz_blob describe(const part_slot *s)
+{
+    return (wc_wcz_blob){.size = s->size, .kind = s->encoder->id, .version = s->encoder->version};
+}
+
+/* The same with room up to the next multiple of ALIGN, zeroed. */
 static wc_status blob_for(wc_ctx *ctx, const part_slot *s, wc_wcz_blob *out)
 {
-    memset(out, 0, sizeof *out);
-    out->size = s->size;
-    out->kind = s->encoder->id;
-    out->version = s->encoder->version;
+    *out = describe(s);
     return WC_ALLOC(ctx, out->data, wc_round_up(s->size, ALIGN), "an encoded part");
 }
 
@@ -344,6 +349,33 @@ wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const w
     return status;
 }
 
+wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_map *map, uint64_t offset,
+                      wc_wcz_blob *out)
+{
+    static const uint8_t zeros[ALIGN];
+    part_slot *s;
+    const char *name;
+    WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
+    if (s->plan.kind != WC_PART_FLOAT || offset > map->size || s->size > map->size - offset)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
+    wc_wcz_blob b = describe(s);
+    wc_part none = s->plan; /* no rows: only the parameters */
+    none.floats.rows = 0;
+    WC_TRY(s->encoder->encode(ctx, &none, NULL, b.params));
+    XXH3_state_t xxh;
+    XXH3_64bits_reset(&xxh);
+    for (uint64_t done = 0; done < s->size; done += PIECE) {
+        uint64_t count = s->size - done < PIECE ? s->size - done : PIECE;
+        XXH3_64bits_update(&xxh, map->data + offset + done, count);
+        WC_TRY(wc_pwrite(ctx, z->fd, z->path, map->data + offset + done, count, s->offset + done));
+        wc_map_release(map, offset + done, count);
+    }
+    WC_TRY(wc_pwrite(ctx, z->fd, z->path, zeros, wc_round_up(s->size, ALIGN) - s->size, s->offset + s->size));
+    b.xxh3 = XXH3_64bits_digest(&xxh);
+    settle(s, &b, out);
+    return WC_OK;
+}
+
 static bool rest_is_zero(const uint8_t *p, uint64_t from, uint64_t to)
 {
     for (uint64_t i = from; i < to; i++)
@@ -351,19 +383,43 @@ static bool rest_is_zero(const uint8_t *p, uint64_t from, uint64_t to)
     return true;
 }
 
+/* Reads the slot's bytes, padding included, in one piece into data, or piece by piece into nowhere. *good: they have
+ * that checksum, and zeros behind them. */
+static wc_status read_back(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, uint64_t xxh3, uint8_t *data, bool *good)
+{
+    uint64_t padded = wc_round_up(s->size, ALIGN), piece = data || padded < PIECE ? padded : PIECE;
+    uint8_t *own = NULL;
+    if (!data) WC_TRY(WC_ALLOC(ctx, own, piece, "a piece of an encoded part"));
+    uint8_t *p = data ? data : own;
+    wc_status status = WC_OK;
+    XXH3_state_t xxh;
+    XXH3_64bits_reset(&xxh);
+    *good = true;
+    for (uint64_t done = 0; status == WC_OK && done < padded; done += piece) {
+        uint64_t count = padded - done < piece ? padded - done : piece, content = wc_min(count, s->size - done);
+        status = wc_pread(ctx, z->fd, z->path, p, count, s->offset + done);
+        if (status != WC_OK) break;
+        XXH3_64bits_update(&xxh, p, content);
+        *good = *good && rest_is_zero(p, content, count);
+    }
+    *good = *good && XXH3_64bits_digest(&xxh) == xxh3;
+    free(own);
+    return status;
+}
+
 wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
                      uint64_t xxh3, wc_wcz_blob *out)
 {
     part_slot *s;
     const char *name;
-    wc_wcz_blob b;
+    bool good = false;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    WC_TRY(blob_for(ctx, s, &b));
-    uint64_t padded = wc_round_up(b.size, ALIGN);
+    wc_wcz_blob b = describe(s);
+    if (out) WC_TRY(blob_for(ctx, s, &b));
     memcpy(b.params, params, sizeof b.params);
     b.xxh3 = xxh3;
-    wc_status status = wc_pread(ctx, z->fd, z->path, b.data, padded, s->offset);
-    if (status == WC_OK && (XXH3_64bits(b.data, b.size) != xxh3 || !rest_is_zero(b.data, b.size, padded)))
+    wc_status status = read_back(ctx, z, s, xxh3, b.data, &good);
+    if (status == WC_OK && !good)
         status =
             wc_fail(ctx, WC_VERIFY, "%s: tensor `%s': part %zu on disk is not what was written", z->path, name, part);
     if (status == WC_OK)

@@ -63,6 +63,16 @@ static wc_status get_size(const reader *r, const char *key, uint64_t def, uint64
     return WC_OK;
 }
 
+/* The same for sizes that shapes hang on: when one is missing, a later complaint about a shape needs this explanation.
+ */
+static wc_status get_width(const reader *r, const char *key, uint64_t def, uint64_t hi, size_t *out)
+{
+    if (!json_object_get(r->top, key))
+        wc_log(r->ctx, WC_LOG_INFO, "%s: has no %s; %llu, the default of the architecture, is assumed", r->label, key,
+               (unsigned long long)def);
+    return get_size(r, key, def, hi, out);
+}
+
 static bool is_set(const json_t *obj, const char *key)
 {
     const json_t *v = json_object_get(obj, key);
@@ -112,7 +122,7 @@ static wc_status read_heads(const reader *r)
 {
     wc_config *c = r->c;
     const arch *a = r->arch;
-    WC_TRY(get_size(r, "num_attention_heads", a->heads, MAX_HEADS, &c->heads));
+    WC_TRY(get_width(r, "num_attention_heads", a->heads, MAX_HEADS, &c->heads));
     /* null means "as many as query heads" everywhere, a missing key means the class's default. */
     bool null_kv = json_is_null(json_object_get(r->top, "num_key_value_heads"));
     uint64_t kv = null_kv || a->kv_heads == KV_AS_HEADS ? c->heads : a->kv_heads;
@@ -136,10 +146,10 @@ static wc_status read_sizes(const reader *r)
     wc_config *c = r->c;
     const arch *a = r->arch;
     double eps;
-    WC_TRY(get_size(r, "vocab_size", a->vocab, MAX_VOCAB, &c->vocab));
-    WC_TRY(get_size(r, "hidden_size", a->hidden, MAX_WIDTH, &c->hidden));
-    WC_TRY(get_size(r, "intermediate_size", a->intermediate, MAX_WIDTH, &c->intermediate));
-    WC_TRY(get_size(r, "num_hidden_layers", a->layers, WC_MAX_LAYERS, &c->layers));
+    WC_TRY(get_width(r, "vocab_size", a->vocab, MAX_VOCAB, &c->vocab));
+    WC_TRY(get_width(r, "hidden_size", a->hidden, MAX_WIDTH, &c->hidden));
+    WC_TRY(get_width(r, "intermediate_size", a->intermediate, MAX_WIDTH, &c->intermediate));
+    WC_TRY(get_width(r, "num_hidden_layers", a->layers, WC_MAX_LAYERS, &c->layers));
     WC_TRY(get_size(r, "max_position_embeddings", a->max_positions, MAX_POSITIONS, &c->max_positions));
     WC_TRY(wc_json_real(r->ctx, r->top, "rms_norm_eps", a->norm_eps, r->label, 0, 1, &eps));
     c->norm_eps = (float)eps;

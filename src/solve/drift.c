@@ -24,7 +24,8 @@ static wc_status to_processing_order(wc_ctx *ctx, const uint32_t *order, size_t 
 }
 
 /* w += shift, whose columns are in processing order; only if all of the result is finite. */
-static wc_status add_shift(wc_ctx *ctx, const char *tensor, const wc_hessian *h, size_t rows, const float *shift, float *w)
+static wc_status add_shift(wc_ctx *ctx, const char *tensor, const wc_hessian *h, size_t rows, const float *shift,
+                           float *w)
 {
     size_t n = h->n, bad = SIZE_MAX;
 #pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(min : bad)
@@ -34,7 +35,8 @@ static wc_status add_shift(wc_ctx *ctx, const char *tensor, const wc_hessian *h,
             if (!isfinite(w[at] + shift[i * n + j]) && at < bad) bad = at;
         }
     if (bad != SIZE_MAX)
-        return wc_fail(ctx, WC_NUMERIC, "%s: drift correction of row %zu, column %zu is not finite", tensor, bad / n, bad % n);
+        return wc_fail(ctx, WC_NUMERIC, "%s: drift correction of row %zu, column %zu is not finite", tensor, bad / n,
+                       bad % n);
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < n; j++)

@@ -7,8 +7,8 @@
 
 #include "solve/hessian.h"
 
-/* w [rows, n] += beta w C (H + lambda I)^{-1} with c [n, n] and the damped H, of width 1, in h. WC_NUMERIC when the result is not
- * finite; w is then unchanged. */
+/* w [rows, n] += beta w C (H + lambda I)^{-1} with c [n, n] and the damped H, of width 1, in h. WC_NUMERIC when the
+ * result is not finite; w is then unchanged. */
 wc_status wc_drift_correct(wc_ctx *ctx, const char *tensor, const wc_hessian *h, const float *c, double beta,
                            size_t rows, float *w);
 

@@ -17,27 +17,34 @@ static void leaf(const wc_sweep *s, size_t a, size_t b)
     }
 }
 
-/* Runs of chunk[level] columns; before each, one gemm brings in everything from a to the run. */
-static void level(const wc_sweep *s, const size_t *chunk, bool opens, size_t a, size_t b)
+/* Runs of *chunk columns; before each, one gemm brings in everything from a to the run. opens: which level of chunks
+ * begins with s->open. */
+static void level(const wc_sweep *s, const size_t *chunk, const size_t *opens, size_t a, size_t b)
 {
     for (size_t c = a; c < b; c += *chunk) {
         size_t count = wc_min(*chunk, b - c);
         if (c > a)
             wc_gemm1(WC_T, WC_N, count, s->nr, c - a, 1, s->m + a * s->ldm + c, s->ldm, s->x + a * s->nr, s->nr, 1,
                      s->y + c * s->nr, s->nr);
-        if (opens) s->open(s->self, c, count);
+        if (chunk == opens) s->open(s->self, c, count);
         if (chunk[1])
-            level(s, chunk + 1, false, c, c + count);
+            level(s, chunk + 1, opens, c, c + count);
         else
             leaf(s, c, c + count);
     }
 }
 
+/* BLAS packs both operands of a product anew each time, so the far columns come in by wide products: a panel of 16
+ * blocks costs a sixteenth of the packing that 16 products would. Wide chunks hold whole runs. */
 void wc_sweep_run(const wc_sweep *s)
 {
     size_t small = wc_round_up(LEAF, s->width), block = wc_round_up(s->block, small);
-    const size_t chunks[] = {s->outer, block, small, 0};
-    level(s, chunks + (s->outer == 0), s->outer != 0, 0, s->n);
+    size_t unit = s->outer ? s->outer : block;
+    size_t chunk[6] = {wc_round_up(16 * block, unit), wc_round_up(4 * block, unit)}, n = 2;
+    if (s->outer) chunk[n++] = s->outer;
+    chunk[n++] = block;
+    chunk[n] = small;
+    level(s, chunk, s->outer ? chunk + 2 : NULL, 0, s->n);
 }
 
 struct run {

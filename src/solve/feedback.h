@@ -29,8 +29,9 @@ typedef struct wc_rounder {
 
 /* The triangular sweep that feedback and coordinate descent share:
  *     for i = 0 .. n-1, `width' at a time:  y_i += sum_{k<i} m[k, i] x_k;  step(i) reads y_i and fills x_i.
- * m [n, n] ld ldm, strict upper (block) part used; x, y [n, nr]. Left-looking by runs of `outer' columns, in them by
- * `block', in those by 32; a run begins with open(i, count), its y then complete up to the run. */
+ * m [n, n] ld ldm, strict upper (block) part used; x, y [n, nr]. Left-looking in several levels: by 16 and by 4
+ * `block's, by runs of `outer' columns, by `block', by 32. A run begins with open(i, count), its y then complete up to
+ * the run. */
 typedef struct wc_sweep {
     const wck_grid *kernel;
     const float *m;
