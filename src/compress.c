@@ -200,9 +200,9 @@ out:
 }
 
 /* W, its transposed target and codes in the solver (W^T, E^T, codes), decode panels; with statistics also the factor R
- * and the damped H, and the drift target. */
+ * and the damped H, and the drift target. A low-rank method has W, F and its Gram matrix in f64 instead. */
 uint64_t wc_compress_scratch(size_t rows, size_t cols, bool needs_stats)
 {
     uint64_t matrix = (uint64_t)rows * cols * 4, square = (uint64_t)cols * cols * 4;
-    return 4 * matrix + matrix / 2 + (needs_stats ? 2 * square : 0) + ((uint64_t)64 << 20);
+    return 5 * matrix + (needs_stats ? 2 * square : 0) + ((uint64_t)64 << 20);
 }

@@ -88,7 +88,7 @@ static double projection_error(const wc_projector *p, size_t r, const float *e, 
 static void eigenvectors_satisfy_their_equation(void **unused)
 {
     (void)unused;
-    static const size_t cases[][2] = {{1, 1}, {2, 1}, {5, 5}, {33, 7}, {100, 100}, {100, 30}};
+    static const size_t cases[][2] = {{1, 1}, {2, 1}, {5, 5}, {33, 7}, {100, 100}, {100, 30}, {100, 80}};
     wc_ctx ctx;
     wc_ctx_init(&ctx, 1);
     for (size_t t = 0; t < sizeof cases / sizeof *cases; t++)
