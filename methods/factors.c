@@ -65,6 +65,38 @@ void wc_factor_plan(size_t rows, size_t cols, const void *opt, wc_part *out)
     wc_lowrank_plan(&out->lowrank, &a, &b);
 }
 
+/* ---- cost ------------------------------------------------------------------------------------------------------- */
+
+/* In f64. The root of H n^3/3 and E times it m n^2; the Gram matrix 2 m n k, k = min(m, n); its eigenvectors 4/3 k^3
+ * and 2 k^2 r; U from V 2 m n r if m > n; the normal equations 2 m r^2 + 2 m n r, their solution 2 r^2 n. */
+double wc_factor_flops(size_t rows, size_t cols, const void *opt, bool drift)
+{
+    const wc_factor_options *o = opt;
+    double m = (double)rows, n = (double)cols, k = fmin(m, n), r = (double)chosen_rank(rows, cols, o);
+    double root = o->metric == WC_METRIC_HESSIAN ? n * n * n / 3 + m * n * n : 0;
+    (void)drift;
+    return root + 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 4 : 2) * m * n * r + 2 * (m + n) * r * r;
+}
+
+/* U and the factors live to the end; beside them, in turn: F and the root of H; F and the Gram matrix, to which m > n
+ * adds two sets of eigenvectors; the Gram matrix and eigenvectors; the normal equations. */
+uint64_t wc_factor_scratch(size_t rows, size_t cols, const void *opt)
+{
+    const wc_factor_options *o = opt;
+    uint64_t m = rows, n = cols, k = wc_min(rows, cols), r = chosen_rank(rows, cols, o);
+    uint64_t take = r > k / 2 ? k : r, vectors = 8 * take * k, gram = 8 * k * k, f = 8 * m * n;
+    uint64_t phase[] = {
+        f + (o->metric == WC_METRIC_HESSIAN ? 8 * n * n : 0),
+        f + gram + (m > n ? 2 * vectors : 0),
+        gram + vectors,
+        8 * (r * r + r * n + 256 * (r + n)),
+    };
+    uint64_t most = 0;
+    for (size_t i = 0; i < sizeof phase / sizeof *phase; i++)
+        most = phase[i] > most ? phase[i] : most;
+    return most + 8 * r * m + 4 * r * (m + n);
+}
+
 /* ---- the metric ------------------------------------------------------------------------------------------------- */
 
 /* scale [n] of the diagonal metrics. An input that was always 0 counts as a millionth of the largest: other data may

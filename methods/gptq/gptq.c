@@ -15,7 +15,7 @@ struct options {
     int block;
     int cd;
     bool refit;
-    double drift;
+    double drift, residual;
 };
 
 static const wc_opt opts[] = {
@@ -29,8 +29,10 @@ static const wc_opt opts[] = {
     {"block", WC_OPT_INT, offsetof(struct options, block), 256, 32, 1024, NULL, "columns per matrix product"},
     {"cd", WC_OPT_INT, offsetof(struct options, cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, offsetof(struct options, refit), 1, 0, 1, NULL, "these passes also refit scales and zeros"},
-    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.5, 0, 1, NULL,
+    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.75, 0, 1, NULL,
      "part of the drift of the inputs to correct for"},
+    {"residual", WC_OPT_REAL, offsetof(struct options, residual), 0.5, 0, 1, NULL,
+     "part of the drift of the residual stream to correct for, in layers that write to it"},
     {0},
 };
 
@@ -52,8 +54,10 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
 
 static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
 {
-    if (job->target_moved || !job->stats->c || o->drift == 0) return WC_OK;
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, job->stats->c, o->drift, job->rows, job->w));
+    bool wanted = (o->drift > 0 && job->stats->c) || (o->residual > 0 && job->stats->r);
+    if (job->target_moved || !wanted) return WC_OK;
+    wc_drift drift = {.c = job->stats->c, .r = job->stats->r, .beta = o->drift, .beta_residual = o->residual};
+    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &drift, job->rows, job->w));
     job->target_moved = true;
     return WC_OK;
 }

@@ -16,4 +16,6 @@ const wc_method wc_method_lqer = {
     .applies = wc_factor_applies,
     .plan = wc_factor_plan,
     .run = wc_factor_run,
+    .flops = wc_factor_flops,
+    .scratch = wc_factor_scratch,
 };

@@ -112,12 +112,9 @@ static void reverse(wc_ctx *ctx, float *a, size_t n)
     }
 }
 
-size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r)
+size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n)
 {
-#pragma omp parallel for schedule(static) num_threads(wc_linalg_threads(ctx, n))
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            r[i * n + j] = h[(n - 1 - i) * n + n - 1 - j];
+    reverse(ctx, r, n);
     size_t info = wc_cholesky(ctx, r, n);
     if (info) return info;
     for (size_t i = 0; i < n; i++)

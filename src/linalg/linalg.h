@@ -22,10 +22,11 @@ void wc_gemm1(wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha,
  * not positive (A is then partly overwritten), as LAPACK's info. */
 size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
 
-/* The upper factor R of H = R R^T (R upper triangular), from the lower Cholesky of the index-reversed H; no inverse is
- * ever formed. h [n, n] symmetric, both halves filled, not changed; r [n, n], strict lower zeroed. Return as
- * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
-size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
+/* The upper factor R of H = R R^T (R upper triangular) in place, from the lower Cholesky of the index-reversed H; no
+ * inverse is ever formed. r [n, n]: H with both halves filled on entry, R with its strict lower zeroed on return.
+ * Return as wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3.
+ */
+size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n);
 
 /* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
  * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
