@@ -20,6 +20,18 @@ static uint64_t max(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* Of the recipe's steps the largest need, W included. */
+static uint64_t solver_memory(const wc_ctx *ctx, const wc_plan_tensor *t, bool stats)
+{
+    size_t rows = t->source->rows, cols = t->source->cols;
+    uint64_t most = wc_compress_scratch(ctx, rows, cols, stats);
+    for (size_t i = 0; i < t->recipe->n; i++) {
+        const wc_recipe_step *s = &t->recipe->step[i];
+        if (s->method->scratch) most = max(most, (uint64_t)rows * cols * 4 + s->method->scratch(rows, cols, s->opt));
+    }
+    return most;
+}
+
 /* The largest need of any one tensor that is compressed, H and the cross moments included; what is kept is copied in
  * pieces. */
 static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
@@ -27,10 +39,9 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
     uint64_t most = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const wc_plan_tensor *t = &plan->tensor[i];
-        size_t rows = t->source->rows, cols = t->source->cols;
         bool stats = wc_recipe_needs_stats(t->recipe);
-        uint64_t square = stats ? (uint64_t)cols * cols * 4 : 0;
-        if (t->recipe->n) most = max(most, t->bytes + wc_compress_scratch(ctx, rows, cols, stats) + 2 * square);
+        uint64_t square = stats ? (uint64_t)t->source->cols * t->source->cols * 4 : 0;
+        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + 2 * square);
     }
     return most;
 }

@@ -173,7 +173,9 @@ static void show_plan(run *r)
     json_t *tensors = json_array();
     for (size_t t = 0; t < p->n; t++) {
         const wc_plan_tensor *x = &p->tensor[t];
-        if (x->kept_because) wc_log(r->ctx, WC_LOG_WARN, "%s is kept as it is: %s", x->source->name, x->kept_because);
+        if (x->kept_because)
+            wc_log(r->ctx, WC_LOG_WARN, "%s, %llu x %llu, is kept as it is: %s", x->source->name,
+                   (unsigned long long)x->source->rows, (unsigned long long)x->source->cols, x->kept_because);
         if (r->opt->dry_run)
             wc_report_result(r->report, "%-52s %10llu x %-8llu %12llu B  %s", x->source->name,
                              (unsigned long long)x->source->rows, (unsigned long long)x->source->cols,
