@@ -247,8 +247,9 @@ wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t
     size_t seqs = chunk_windows(n_windows, seqlen, chunk_tokens);
     uint64_t rows = (uint64_t)seqs * seqlen;
     return (wc_pass_cost){
-        .chunk =
-            4 * rows * (n_streams * hidden + (1 + n_streams) * widest) + wc_block_scratch(ctx, config, seqs, seqlen),
+        /* x and the inputs kept of every stream, u, and of two streams the difference of those inputs */
+        .chunk = 4 * rows * (n_streams * hidden + (n_streams > 1 ? 4 : 2) * widest) +
+                 wc_block_scratch(ctx, config, seqs, seqlen),
         .edges = 2 * 4 * tokens * hidden * n_streams,
         .inner = 4 * tokens * (hidden + widest) * n_streams,
     };

@@ -181,7 +181,7 @@ static void floats_keep_their_bits(void **state)
     assert_memory_equal(dst, f32, sizeof dst);
     free(e.data);
 
-    p.floats = (wc_float){2, 3, WC_F16, half};
+    p.floats = (wc_float){2, 3, WC_F16, half, NULL};
     e = encode(&p, 2, 3);
     assert_int_equal(wcd_view_set_rows(&e.view, 0, 2, dst, 3), WCD_OK);
     for (int i = 0; i < 5; i++)
@@ -254,7 +254,7 @@ static void bad_parameters_are_refused(void **state)
         if (s != cases[i].status) fail_msg("case %zu: status %d", i, (int)s);
     }
     wcd_view v;
-    assert_int_equal(wcd_view_open(3, 1, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
+    assert_int_equal(wcd_view_open(6, 1, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
     assert_int_equal(wcd_view_open(2, 2, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
     assert_int_equal(wcd_view_open(2, 1, e.params, e.data, e.size + 8, 3, 40, &v), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_open(2, 1, e.params, e.data, e.size, 0, 40, &v), WCD_E_CORRUPT);
