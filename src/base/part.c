@@ -38,13 +38,48 @@ bool wc_dtype_is_float(wc_dtype t)
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
-    if (p->kind == WC_PART_GRID) {
-        free(p->grid.code);
-        free(p->grid.scale);
-        free(p->grid.scale_code);
-        free(p->grid.zero);
+    switch (p->kind) {
+    case WC_PART_FLOAT: free(p->floats.owned); break;
+    case WC_PART_GRID: free(p->grid.code), free(p->grid.scale), free(p->grid.scale_code), free(p->grid.zero); break;
+    case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
+    case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
+        wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
+        free(p->lowrank.a), free(p->lowrank.b);
+        break;
     }
     memset(p, 0, sizeof *p);
+}
+
+void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
+{
+    *rows = *cols = 0;
+    switch (p->kind) {
+    case WC_PART_FLOAT: *rows = p->floats.rows, *cols = p->floats.cols; break;
+    case WC_PART_GRID: *rows = p->grid.rows, *cols = p->grid.cols; break;
+    case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
+    case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
+    case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    }
+}
+
+size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN])
+{
+    if (p->kind != WC_PART_LOWRANK) return 0;
+    child[0] = p->lowrank.a;
+    child[1] = p->lowrank.b;
+    return 2;
+}
+
+wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
+{
+    size_t bits = wc_dtype_bits(f->dtype);
+    f->data = f->owned = NULL;
+    if (bits % 8 || !bits)
+        return wc_fail(ctx, WC_BUG, "float part: values of %s are not made here", wc_dtype_name(f->dtype));
+    WC_TRY(wc_alloc(ctx, f->rows * f->cols, bits / 8, "float values", (void **)&f->owned));
+    f->data = f->owned;
+    return WC_OK;
 }
 
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g)
@@ -60,5 +95,73 @@ wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g)
 out:
     free(g->code), free(g->scale), free(g->scale_code), free(g->zero);
     g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    return status;
+}
+
+wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l)
+{
+    wc_status status = WC_OK;
+    l->code = NULL, l->table = NULL, l->scale = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, l->code, l->rows * l->cols, "table codes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, l->table, wc_lut_tables(l) << l->bits, "tables"));
+    if (l->scaled) WC_TRY_OUT(WC_ALLOC(ctx, l->scale, l->rows * wc_lut_groups(l), "table scales"));
+    return WC_OK;
+out:
+    free(l->code), free(l->table), free(l->scale);
+    l->code = NULL, l->table = NULL, l->scale = NULL;
+    return status;
+}
+
+wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s)
+{
+    wc_status status = WC_OK;
+    s->row_start = NULL, s->col = NULL, s->value = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, s->row_start, s->rows + 1, "sparse rows"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s->col, s->nnz, "sparse columns"));
+    WC_TRY_OUT(wc_alloc(ctx, s->nnz, wc_dtype_bits(s->dtype) / 8, "sparse values", &s->value));
+    return WC_OK;
+out:
+    free(s->row_start), free(s->col), free(s->value);
+    s->row_start = NULL, s->col = NULL, s->value = NULL;
+    return status;
+}
+
+wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
+{
+    switch (p->kind) {
+    case WC_PART_FLOAT: return wc_float_alloc(ctx, &p->floats);
+    case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
+    case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
+    case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_LOWRANK: break;
+    }
+    return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);
+}
+
+/* A heap copy of a plan; NULL without memory. */
+static wc_part *copy_plan(const wc_part *plan)
+{
+    wc_part *p = malloc(sizeof *p);
+    if (p) *p = *plan;
+    return p;
+}
+
+void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b)
+{
+    l->a = copy_plan(a);
+    l->b = copy_plan(b);
+}
+
+wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a, const wc_part *b)
+{
+    wc_lowrank_plan(l, a, b);
+    wc_status status = l->a && l->b ? wc_part_alloc(ctx, l->a) : wc_fail(ctx, WC_NOMEM, "no memory for two factors");
+    if (status == WC_OK) {
+        status = wc_part_alloc(ctx, l->b);
+        if (status != WC_OK) wc_part_free(l->a);
+    }
+    if (status == WC_OK) return WC_OK;
+    free(l->a), free(l->b);
+    l->a = l->b = NULL;
     return status;
 }

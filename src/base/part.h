@@ -10,7 +10,13 @@
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
-typedef enum wc_part_kind { WC_PART_FLOAT = 1, WC_PART_GRID = 2 } wc_part_kind;
+typedef enum wc_part_kind {
+    WC_PART_FLOAT = 1,
+    WC_PART_GRID = 2,
+    WC_PART_LUT = 3,
+    WC_PART_SPARSE = 4,
+    WC_PART_LOWRANK = 5
+} wc_part_kind;
 
 typedef enum wc_dtype {
     WC_DTYPE_NONE = 0,
@@ -29,6 +35,7 @@ typedef struct wc_float {
     size_t rows, cols;
     wc_dtype dtype;
     const uint8_t *data; /* [rows, cols] of dtype, little-endian; NOT owned: it may point into a mapped file */
+    uint8_t *owned;      /* NULL, or memory behind data that wc_part_free releases (wc_float_alloc) */
 } wc_float;
 
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
@@ -60,17 +67,93 @@ static inline size_t wc_grid_groups(const wc_grid *g)
     return wc_ceil_div(g->cols, g->group);
 }
 
+/* Levels from a table: w^ = s T[q] with codes q of `bits' bits, tables T of 2^bits f16 levels, one table per tensor,
+ * row, or row and group, and s = scale * 2^scale_exp, one f16 scale per row and group of `group' consecutive columns.
+ * Without scales s = 2^scale_exp. s and T[q] are exact in f32, so w^ is one f32 rounding. */
+typedef enum wc_lut_scope {
+    WC_LUT_TENSOR = 0, /* table [1, 2^bits] */
+    WC_LUT_ROW = 1,    /* table [rows, 2^bits] */
+    WC_LUT_GROUP = 2   /* table [rows, groups, 2^bits] */
+} wc_lut_scope;
+
+typedef struct wc_lut {
+    size_t rows, cols, group; /* 1 <= group <= cols, as in a grid; cols when nothing is grouped */
+    unsigned bits;            /* 1..8 */
+    wc_lut_scope scope;
+    bool scaled;     /* there are scales */
+    int scale_exp;   /* -126..126 */
+    uint8_t *code;   /* q: [rows, cols], 0 .. 2^bits-1 */
+    uint16_t *table; /* T: f16 [wc_lut_tables, 2^bits] */
+    uint16_t *scale; /* f16 [rows, groups] if scaled, else NULL */
+} wc_lut;
+
+static inline size_t wc_lut_groups(const wc_lut *l)
+{
+    return wc_ceil_div(l->cols, l->group);
+}
+
+static inline size_t wc_lut_tables(const wc_lut *l)
+{
+    return l->scope == WC_LUT_TENSOR ? 1 : l->scope == WC_LUT_ROW ? l->rows : l->rows * wc_lut_groups(l);
+}
+
+/* Explicit positions: w^[r, col[k]] = value[k] for row_start[r] <= k < row_start[r + 1], 0 elsewhere. A stored value
+ * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype and n:m allow.
+ *
+ * n:m: every m consecutive columns (m divides cols) hold exactly n positions, which then cost ceil(log2 C(m, n)) bits
+ * per m columns; nnz = rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position.
+ */
+typedef struct wc_sparse {
+    size_t rows, cols;   /* cols <= 2^32 */
+    uint64_t nnz;        /* geometry: known when planned */
+    wc_dtype dtype;      /* of the values: F16, BF16 or F32 */
+    unsigned n, m;       /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m divides cols */
+    int scale_exp;       /* F16: values are times 2^scale_exp, -126..126; else 0 */
+    uint64_t *row_start; /* [rows + 1], row_start[0] = 0, row_start[rows] = nnz */
+    uint32_t *col;       /* [nnz] strictly ascending within a row */
+    void *value;         /* [nnz] bits of dtype: uint16_t (F16, BF16) or uint32_t (F32) in the machine's byte order */
+} wc_sparse;
+
+/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16), grid
+ * or lut; its numbers are encoded and decoded as those of any part. */
+typedef struct wc_lowrank {
+    size_t rows, cols, rank; /* rank >= 1 */
+    struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
+} wc_lowrank;
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
         wc_float floats;
         wc_grid grid;
+        wc_lut lut;
+        wc_sparse sparse;
+        wc_lowrank lowrank;
     };
 } wc_part;
 
-void wc_part_free(wc_part *p); /* frees what the part owns and zeroes it; NULL is fine */
+void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and zeroes it; NULL is fine */
 
-/* Allocates the arrays that the geometry in *g calls for. On failure nothing is left allocated. */
+void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols);
+
+/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, all others none. An entry is
+ * NULL when the factor is missing. */
+enum { WC_PART_CHILDREN = 2 };
+size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]);
+
+/* Allocate the arrays that the geometry calls for, zeroed. On failure nothing is left allocated, and every array
+ * pointer is NULL. */
+wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data points to it */
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
+wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
+wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
+                           const wc_part *b);     /* plans of A, B: both made */
+wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */
+
+/* The geometry of a low-rank part: copies the plans of the factors, which own nothing, to the heap. A method's plan()
+ * cannot fail, so neither can this: without memory a and b are NULL, and the encoder then reports WC_NOMEM. The caller
+ * frees the plan with wc_part_free. */
+void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b);
 
 #endif
