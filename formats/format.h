@@ -21,4 +21,7 @@ typedef struct wc_encoder {
 const wc_encoder *wc_encoder_for(wc_part_kind kind);
 const wc_encoder *wc_encoder_by_id(uint16_t id);
 
+/* *bytes of the blobs of a part and the parts it is made of, without padding; geometry is enough. */
+wc_status wc_part_bytes(wc_ctx *ctx, const wc_part *part, uint64_t *bytes);
+
 #endif

@@ -98,7 +98,8 @@ WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out
 WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
 
 /* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
- * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. */
+ * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. A
+ * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. */
 WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
 WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
 
@@ -110,8 +111,12 @@ typedef struct wcd_part_info {
     const uint8_t *blob;   /* 64-byte aligned relative to the image */
     uint64_t blob_size;
     uint64_t xxh3;
+    uint64_t rows, cols; /* the tensor's, or those of a factor */
+    uint32_t n_children; /* parts that this one is made of: a low-rank part has two, A and B */
+    uint32_t index;      /* in the file's table of parts */
 } wcd_part_info;
 WCD_API wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out);
+WCD_API wcd_status wcd_part_child(const wcd_tensor *t, const wcd_part_info *part, uint32_t k, wcd_part_info *out);
 
 /* Reads every byte and compares all checksums. On WCD_E_CORRUPT, *bad (may be NULL) is the name of the damaged tensor
  * or metadata entry with its length in *bad_size; the "name" is NULL when the damage is in padding or the header. */

@@ -14,11 +14,15 @@ wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
 {
     if (p->n_parts == WC_RECIPE_MAX) return wc_fail(ctx, WC_BUG, "more than %d parts", WC_RECIPE_MAX);
     wc_wcz_blob *b = &p->blob[p->n_parts];
+    wcd_view *v = p->view[p->n_parts++];
     *b = *blob;
     memset(blob, 0, sizeof *blob);
-    wcd_status s =
-        wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, &p->view[p->n_parts]);
-    p->n_parts++;
+    wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, v);
+    if (s == WCD_OK && v->d->n_children != b->n_children) s = WCD_E_CORRUPT;
+    for (unsigned k = 0; s == WCD_OK && k < b->n_children; k++) {
+        const wc_wcz_blob *c = &b->child[k];
+        s = wcd_view_child(v, k, c->kind, c->version, c->params, c->data, c->size);
+    }
     if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "a part just encoded does not open: %s", wcd_status_text(s));
     return WC_OK;
 }
@@ -26,7 +30,7 @@ wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
 wc_status wc_packed_rows(wc_ctx *ctx, const wc_packed *p, size_t r0, size_t nr, float *dst)
 {
     for (size_t i = 0; i < p->n_parts; i++) {
-        wcd_status s = (i ? wcd_view_add_rows : wcd_view_set_rows)(&p->view[i], r0, nr, dst, p->cols);
+        wcd_status s = (i ? wcd_view_add_rows : wcd_view_set_rows)(p->view[i], r0, nr, dst, p->cols);
         if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "cannot decode rows %zu+%zu: %s", r0, nr, wcd_status_text(s));
     }
     return WC_OK;
@@ -115,7 +119,7 @@ static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_p
     WC_TRY(read_matrix(ctx, weight, w));
     WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &whole));
     for (size_t i = 0; i < p->n_parts; i++)
-        WC_TRY(subtract(ctx, &p->view[i], w));
+        WC_TRY(subtract(ctx, p->view[i], w));
     WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &left));
     *error = whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
     return WC_OK;
@@ -170,7 +174,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
         if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
         wc_wcz_blob_free(&blob);
         WC_TRY(status);
-        if (i + 1 < cj->recipe->n) WC_TRY(subtract(ctx, &packed->view[i], w));
+        if (i + 1 < cj->recipe->n) WC_TRY(subtract(ctx, packed->view[i], w));
     }
     result->damping = job.damping_used;
     result->escalations = job.escalations;

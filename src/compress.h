@@ -12,7 +12,7 @@
 typedef struct wc_packed {
     size_t rows, cols, n_parts;
     wc_wcz_blob blob[WC_RECIPE_MAX];
-    wcd_view view[WC_RECIPE_MAX]; /* into the blobs */
+    wcd_view view[WC_RECIPE_MAX][WCD_VIEWS]; /* into the blobs: a part's own, then its children's */
 } wc_packed;
 
 /* Takes over the blob; WC_BUG if the bytes do not open as what they claim to be. */

@@ -10,7 +10,8 @@
 
 typedef enum wc_journal_type {
     WC_JOURNAL_START = 1, /* fingerprint in a */
-    WC_JOURNAL_PART,      /* a part is in the output: index, part, kind, version, params, a = xxh3 */
+    WC_JOURNAL_PART,      /* a part is in the output: index, part, kind, version, params, a = xxh3; a record of its own
+                             for each of its children, see wc_journal_child */
     WC_JOURNAL_TENSOR,    /* all parts of tensor `index' are: x = error, y = damping, flags, count = escalations */
     WC_JOURNAL_EDGE       /* the activations that enter block `index' are: a, b = xxh3 of the two streams */
 } wc_journal_type;
@@ -24,6 +25,12 @@ typedef struct wc_journal_record {
     double x, y;
     uint64_t check; /* xxh3 of all bytes before */
 } wc_journal_record;
+
+/* The number of child k of a part in the field `part'. */
+static inline uint32_t wc_journal_child(uint32_t part, uint32_t k)
+{
+    return part | (k + 1) << 16;
+}
 
 typedef struct wc_journal {
     int fd;

@@ -127,7 +127,7 @@ static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
     }
     for (size_t i = 0; i < t->n_parts; i++) {
         uint64_t bytes;
-        WC_TRY(wc_encoder_for(t->part[i].kind)->size(ctx, &t->part[i], &bytes));
+        WC_TRY(wc_part_bytes(ctx, &t->part[i], &bytes));
         t->bytes += bytes;
     }
     return WC_OK;
@@ -162,9 +162,9 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
-    for (; plan->n < cp->n; plan->n++) {
-        wc_plan_tensor *t = &plan->tensor[plan->n];
-        t->source = cp->tensor[plan->n];
+    for (size_t i = 0; i < cp->n; i++) {
+        wc_plan_tensor *t = &plan->tensor[plan->n++];
+        t->source = cp->tensor[i];
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
         WC_TRY_OUT(lay_out(ctx, t));
@@ -186,6 +186,9 @@ void wc_plan_free(wc_plan **p)
 {
     if (!p || !*p) return;
     wc_plan *plan = *p;
+    for (size_t i = 0; i < plan->n; i++)
+        for (size_t k = 0; k < plan->tensor[i].n_parts; k++)
+            wc_part_free(&plan->tensor[i].part[k]);
     for (size_t i = 0; i < plan->n_recipes; i++) {
         wc_recipe_free(&plan->recipe[i]);
         free(plan->recipe_text[i]);

@@ -278,21 +278,40 @@ static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record
     }
 }
 
+/* What the journal knows about a blob: parameters and checksum. */
+static wc_status recall(run *r, size_t i, uint32_t part, wc_wcz_blob *out)
+{
+    const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_PART, (uint32_t)i, part);
+    if (!found)
+        return wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks part %u; use --fresh", r->plan->tensor[i].source->name,
+                       part & 0xffff);
+    memcpy(out->params, found->params, sizeof out->params);
+    out->xxh3 = found->a;
+    return WC_OK;
+}
+
+static wc_status restore_part(run *r, size_t i, uint32_t p, wc_packed *packed)
+{
+    const wc_part *ignored[WC_PART_CHILDREN];
+    wc_wcz_blob child[WC_PART_CHILDREN] = {{0}}, blob = {0};
+    wc_wcz_blob sealed = {.child = child, .n_children = wc_part_children(&r->plan->tensor[i].part[p], ignored)};
+    WC_TRY(recall(r, i, p, &sealed));
+    for (uint32_t k = 0; k < sealed.n_children; k++)
+        WC_TRY(recall(r, i, wc_journal_child(p, k), &child[k]));
+    WC_TRY(wc_wcz_get(r->ctx, r->wcz, i, p, &sealed, packed ? &blob : NULL));
+    wc_status status = packed ? wc_packed_add(r->ctx, packed, &blob) : WC_OK;
+    wc_wcz_blob_free(&blob);
+    return status;
+}
+
 /* The tensor is already in the file: check its bytes and, if packed is given, make them usable as a weight. */
 static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done, wc_packed *packed)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
     wc_packed local = {.rows = t->source->rows, .cols = t->source->cols};
     wc_status status = WC_OK;
-    for (size_t p = 0; status == WC_OK && p < t->n_parts; p++) {
-        const wc_journal_record *part = wc_journal_find(&r->journal, WC_JOURNAL_PART, (uint32_t)i, (uint32_t)p);
-        wc_wcz_blob blob = {0};
-        if (!part)
-            status = wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks part %zu; use --fresh", t->source->name, p);
-        if (status == WC_OK) status = wc_wcz_get(r->ctx, r->wcz, i, p, part->params, part->a, packed ? &blob : NULL);
-        if (status == WC_OK && packed) status = wc_packed_add(r->ctx, &local, &blob);
-        wc_wcz_blob_free(&blob);
-    }
+    for (size_t p = 0; status == WC_OK && p < t->n_parts; p++)
+        status = restore_part(r, i, (uint32_t)p, packed ? &local : NULL);
     if (status == WC_OK) wc_wcz_describe(r->wcz, i, done->x, done->flags);
     if (status == WC_OK && packed)
         *packed = local;
@@ -301,19 +320,26 @@ static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done,
     return status;
 }
 
+static wc_status journal_blob(run *r, size_t i, uint32_t part, const wc_wcz_blob *b)
+{
+    wc_journal_record record = {.type = WC_JOURNAL_PART,
+                                .index = (uint32_t)i,
+                                .part = part,
+                                .kind = b->kind,
+                                .version = b->version,
+                                .a = b->xxh3};
+    memcpy(record.params, b->params, sizeof record.params);
+    return wc_journal_append(r->ctx, &r->journal, record);
+}
+
 static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_journal_record done)
 {
     WC_TRY(wc_wcz_sync(r->ctx, r->wcz));
-    for (size_t p = 0; p < packed->n_parts; p++) {
+    for (uint32_t p = 0; p < packed->n_parts; p++) {
         const wc_wcz_blob *b = &packed->blob[p];
-        wc_journal_record part = {.type = WC_JOURNAL_PART,
-                                  .index = (uint32_t)i,
-                                  .part = (uint32_t)p,
-                                  .kind = b->kind,
-                                  .version = b->version,
-                                  .a = b->xxh3};
-        memcpy(part.params, b->params, sizeof part.params);
-        WC_TRY(wc_journal_append(r->ctx, &r->journal, part));
+        WC_TRY(journal_blob(r, i, p, b));
+        for (uint32_t k = 0; k < b->n_children; k++)
+            WC_TRY(journal_blob(r, i, wc_journal_child(p, k), &b->child[k]));
     }
     done.type = WC_JOURNAL_TENSOR;
     done.index = (uint32_t)i;

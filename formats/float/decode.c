@@ -45,4 +45,4 @@ static void span_float(const wcd_view *v, uint64_t row, uint64_t col, unsigned n
     }
 }
 
-const wcd_decoder wcd_decoder_float = {1, 1, "float", open_float, span_float};
+const wcd_decoder wcd_decoder_float = {.id = 1, .version = 1, .name = "float", .open = open_float, .span = span_float};

@@ -17,7 +17,6 @@ enum { ZERO_FIXED = 0, ZERO_INT = 1 };
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
-    int exp = params[3] < 128 ? params[3] : params[3] - 256;
     uint32_t zero_bits = wcd_u32(params + 8);
     g->bits = params[0];
     g->scale_bits = params[1];
@@ -27,22 +26,13 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     for (int i = 12; i < WCD_PARAMS; i++)
         if (params[i]) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8 || params[2] > ZERO_INT) return 0;
-    if (exp < -126 || exp > 126 || g->group < 1 || g->group > v->cols) return 0;
+    if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;
     if (g->zero_int && zero_bits) return 0;
     /* The sign bit goes first: -0 has one writing only; then NaN fails both comparisons. */
     if (zero_bits >> 31 || !(g->zero_fixed <= (float)((1 << g->bits) - 1))) return 0;
     if ((float)(int)(2 * g->zero_fixed) != 2 * g->zero_fixed) return 0;
-    g->exp2 = wc_bits_f32((uint32_t)(exp + 127) << 23);
     g->groups = (v->cols - 1) / g->group + 1;
     return 1;
-}
-
-/* Places a section of `size' bytes at *end rounded up to 8. Sizes are below 2^60, so nothing wraps. */
-static uint64_t place(uint64_t *end, uint64_t size)
-{
-    uint64_t at = (*end + 7) / 8 * 8;
-    *end = at + size;
-    return at;
 }
 
 static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
@@ -51,9 +41,9 @@ static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
     if (!v->rows || !v->cols || !parse(params, v)) return WCD_E_CORRUPT;
     g->row_size = wcd_packed_size(v->cols, g->bits);
     uint64_t all_groups = v->rows * g->groups, end = v->rows * g->row_size;
-    uint64_t scales = place(&end, 2 * (g->scale_bits ? v->rows : all_groups));
-    uint64_t scale_codes = g->scale_bits ? place(&end, wcd_packed_size(all_groups, g->scale_bits)) : 0;
-    uint64_t zeros = g->zero_int ? place(&end, wcd_packed_size(all_groups, g->bits)) : 0;
+    uint64_t scales = wcd_place(&end, 2 * (g->scale_bits ? v->rows : all_groups));
+    uint64_t scale_codes = g->scale_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->scale_bits)) : 0;
+    uint64_t zeros = g->zero_int ? wcd_place(&end, wcd_packed_size(all_groups, g->bits)) : 0;
     if (end != v->size) return WCD_E_CORRUPT;
     v->numeric = 1;
     if (!v->blob) return WCD_OK;
@@ -96,4 +86,4 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     }
 }
 
-const wcd_decoder wcd_decoder_grid = {2, 1, "grid", open_grid, span_grid};
+const wcd_decoder wcd_decoder_grid = {.id = 2, .version = 1, .name = "grid", .open = open_grid, .span = span_grid};

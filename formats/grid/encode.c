@@ -4,49 +4,11 @@
 #include <string.h>
 
 #include "base/half.h"
-
-enum { BLOCK = 64 };
+#include "formats/pack.h"
 
 typedef struct layout {
     uint64_t row_size, scales, scale_codes, zeros, size; /* bytes of one row's codes; offsets of sections; all */
 } layout;
-
-static uint64_t packed_size(uint64_t count, unsigned bits)
-{
-    return (count + 7) / 8 * bits;
-}
-
-/* src [count] into bit planes; dst [packed_size(count, bits)]. In a plane of n bytes, value i goes to byte i mod n. */
-static void pack(const uint8_t *src, uint64_t count, unsigned bits, uint8_t *dst)
-{
-    memset(dst, 0, packed_size(count, bits));
-    for (uint64_t begin = 0; begin < count; begin += BLOCK) {
-        size_t values = wc_min(BLOCK, count - begin), eighths = (values + 7) / 8;
-        uint8_t v[BLOCK] = {0};
-        unsigned shift = 0;
-        memcpy(v, src + begin, values);
-        for (unsigned k = 8; k; k /= 2) {
-            if (!(bits & k)) continue;
-            size_t n = k * eighths;
-            unsigned mask = (1u << k) - 1;
-            for (unsigned j = 0; j < 8 / k; j++)
-                for (size_t i = 0; i < n; i++)
-                    dst[i] |= (uint8_t)((v[j * n + i] >> shift & mask) << j * k);
-            dst += n;
-            shift += k;
-        }
-    }
-}
-
-static wc_status check_range(wc_ctx *ctx, const char *what, const uint8_t *v, uint64_t n, uint64_t per_row,
-                             unsigned bits)
-{
-    for (uint64_t i = 0; i < n; i++)
-        if (v[i] >> bits)
-            return wc_fail(ctx, WC_BUG, "grid part: %s %u at row %llu, position %llu does not fit %u bits", what, v[i],
-                           (unsigned long long)(i / per_row), (unsigned long long)(i % per_row), bits);
-    return WC_OK;
-}
 
 static wc_status check_geometry(wc_ctx *ctx, const wc_grid *g)
 {
@@ -54,8 +16,7 @@ static wc_status check_geometry(wc_ctx *ctx, const wc_grid *g)
         return wc_fail(ctx, WC_BUG, "grid part: groups of %zu columns in %zu x %zu", g->group, g->rows, g->cols);
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8)
         return wc_fail(ctx, WC_BUG, "grid part: %u bits, %u scale bits", g->bits, g->scale_bits);
-    if (g->scale_exp < -126 || g->scale_exp > 126)
-        return wc_fail(ctx, WC_BUG, "grid part: scale exponent %d is outside -126..126", g->scale_exp);
+    WC_TRY(wc_check_exp(ctx, "grid", g->scale_exp));
     if (g->zero_kind != WC_ZERO_FIXED && g->zero_kind != WC_ZERO_INT)
         return wc_fail(ctx, WC_BUG, "grid part: zero kind %d is unknown", (int)g->zero_kind);
     if (g->zero_kind == WC_ZERO_INT) return WC_OK;
@@ -65,25 +26,16 @@ static wc_status check_geometry(wc_ctx *ctx, const wc_grid *g)
     return WC_OK;
 }
 
-/* 2^56 elements is the format's limit; below it nothing here overflows. */
 static wc_status lay_out(wc_ctx *ctx, const wc_grid *g, layout *out)
 {
     WC_TRY(check_geometry(ctx, g));
-    uint64_t elements;
-    if (!wc_mul(g->rows, g->cols, &elements) || elements > (uint64_t)1 << 56)
-        return wc_fail(ctx, WC_BUG, "grid part: %zu x %zu elements are too many", g->rows, g->cols);
+    WC_TRY(wc_check_shape(ctx, "grid", g->rows, g->cols));
     uint64_t all_groups = g->rows * wc_grid_groups(g);
-    layout l = {.row_size = packed_size(g->cols, g->bits)};
-    l.scales = wc_round_up(g->rows * l.row_size, 8);
-    l.size = l.scales + 2 * (g->scale_bits ? g->rows : all_groups);
-    if (g->scale_bits) {
-        l.scale_codes = wc_round_up(l.size, 8);
-        l.size = l.scale_codes + packed_size(all_groups, g->scale_bits);
-    }
-    if (g->zero_kind == WC_ZERO_INT) {
-        l.zeros = wc_round_up(l.size, 8);
-        l.size = l.zeros + packed_size(all_groups, g->bits);
-    }
+    layout l = {.row_size = wc_packed_size(g->cols, g->bits)};
+    l.size = g->rows * l.row_size;
+    l.scales = wc_place(&l.size, 2 * (g->scale_bits ? g->rows : all_groups));
+    if (g->scale_bits) l.scale_codes = wc_place(&l.size, wc_packed_size(all_groups, g->scale_bits));
+    if (g->zero_kind == WC_ZERO_INT) l.zeros = wc_place(&l.size, wc_packed_size(all_groups, g->bits));
     *out = l;
     return WC_OK;
 }
@@ -105,10 +57,8 @@ static void put_params(const wc_grid *g, uint8_t params[WC_PARAMS_SIZE])
     params[1] = (uint8_t)g->scale_bits;
     params[2] = (uint8_t)g->zero_kind;
     params[3] = (uint8_t)g->scale_exp;
-    for (int i = 0; i < 4; i++) {
-        params[4 + i] = (uint8_t)(g->group >> 8 * i);
-        params[8 + i] = (uint8_t)(zero >> 8 * i);
-    }
+    wc_put_le(params + 4, g->group, 4);
+    wc_put_le(params + 8, zero, 4);
 }
 
 static wc_status grid_encode(wc_ctx *ctx, const wc_part *part, uint8_t *dst, uint8_t params[WC_PARAMS_SIZE])
@@ -119,19 +69,19 @@ static wc_status grid_encode(wc_ctx *ctx, const wc_part *part, uint8_t *dst, uin
     uint64_t groups = wc_grid_groups(g), all_groups = g->rows * groups, scales = g->scale_bits ? g->rows : all_groups;
     if (!g->code || !g->scale || (g->scale_bits && !g->scale_code) || (g->zero_kind == WC_ZERO_INT && !g->zero))
         return wc_fail(ctx, WC_BUG, "grid part: no numbers");
-    WC_TRY(check_range(ctx, "code", g->code, g->rows * g->cols, g->cols, g->bits));
-    if (g->scale_bits) WC_TRY(check_range(ctx, "scale code", g->scale_code, all_groups, groups, g->scale_bits));
-    if (g->zero_kind == WC_ZERO_INT) WC_TRY(check_range(ctx, "zero", g->zero, all_groups, groups, g->bits));
+    WC_TRY(wc_check_codes(ctx, "grid part: code", g->code, g->rows * g->cols, g->cols, g->bits));
+    if (g->scale_bits)
+        WC_TRY(wc_check_codes(ctx, "grid part: scale code", g->scale_code, all_groups, groups, g->scale_bits));
+    if (g->zero_kind == WC_ZERO_INT)
+        WC_TRY(wc_check_codes(ctx, "grid part: zero", g->zero, all_groups, groups, g->bits));
 
     memset(dst, 0, l.size);
     for (uint64_t r = 0; r < g->rows; r++)
-        pack(g->code + r * g->cols, g->cols, g->bits, dst + r * l.row_size);
-    for (uint64_t i = 0; i < scales; i++) {
-        dst[l.scales + 2 * i] = (uint8_t)g->scale[i];
-        dst[l.scales + 2 * i + 1] = (uint8_t)(g->scale[i] >> 8);
-    }
-    if (g->scale_bits) pack(g->scale_code, all_groups, g->scale_bits, dst + l.scale_codes);
-    if (g->zero_kind == WC_ZERO_INT) pack(g->zero, all_groups, g->bits, dst + l.zeros);
+        wc_pack(g->code + r * g->cols, g->cols, g->bits, dst + r * l.row_size);
+    for (uint64_t i = 0; i < scales; i++)
+        wc_put_le(dst + l.scales + 2 * i, g->scale[i], 2);
+    if (g->scale_bits) wc_pack(g->scale_code, all_groups, g->scale_bits, dst + l.scale_codes);
+    if (g->zero_kind == WC_ZERO_INT) wc_pack(g->zero, all_groups, g->bits, dst + l.zeros);
     put_params(g, params);
     return WC_OK;
 }

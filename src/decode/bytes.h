@@ -1,4 +1,4 @@
-/* bytes.h - little-endian loads from any address, and products that may not fit. */
+/* bytes.h - little-endian loads from any address, products that may not fit, sections of a blob. */
 #ifndef WCD_BYTES_H
 #define WCD_BYTES_H
 
@@ -23,6 +23,15 @@ static inline int wcd_mul(uint64_t a, uint64_t b, uint64_t limit, uint64_t *out)
     if (b && a > limit / b) return 0;
     *out = a * b;
     return 1;
+}
+
+/* Places a section of `size' bytes at *end rounded up to 8 and moves *end behind it. Sizes are below 2^62 and few, so
+ * nothing wraps. */
+static inline uint64_t wcd_place(uint64_t *end, uint64_t size)
+{
+    uint64_t at = (*end + 7) / 8 * 8;
+    *end = at + size;
+    return at;
 }
 
 #endif

@@ -10,7 +10,10 @@
 
 enum {
     WCD_PARAMS = 32, /* bytes of kind-specific parameters in a part record */
-    WCD_SPAN = 256 /* values decoded at once: 1 KiB of f32 on the stack, and 4 packed blocks to spread the call over */
+    WCD_SPAN = 256, /* values decoded at once: 1 KiB of f32 on the stack, and 4 packed blocks to spread the call over */
+    WCD_BLOCK_ROWS = 8, /* rows that a kind with `block' decodes at once: 8 KiB on the stack */
+    WCD_LANES = 16,     /* partial sums of a product */
+    WCD_VIEWS = 3       /* a part and its children */
 };
 
 /* Limit of rows, cols and rows * cols: whatever is computed from them below (times 64 bits, plus padding) fits 64 bits.
@@ -30,7 +33,29 @@ typedef struct wcd_grid_view {
     const uint8_t *scales, *scale_codes, *zeros;
 } wcd_grid_view;
 
-/* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. */
+typedef struct wcd_lut_view {
+    unsigned bits, scope; /* scope 0: one table, 1: per row, 2: per row and group */
+    int scaled;
+    float exp2; /* 2^scale_exp */
+    uint32_t group;
+    uint64_t groups, row_size;
+    const uint8_t *tables, *scales;
+} wcd_lut_view;
+
+typedef struct wcd_sparse_view {
+    unsigned dtype, layout, n, m;
+    unsigned end_size, code_bits; /* bytes of a row's end; bits of an n of m pattern */
+    float exp2;
+    uint64_t nnz, row_size; /* row_size: bytes of one row's mask or patterns */
+    const uint8_t *positions, *values;
+} wcd_sparse_view;
+
+typedef struct wcd_lowrank_view {
+    uint64_t rank;
+} wcd_lowrank_view;
+
+/* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
+ * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
     const struct wcd_decoder *d;
     uint64_t rows, cols;
@@ -40,6 +65,9 @@ typedef struct wcd_view {
     union {
         wcd_float_view f;
         wcd_grid_view g;
+        wcd_lut_view l;
+        wcd_sparse_view s;
+        wcd_lowrank_view r;
     } u;
 } wcd_view;
 
@@ -52,6 +80,14 @@ typedef struct wcd_decoder {
     /* dst [n] = values (row, col) .. (row, col + n); col is a multiple of WCD_SPAN, 1 <= n <= WCD_SPAN, inside the row.
      * Safe for any bytes in the blob. */
     void (*span)(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst);
+
+    /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
+    unsigned n_children;
+    void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
+    /* NULL, or span for nr <= WCD_BLOCK_ROWS rows at once: row i goes to dst + i * ld. The same values. */
+    void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
+    /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
+    void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */
@@ -65,6 +101,20 @@ unsigned wcd_dtype_bits(uint32_t dtype);
 wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS], const uint8_t *blob,
                          uint64_t size, uint64_t rows, uint64_t cols, wcd_view *out);
 
+/* Opens child k of the part at v, in the same way, into v[1 + k]: its shape follows from the part's. WCD_E_CORRUPT also
+ * when it has children or no f32 values. A part can be read when all d->n_children are open. */
+wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
+                          const uint8_t *blob, uint64_t size);
+
+/* *out = 2^e for a byte e that is a signed exponent in -126..126, else 0 is returned. */
+int wcd_exp2(uint8_t e, float *out);
+
+/* Values in the span that begins at col. */
+static inline unsigned wcd_span_at(const wcd_view *v, uint64_t col)
+{
+    return v->cols - col < WCD_SPAN ? (unsigned)(v->cols - col) : WCD_SPAN;
+}
+
 /* dst[i * ld .. + cols) = or += row r0 + i, i < nr. The first part of a sum is set, not added to zero: that keeps -0.
  * WCD_E_ARGUMENT: rows outside the part; WCD_E_NOT_NUMERIC. */
 wcd_status wcd_view_set_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
@@ -73,5 +123,26 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
 /* Row `row' times x [cols]: 16 partial sums in f32, lane j taking the columns j mod 16 in order, added in halves
  * (8, 4, 2, 1). The caller has checked row and numeric. */
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
+
+/* y [nr] = or += rows r0 .. times x: wcd_view_dot of each, or the kind's own product. */
+void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+
+/* The two halves of such a sum: lane[j mod 16] += w[j] x[j] for j < n, and the sum of the lanes, which are used up. */
+static inline void wcd_lanes_add(float lane[WCD_LANES], const float *w, const float *x, unsigned n)
+{
+    for (; n >= WCD_LANES; n -= WCD_LANES, w += WCD_LANES, x += WCD_LANES)
+        for (int j = 0; j < WCD_LANES; j++)
+            lane[j] += w[j] * x[j];
+    for (unsigned j = 0; j < n; j++)
+        lane[j] += w[j] * x[j];
+}
+
+static inline float wcd_lanes_sum(float lane[WCD_LANES])
+{
+    for (int half = WCD_LANES / 2; half; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
 
 #endif

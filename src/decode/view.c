@@ -1,6 +1,7 @@
 #include "decode/decoder.h"
 
 #include "base/dtype.h"
+#include "base/half.h"
 
 #define WC_FORMAT(id, version, name) extern const wcd_decoder wcd_decoder_##name;
 #include "formats/formats.def"
@@ -42,24 +43,53 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
     return s;
 }
 
+wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
+                          const uint8_t *blob, uint64_t size)
+{
+    uint64_t rows, cols;
+    v->d->child_shape(v, k, &rows, &cols);
+    wcd_status s = wcd_view_open(kind, version, params, blob, size, rows, cols, &v[1 + k]);
+    if (s == WCD_OK && (v[1 + k].d->n_children || !v[1 + k].numeric)) s = WCD_E_CORRUPT;
+    return s;
+}
+
 static wcd_status check_rows(const wcd_view *v, uint64_t r0, uint64_t nr)
 {
     if (r0 > v->rows || nr > v->rows - r0) return WCD_E_ARGUMENT;
     return v->numeric ? WCD_OK : WCD_E_NOT_NUMERIC;
 }
 
-static unsigned span_at(const wcd_view *v, uint64_t col)
+int wcd_exp2(uint8_t e, float *out)
 {
-    return v->cols - col < WCD_SPAN ? (unsigned)(v->cols - col) : WCD_SPAN;
+    int exp = e < 128 ? e : e - 256;
+    if (exp < -126 || exp > 126) return 0;
+    *out = wc_bits_f32((uint32_t)(exp + 127) << 23);
+    return 1;
+}
+
+static unsigned rows_at_once(const wcd_view *v, uint64_t left)
+{
+    unsigned most = v->d->block ? WCD_BLOCK_ROWS : 1;
+    return left < most ? (unsigned)left : most;
+}
+
+static void decode(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld)
+{
+    if (v->d->block)
+        v->d->block(v, row, nr, col, n, dst, ld);
+    else
+        v->d->span(v, row, col, n, dst);
 }
 
 wcd_status wcd_view_set_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
 {
     wcd_status s = check_rows(v, r0, nr);
     if (s != WCD_OK || !v->cols) return s;
-    for (uint64_t r = 0; r < nr; r++, dst += ld)
+    for (unsigned k; nr; nr -= k, r0 += k, dst += k * ld) {
+        k = rows_at_once(v, nr);
         for (uint64_t c = 0; c < v->cols; c += WCD_SPAN)
-            v->d->span(v, r0 + r, c, span_at(v, c), dst + c);
+            decode(v, r0, k, c, wcd_span_at(v, c), dst + c, ld);
+    }
     return WCD_OK;
 }
 
@@ -67,32 +97,39 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
 {
     wcd_status s = check_rows(v, r0, nr);
     if (s != WCD_OK || !v->cols) return s;
-    float w[WCD_SPAN];
-    for (uint64_t r = 0; r < nr; r++, dst += ld)
+    float w[WCD_BLOCK_ROWS][WCD_SPAN];
+    for (unsigned k; nr; nr -= k, r0 += k, dst += k * ld) {
+        k = rows_at_once(v, nr);
         for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
-            unsigned n = span_at(v, c);
-            v->d->span(v, r0 + r, c, n, w);
-            for (unsigned i = 0; i < n; i++)
-                dst[c + i] += w[i];
+            unsigned n = wcd_span_at(v, c);
+            decode(v, r0, k, c, n, w[0], WCD_SPAN);
+            for (unsigned r = 0; r < k; r++)
+                for (unsigned i = 0; i < n; i++)
+                    dst[r * ld + c + i] += w[r][i];
         }
+    }
     return WCD_OK;
 }
 
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
 {
-    float lane[16] = {0}, span[WCD_SPAN];
+    float lane[WCD_LANES] = {0}, w[WCD_SPAN];
     for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
-        unsigned n = span_at(v, c);
-        const float *w = span;
-        v->d->span(v, row, c, n, span);
-        for (; n >= 16; n -= 16, w += 16, x += 16)
-            for (int j = 0; j < 16; j++)
-                lane[j] += w[j] * x[j];
-        for (unsigned j = 0; j < n; j++)
-            lane[j] += w[j] * x[j];
+        unsigned n = wcd_span_at(v, c);
+        v->d->span(v, row, c, n, w);
+        wcd_lanes_add(lane, w, x + c, n);
     }
-    for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
+    return wcd_lanes_sum(lane);
+}
+
+void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    if (v->d->product) {
+        v->d->product(v, r0, nr, x, y, add);
+        return;
+    }
+    for (uint64_t i = 0; i < nr; i++) {
+        float product = wcd_view_dot(v, r0 + i, x);
+        y[i] = add ? y[i] + product : product;
+    }
 }

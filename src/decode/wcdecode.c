@@ -15,10 +15,13 @@ enum {
     META_SIZE = 64,
     ALIGN = 64,
     MAJOR = 1,
+    TENSOR_FIRST_PART = 80, /* offset inside a tensor record */
     /* Offsets inside a part record. */
     PART_OFFSET = 8,
     PART_BLOB_SIZE = 16,
     PART_XXH3 = 24,
+    PART_CHILD = 32,
+    PART_CHILDREN = 36,
     PART_PARAMS = 40,
     /* Offsets inside a metadata record. */
     META_OFFSET = 16,
@@ -34,7 +37,7 @@ typedef struct opening {
     wcd_file f;
     uint64_t end;      /* where the next blob has to start */
     uint32_t name_end; /* where the next name has to start */
-    uint32_t part_end; /* the part that the next tensor has to start with */
+    uint32_t part_end; /* the part that the next tensor, or the next child, has to start with */
     const char *reason;
 } opening;
 
@@ -172,7 +175,7 @@ static void read_tensor(const wcd_file *f, uint32_t i, wcd_tensor *out)
                     .source_dtype = wcd_u32(r + 12),
                     .rows = 1,
                     .cols = 1,
-                    .first_part = wcd_u32(r + 80),
+                    .first_part = wcd_u32(r + TENSOR_FIRST_PART),
                     .n_parts = wcd_u32(r + 84),
                     .flags = wcd_u32(r + 88),
                     .index = i,
@@ -199,28 +202,56 @@ static int shape_ok(const wcd_tensor *t)
     return t->cols <= WCD_MAX_ELEMENTS && wcd_mul(rows, t->cols, WCD_MAX_ELEMENTS, &elements);
 }
 
-/* Part p of a tensor that passed the checks of wcd_open. */
-static wcd_status view_part(const wcd_tensor *t, uint32_t p, wcd_view *out)
+/* Part p of a tensor, and its children: their records and the places of their blobs have been checked. */
+static wcd_status view_part(const wcd_tensor *t, uint32_t p, wcd_view out[WCD_VIEWS])
 {
-    const uint8_t *r = part_record(t->file, p);
-    return wcd_view_open(wcd_u16(r), wcd_u16(r + 2), r + PART_PARAMS, t->file->data + wcd_u64(r + PART_OFFSET),
-                         wcd_u64(r + PART_BLOB_SIZE), t->rows, t->cols, out);
+    const wcd_file *f = t->file;
+    const uint8_t *r = part_record(f, p);
+    wcd_status s = wcd_view_open(wcd_u16(r), wcd_u16(r + 2), r + PART_PARAMS, f->data + wcd_u64(r + PART_OFFSET),
+                                 wcd_u64(r + PART_BLOB_SIZE), t->rows, t->cols, out);
+    for (unsigned k = 0; s == WCD_OK && k < out->d->n_children; k++) {
+        const uint8_t *c = part_record(f, wcd_u32(r + PART_CHILD) + k);
+        s = wcd_view_child(out, k, wcd_u16(c), wcd_u16(c + 2), c + PART_PARAMS, f->data + wcd_u64(c + PART_OFFSET),
+                           wcd_u64(c + PART_BLOB_SIZE));
+    }
+    return s;
 }
 
-static wcd_status open_part(opening *o, const wcd_tensor *t, uint32_t p)
+/* The record of part p, whose children, if it may have any, have to begin at part_end, which moves behind them. */
+static wcd_status open_record(opening *o, uint32_t p, int is_child)
 {
     const uint8_t *r = part_record(&o->f, p);
+    const wcd_decoder *d = wcd_decoder_for(wcd_u16(r));
+    uint32_t child = wcd_u32(r + PART_CHILD), children = wcd_u32(r + PART_CHILDREN);
     if (!all_zero(r + 4, 4) || !all_zero(r + 72, 8))
         return refuse(o, WCD_E_CORRUPT, "reserved bytes of a part are set");
-    if (!all_zero(r + 32, 8)) return refuse(o, WCD_E_VERSION, "parts made of parts are unknown to this version");
-    wcd_status s = open_blob(o, wcd_u64(r + PART_OFFSET), wcd_u64(r + PART_BLOB_SIZE));
-    if (s != WCD_OK) return s;
-    wcd_view v;
-    s = view_part(t, p, &v);
-    if (s == WCD_E_VERSION) return refuse(o, s, "a part is of a kind or version unknown to this version");
-    if (s != WCD_OK) return refuse(o, s, "a part's parameters or size contradict its tensor's shape");
-    if (t->n_parts > 1 && !v.numeric) return refuse(o, WCD_E_CORRUPT, "a sum of parts that are not f32, f16 or bf16");
-    return WCD_OK;
+    if (!d) return refuse(o, WCD_E_VERSION, "a part is of a kind or version unknown to this version");
+    if (children != d->n_children || (child && !children))
+        return refuse(o, WCD_E_VERSION, "a part is made of other parts than this version knows");
+    if (children && (is_child || child != o->part_end || children > o->f.n_parts - child))
+        return refuse(o, WCD_E_CORRUPT, "the parts of a part are not where they must be");
+    o->part_end += children;
+    return open_blob(o, wcd_u64(r + PART_OFFSET), wcd_u64(r + PART_BLOB_SIZE));
+}
+
+/* A tensor's parts, then the children of the first of them that has any, of the second, and so on: so every child
+ * belongs to one part, and none to itself. */
+static wcd_status open_parts(opening *o, const wcd_tensor *t)
+{
+    wcd_status s = WCD_OK;
+    uint32_t own_end = t->first_part + t->n_parts;
+    o->part_end = own_end;
+    for (uint32_t p = t->first_part; s == WCD_OK && p < o->part_end; p++)
+        s = open_record(o, p, p >= own_end);
+    for (uint32_t p = t->first_part; s == WCD_OK && p < own_end; p++) {
+        wcd_view v[WCD_VIEWS];
+        s = view_part(t, p, v);
+        if (s == WCD_E_VERSION) return refuse(o, s, "a part is of a kind or version unknown to this version");
+        if (s != WCD_OK) return refuse(o, s, "a part's parameters or size contradict its tensor's shape");
+        if (t->n_parts > 1 && !v->numeric)
+            return refuse(o, WCD_E_CORRUPT, "a sum of parts that are not f32, f16 or bf16");
+    }
+    return s;
 }
 
 static wcd_status open_tensors(opening *o)
@@ -237,11 +268,8 @@ static wcd_status open_tensors(opening *o)
         if (!wcd_dtype_bits(t.source_dtype)) return refuse(o, WCD_E_VERSION, "a tensor has an unknown element type");
         if (t.first_part != o->part_end || !t.n_parts || t.n_parts > o->f.n_parts - t.first_part)
             return refuse(o, WCD_E_CORRUPT, "a tensor's parts are not where they must be");
-        for (uint32_t p = 0; p < t.n_parts; p++) {
-            wcd_status s = open_part(o, &t, t.first_part + p);
-            if (s != WCD_OK) return s;
-        }
-        o->part_end += t.n_parts;
+        wcd_status s = open_parts(o, &t);
+        if (s != WCD_OK) return s;
     }
     return WCD_OK;
 }
@@ -340,18 +368,39 @@ wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out)
     return WCD_OK;
 }
 
+static void read_part(const wcd_file *f, uint32_t p, uint64_t rows, uint64_t cols, wcd_part_info *out)
+{
+    const uint8_t *r = part_record(f, p);
+    *out = (wcd_part_info){.kind = wcd_u16(r),
+                           .version = wcd_u16(r + 2),
+                           .kind_name = wcd_decoder_for(wcd_u16(r))->name,
+                           .params = r + PART_PARAMS,
+                           .blob = f->data + wcd_u64(r + PART_OFFSET),
+                           .blob_size = wcd_u64(r + PART_BLOB_SIZE),
+                           .xxh3 = wcd_u64(r + PART_XXH3),
+                           .rows = rows,
+                           .cols = cols,
+                           .n_children = wcd_u32(r + PART_CHILDREN),
+                           .index = p};
+}
+
 wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out)
 {
     if (!t || !out || i >= t->n_parts) return WCD_E_ARGUMENT;
-    const uint8_t *r = part_record(t->file, t->first_part + i);
-    wcd_part_info p = {.kind = wcd_u16(r),
-                       .version = wcd_u16(r + 2),
-                       .kind_name = wcd_decoder_for(wcd_u16(r))->name,
-                       .params = r + PART_PARAMS,
-                       .blob = t->file->data + wcd_u64(r + PART_OFFSET),
-                       .blob_size = wcd_u64(r + PART_BLOB_SIZE),
-                       .xxh3 = wcd_u64(r + PART_XXH3)};
-    *out = p;
+    read_part(t->file, t->first_part + i, t->rows, t->cols, out);
+    return WCD_OK;
+}
+
+wcd_status wcd_part_child(const wcd_tensor *t, const wcd_part_info *part, uint32_t k, wcd_part_info *out)
+{
+    wcd_view v[WCD_VIEWS];
+    uint64_t rows, cols;
+    if (!t || !part || !out || k >= part->n_children || part->index - t->first_part >= t->n_parts)
+        return WCD_E_ARGUMENT;
+    wcd_status s = view_part(t, part->index, v);
+    if (s != WCD_OK) return s;
+    v->d->child_shape(v, k, &rows, &cols);
+    read_part(t->file, wcd_u32(part_record(t->file, part->index) + PART_CHILD) + k, rows, cols, out);
     return WCD_OK;
 }
 
@@ -359,9 +408,9 @@ wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, si
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || ld < t->cols || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
     for (uint32_t p = 0; p < t->n_parts; p++) {
-        wcd_view v;
-        wcd_status s = view_part(t, t->first_part + p, &v);
-        if (s == WCD_OK) s = p ? wcd_view_add_rows(&v, r0, n, dst, ld) : wcd_view_set_rows(&v, r0, n, dst, ld);
+        wcd_view v[WCD_VIEWS];
+        wcd_status s = view_part(t, t->first_part + p, v);
+        if (s == WCD_OK) s = p ? wcd_view_add_rows(v, r0, n, dst, ld) : wcd_view_set_rows(v, r0, n, dst, ld);
         if (s != WCD_OK) return s;
     }
     return WCD_OK;
@@ -371,14 +420,11 @@ wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const f
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
     for (uint32_t p = 0; p < t->n_parts; p++) {
-        wcd_view v;
-        wcd_status s = view_part(t, t->first_part + p, &v);
+        wcd_view v[WCD_VIEWS];
+        wcd_status s = view_part(t, t->first_part + p, v);
         if (s != WCD_OK) return s;
-        if (!v.numeric) return WCD_E_NOT_NUMERIC;
-        for (uint64_t i = 0; i < n; i++) {
-            float product = wcd_view_dot(&v, r0 + i, x);
-            y[i] = p ? y[i] + product : product;
-        }
+        if (!v->numeric) return WCD_E_NOT_NUMERIC;
+        wcd_view_product(v, r0, n, x, y, p > 0);
     }
     return WCD_OK;
 }
@@ -444,8 +490,9 @@ static wcd_status verify_tensors(const wcd_file *f, const char **bad, uint32_t *
     for (uint32_t i = 0; i < f->n_tensors; i++) {
         wcd_tensor t;
         read_tensor(f, i, &t);
-        for (uint32_t p = 0; p < t.n_parts; p++) {
-            const uint8_t *r = part_record(f, t.first_part + p);
+        uint32_t end = i + 1 < f->n_tensors ? wcd_u32(tensor_record(f, i + 1) + TENSOR_FIRST_PART) : f->n_parts;
+        for (uint32_t p = t.first_part; p < end; p++) {
+            const uint8_t *r = part_record(f, p);
             int owned;
             wcd_status s =
                 verify_blob(f, wcd_u64(r + PART_OFFSET), wcd_u64(r + PART_BLOB_SIZE), wcd_u64(r + PART_XXH3), &owned);

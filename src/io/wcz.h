@@ -52,22 +52,24 @@ typedef struct wc_wcz_blob {
     uint8_t params[WC_PARAMS_SIZE];
     uint64_t xxh3;
     uint16_t kind, version;
+    struct wc_wcz_blob *child; /* [n_children] the blobs of the parts that this one is made of (wc_part_children) */
+    size_t n_children;
 } wc_wcz_blob;
 void wc_wcz_blob_free(wc_wcz_blob *b); /* NULL is fine */
 
-/* Encodes and writes part `part' of the caller's tensor number `tensor'. out may be NULL. WC_BUG when its geometry is
- * not the planned one (scale_exp is free). Different parts may be put from different threads. */
+/* Encodes and writes part `part' of the caller's tensor number `tensor', with its children. out may be NULL. WC_BUG
+ * when its geometry is not the planned one (scale_exp is free). Different parts may be put from different threads. */
 wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_part *numbers, wc_wcz_blob *out);
 
-/* The same for a float part whose values lie in a file mapping at `offset': written from there piece by piece, the pieces'
- * pages released, so that a tensor of any size costs no memory. out->data stays NULL; the rest is filled. */
+/* The same for a float part whose values lie in a file mapping at `offset': written from there piece by piece, the
+ * pieces' pages released, so that a tensor of any size costs no memory. out->data stays NULL; the rest is filled. */
 wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_map *map, uint64_t offset,
                       wc_wcz_blob *out);
 
-/* Takes over a part that an earlier run has put: reads it back and compares its checksum. WC_VERIFY when the bytes on
- * disk are not those; then the part has to be put again. out may be NULL; memory use is then small. */
-wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
-                     uint64_t xxh3, wc_wcz_blob *out);
+/* Takes over a part that an earlier run has put: reads it back and compares its checksums. sealed: params, xxh3 and
+ * children as wc_wcz_put returned them; nothing else in it is looked at. WC_VERIFY when the bytes on disk are not
+ * those; then the part has to be put again. out may be NULL; memory use is then small. */
+wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_wcz_blob *sealed, wc_wcz_blob *out);
 
 /* What has been put so far is on disk when this returns: before a journal vouches for it. */
 wc_status wc_wcz_sync(wc_ctx *ctx, const wc_wcz *z);

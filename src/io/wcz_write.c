@@ -29,8 +29,10 @@ enum {
 };
 
 typedef struct part_slot {
-    wc_part plan;
+    wc_part plan; /* without pointers */
     const wc_encoder *encoder;
+    struct part_slot *child; /* [n_children] */
+    size_t n_children;
     uint64_t offset, size, xxh3;
     uint8_t params[WC_PARAMS_SIZE];
     bool done;
@@ -90,21 +92,40 @@ static wc_status matrix_shape(wc_ctx *ctx, const wc_wcz_tensor *t, uint64_t *row
     return WC_OK;
 }
 
-static wc_status plan_part(wc_ctx *ctx, const wc_wcz_tensor *t, uint64_t rows, uint64_t cols, const wc_part *plan,
-                           part_slot *out)
+static wc_status plan_slot(wc_ctx *ctx, const wc_part *plan, part_slot *out)
 {
-    bool grid = plan->kind == WC_PART_GRID;
-    uint64_t r = grid ? plan->grid.rows : plan->floats.rows, c = grid ? plan->grid.cols : plan->floats.cols;
-    if (r != rows || c != cols)
-        return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %llu x %llu", t->name,
-                       (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)r,
-                       (unsigned long long)c);
-    if (t->n_parts > 1 && !grid && !wc_dtype_is_float(plan->floats.dtype))
-        return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
-                       wc_dtype_name(plan->floats.dtype));
     out->plan = *plan;
     out->encoder = wc_encoder_for(plan->kind);
     return out->encoder->size(ctx, plan, &out->size);
+}
+
+/* The slots of a tensor's parts, then those of their children, from *next on. */
+static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **next)
+{
+    part_slot *slot = *next;
+    uint64_t rows = 0, cols = 0;
+    WC_TRY(matrix_shape(ctx, t, &rows, &cols));
+    for (size_t p = 0; p < t->n_parts; p++) {
+        const wc_part *plan = &t->parts[p];
+        size_t r, c;
+        wc_part_shape(plan, &r, &c);
+        if (r != rows || c != cols)
+            return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %zu x %zu", t->name,
+                           (unsigned long long)rows, (unsigned long long)cols, r, c);
+        if (t->n_parts > 1 && plan->kind == WC_PART_FLOAT && !wc_dtype_is_float(plan->floats.dtype))
+            return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
+                           wc_dtype_name(plan->floats.dtype));
+        WC_TRY(plan_slot(ctx, plan, (*next)++));
+    }
+    for (size_t p = 0; p < t->n_parts; p++) {
+        const wc_part *child[WC_PART_CHILDREN];
+        slot[p].child = *next;
+        slot[p].n_children = wc_part_children(&t->parts[p], child);
+        for (size_t k = 0; k < slot[p].n_children; k++)
+            WC_TRY(plan_slot(ctx, child[k], (*next)++));
+        if (slot[p].n_children) slot[p].plan.lowrank.a = slot[p].plan.lowrank.b = NULL; /* the caller's */
+    }
+    return WC_OK;
 }
 
 static int by_tensor_name(const void *a, const void *b)
@@ -135,10 +156,7 @@ static wc_status add_tensors(wc_ctx *ctx, wc_wcz *z, const wc_wcz_tensor *tensor
             return wc_fail(ctx, WC_BADFILE, "two tensors are named `%s'", s->name);
         z->slot_of[s->caller] = i;
         s->parts = next;
-        uint64_t rows = 0, cols = 0;
-        WC_TRY(matrix_shape(ctx, &s->t, &rows, &cols));
-        for (size_t p = 0; p < s->t.n_parts; p++)
-            WC_TRY(plan_part(ctx, &s->t, rows, cols, &s->t.parts[p], next++));
+        WC_TRY(plan_parts(ctx, &s->t, &next));
         s->t.name = NULL, s->t.parts = NULL; /* the caller's; only valid during wc_wcz_layout */
     }
     return WC_OK;
@@ -202,7 +220,8 @@ wc_status wc_wcz_layout(wc_ctx *ctx, const wc_wcz_tensor *tensors, size_t n, con
     wc_status status;
     z->fd = -1;
     for (size_t i = 0; i < n; i++)
-        z->n_parts += tensors[i].n_parts;
+        for (size_t p = 0; p < tensors[i].n_parts; p++)
+            z->n_parts += 1 + wc_part_children(&tensors[i].parts[p], (const wc_part *[WC_PART_CHILDREN]){NULL});
     WC_TRY_OUT(WC_ALLOC(ctx, z->tensors, n, "the output file's plan"));
     z->n_tensors = n;
     WC_TRY_OUT(WC_ALLOC(ctx, z->metas, n_metas, "the output file's plan"));
@@ -274,16 +293,42 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
     return status;
 }
 
+static bool same_grid(const wc_grid *g, const wc_grid *h)
+{
+    return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits &&
+           g->zero_kind == h->zero_kind && (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
+}
+
+/* All that decides sizes and places; scale_exp does not. */
 static bool same_geometry(const wc_part *a, const wc_part *b)
 {
+    size_t rows, cols, r, c;
     if (a->kind != b->kind) return false;
-    if (a->kind == WC_PART_FLOAT)
-        return a->floats.rows == b->floats.rows && a->floats.cols == b->floats.cols &&
-               a->floats.dtype == b->floats.dtype;
-    const wc_grid *g = &a->grid, *h = &b->grid;
-    return g->rows == h->rows && g->cols == h->cols && g->group == h->group && g->bits == h->bits &&
-           g->scale_bits == h->scale_bits && g->zero_kind == h->zero_kind &&
-           (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
+    wc_part_shape(a, &rows, &cols);
+    wc_part_shape(b, &r, &c);
+    if (r != rows || c != cols) return false;
+    switch (a->kind) {
+    case WC_PART_FLOAT: return a->floats.dtype == b->floats.dtype;
+    case WC_PART_GRID: return same_grid(&a->grid, &b->grid);
+    case WC_PART_LUT:
+        return a->lut.group == b->lut.group && a->lut.bits == b->lut.bits && a->lut.scope == b->lut.scope &&
+               a->lut.scaled == b->lut.scaled;
+    case WC_PART_SPARSE:
+        return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
+               a->sparse.m == b->sparse.m;
+    case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    }
+    return false;
+}
+
+static bool as_planned(const part_slot *s, const wc_part *numbers)
+{
+    const wc_part *child[WC_PART_CHILDREN];
+    if (!same_geometry(&s->plan, numbers)) return false;
+    wc_part_children(numbers, child);
+    for (size_t k = 0; k < s->n_children; k++)
+        if (!child[k] || !same_geometry(&s->child[k].plan, child[k])) return false;
+    return true;
 }
 
 static wc_status find_part(wc_ctx *ctx, const wc_wcz *z, size_t tensor, size_t part, part_slot **out, const char **name)
@@ -299,17 +344,30 @@ static wc_status find_part(wc_ctx *ctx, const wc_wcz *z, size_t tensor, size_t p
 void wc_wcz_blob_free(wc_wcz_blob *b)
 {
     if (!b) return;
+    for (size_t k = 0; k < b->n_children; k++) /* which have no children */
+        free(b->child[k].data);
+    free(b->child);
     free(b->data);
     memset(b, 0, sizeof *b);
 }
 
-/* The part is in its place; hands its bytes to the caller, or frees them. */
-static void settle(part_slot *s, wc_wcz_blob *b, wc_wcz_blob *out)
+static void seal(part_slot *s, const wc_wcz_blob *b)
 {
     memcpy(s->params, b->params, sizeof s->params);
     s->xxh3 = b->xxh3;
     s->done = true;
-    if (out)
+}
+
+/* The part, with its children, is in its place: hands its bytes to the caller, or frees them. When it is not, frees
+ * them. */
+static void settle(part_slot *s, wc_status status, wc_wcz_blob *b, wc_wcz_blob *out)
+{
+    if (status == WC_OK) {
+        for (size_t k = 0; k < s->n_children; k++)
+            seal(&s->child[k], &b->child[k]);
+        seal(s, b);
+    }
+    if (status == WC_OK && out)
         *out = *b;
     else
         wc_wcz_blob_free(b);
@@ -321,31 +379,46 @@ static wc_wcz_blob describe(const part_slot *s)
     return (wc_wcz_blob){.size = s->size, .kind = s->encoder->id, .version = s->encoder->version};
 }
 
-/* The same with room up to the next multiple of ALIGN, zeroed. */
+/* The same with room for the bytes up to the next multiple of ALIGN, zeroed. */
 static wc_status blob_for(wc_ctx *ctx, const part_slot *s, wc_wcz_blob *out)
 {
     *out = describe(s);
     return WC_ALLOC(ctx, out->data, wc_round_up(s->size, ALIGN), "an encoded part");
 }
 
+/* Room for the blobs of the slot's children. */
+static wc_status children_for(wc_ctx *ctx, const part_slot *s, wc_wcz_blob *b)
+{
+    if (!s->n_children) return WC_OK;
+    WC_TRY(WC_ALLOC(ctx, b->child, s->n_children, "encoded factors"));
+    b->n_children = s->n_children;
+    return WC_OK;
+}
+
+/* One blob; *b is the caller's also on failure. */
+static wc_status put_slot(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, const wc_part *numbers, wc_wcz_blob *b)
+{
+    WC_TRY(blob_for(ctx, s, b));
+    WC_TRY(s->encoder->encode(ctx, numbers, b->data, b->params));
+    b->xxh3 = XXH3_64bits(b->data, b->size);
+    return wc_pwrite(ctx, z->fd, z->path, b->data, wc_round_up(b->size, ALIGN), s->offset);
+}
+
 wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_part *numbers, wc_wcz_blob *out)
 {
     part_slot *s;
     const char *name;
-    wc_wcz_blob b;
+    const wc_part *child[WC_PART_CHILDREN];
+    wc_wcz_blob b = {0};
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (!same_geometry(&s->plan, numbers))
+    if (!as_planned(s, numbers))
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu is not the one that was planned", name, part);
-    WC_TRY(blob_for(ctx, s, &b));
-    wc_status status = s->encoder->encode(ctx, numbers, b.data, b.params);
-    if (status == WC_OK) {
-        b.xxh3 = XXH3_64bits(b.data, b.size);
-        status = wc_pwrite(ctx, z->fd, z->path, b.data, wc_round_up(b.size, ALIGN), s->offset);
-    }
-    if (status == WC_OK)
-        settle(s, &b, out);
-    else
-        wc_wcz_blob_free(&b);
+    wc_part_children(numbers, child);
+    wc_status status = put_slot(ctx, z, s, numbers, &b);
+    if (status == WC_OK) status = children_for(ctx, s, &b);
+    for (size_t k = 0; status == WC_OK && k < s->n_children; k++)
+        status = put_slot(ctx, z, &s->child[k], child[k], &b.child[k]);
+    settle(s, status, &b, out);
     return status;
 }
 
@@ -372,7 +445,7 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     }
     WC_TRY(wc_pwrite(ctx, z->fd, z->path, zeros, wc_round_up(s->size, ALIGN) - s->size, s->offset + s->size));
     b.xxh3 = XXH3_64bits_digest(&xxh);
-    settle(s, &b, out);
+    settle(s, WC_OK, &b, out);
     return WC_OK;
 }
 
@@ -407,25 +480,37 @@ static wc_status read_back(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, uin
     return status;
 }
 
-wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const uint8_t params[WC_PARAMS_SIZE],
-                     uint64_t xxh3, wc_wcz_blob *out)
+/* One blob, its bytes kept when `keep'; *b is the caller's also on failure. */
+static wc_status get_slot(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, const wc_wcz_blob *sealed, bool keep,
+                          wc_wcz_blob *b, bool *good)
+{
+    bool same = false;
+    *b = describe(s);
+    if (keep) WC_TRY(blob_for(ctx, s, b));
+    memcpy(b->params, sealed->params, sizeof b->params);
+    b->xxh3 = sealed->xxh3;
+    WC_TRY(read_back(ctx, z, s, sealed->xxh3, b->data, &same));
+    *good = *good && same;
+    return WC_OK;
+}
+
+wc_status wc_wcz_get(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_wcz_blob *sealed, wc_wcz_blob *out)
 {
     part_slot *s;
     const char *name;
-    bool good = false;
+    wc_wcz_blob b = {0};
+    bool good = true;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    wc_wcz_blob b = describe(s);
-    if (out) WC_TRY(blob_for(ctx, s, &b));
-    memcpy(b.params, params, sizeof b.params);
-    b.xxh3 = xxh3;
-    wc_status status = read_back(ctx, z, s, xxh3, b.data, &good);
+    if (sealed->n_children != s->n_children)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu is made of %zu parts", name, part, s->n_children);
+    wc_status status = get_slot(ctx, z, s, sealed, out, &b, &good);
+    if (status == WC_OK) status = children_for(ctx, s, &b);
+    for (size_t k = 0; status == WC_OK && k < s->n_children; k++)
+        status = get_slot(ctx, z, &s->child[k], &sealed->child[k], out, &b.child[k], &good);
     if (status == WC_OK && !good)
         status =
             wc_fail(ctx, WC_VERIFY, "%s: tensor `%s': part %zu on disk is not what was written", z->path, name, part);
-    if (status == WC_OK)
-        settle(s, &b, out);
-    else
-        wc_wcz_blob_free(&b);
+    settle(s, status, &b, out);
     return status;
 }
 
@@ -478,7 +563,7 @@ static void put_tensor(writer *w, const tensor_slot *s, size_t name_offset, size
     w->p += 16;
 }
 
-static void put_part(writer *w, const part_slot *s)
+static void put_part(writer *w, const wc_wcz *z, const part_slot *s)
 {
     put(w, s->encoder->id, 2);
     put(w, s->encoder->version, 2);
@@ -486,7 +571,8 @@ static void put_part(writer *w, const part_slot *s)
     put(w, s->offset, 8);
     put(w, s->size, 8);
     put(w, s->xxh3, 8);
-    w->p += 8; /* children */
+    put(w, s->n_children ? (size_t)(s->child - z->parts) : 0, 4);
+    put(w, s->n_children, 4);
     put_bytes(w, s->params, sizeof s->params);
     w->p += 8;
 }
@@ -519,7 +605,7 @@ static void build_index(const wc_wcz *z, uint8_t *dst)
         name += strlen(z->tensors[i].name);
     }
     for (size_t i = 0; i < z->n_parts; i++)
-        put_part(&w, &z->parts[i]);
+        put_part(&w, z, &z->parts[i]);
     for (size_t i = 0; i < z->n_metas; i++) {
         put_meta(&w, &z->metas[i], name);
         name += strlen(z->metas[i].name);
@@ -531,12 +617,20 @@ static void build_index(const wc_wcz *z, uint8_t *dst)
     assert(w.p == dst + HEADER_SIZE + z->index_size);
 }
 
+/* The version of the specification that has all kinds of this file. */
+static unsigned minor_version(const wc_wcz *z)
+{
+    for (size_t i = 0; i < z->n_parts; i++)
+        if (z->parts[i].plan.kind > WC_PART_GRID) return 1;
+    return 0;
+}
+
 static void build_header(const wc_wcz *z, uint8_t *dst)
 {
     writer w = {dst};
     put_bytes(&w, "\x89WCZ\r\n\x1a\n", 8);
     put(&w, 1, 2); /* major */
-    put(&w, 0, 2); /* minor */
+    put(&w, minor_version(z), 2);
     put(&w, 0, 4); /* required features */
     put(&w, z->size, 8);
     put(&w, HEADER_SIZE, 8);

@@ -330,12 +330,13 @@ static void resumed_run_gives_the_same_bytes(void **state)
     must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, kinds_metas, 2, &z));
     must(&ctx, wc_wcz_create(&ctx, z, partial));
     wc_wcz_blob again;
-    must(&ctx, wc_wcz_get(&ctx, z, 1, 0, kept[1].params, kept[1].xxh3, &again));
+    must(&ctx, wc_wcz_get(&ctx, z, 1, 0, &kept[1], &again));
     assert_int_equal(again.size, kept[1].size);
     assert_int_equal(again.kind, 2);
     assert_memory_equal(again.data, kept[1].data, again.size);
     wc_wcz_blob_free(&again);
-    assert_int_equal(wc_wcz_get(&ctx, z, 2, 0, kept[2].params, kept[2].xxh3 ^ 1, NULL), WC_VERIFY);
+    kept[2].xxh3 ^= 1;
+    assert_int_equal(wc_wcz_get(&ctx, z, 2, 0, &kept[2], NULL), WC_VERIFY);
     assert_non_null(strstr(ctx.error, "grid.7"));
     wc_clear_error(&ctx);
     assert_int_equal(wc_wcz_finish(&ctx, z, path), WC_BUG);

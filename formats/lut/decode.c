@@ -1,0 +1,70 @@
+/* lut v1: w = s T[q], codes q of 1..8 bits, tables T of 2^bits f16 levels, scales s per row and group of columns.
+ *
+ *     params  0 u8 bits   1 u8 table scope: 0 tensor, 1 row, 2 row and group   2 u8 scaled   3 i8 scale_exp   4 u32
+ * group blob    codes: rows packed sequences of cols values tables: f16 [1 | rows | rows, groups][2^bits]      each
+ * section starts at a multiple of 8 bytes scales: f16 [rows, groups], when scaled
+ *
+ * s = f16 * 2^scale_exp (2^scale_exp without scales) and T[q] are exact in f32, so a value is rounded once. A code
+ * cannot exceed its table, whatever the bytes of the blob are. */
+#include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/decoder.h"
+#include "decode/packed.h"
+
+enum { SCOPE_TENSOR = 0, SCOPE_ROW = 1, SCOPE_GROUP = 2, MAX_LEVELS = 256 };
+
+static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
+{
+    wcd_lut_view *l = &v->u.l;
+    l->bits = params[0];
+    l->scope = params[1];
+    l->scaled = params[2];
+    l->group = wcd_u32(params + 4);
+    for (int i = 8; i < WCD_PARAMS; i++)
+        if (params[i]) return 0;
+    if (l->bits < 1 || l->bits > 8 || l->scope > SCOPE_GROUP || params[2] > 1) return 0;
+    if (l->group < 1 || l->group > v->cols || !wcd_exp2(params[3], &l->exp2)) return 0;
+    l->groups = (v->cols - 1) / l->group + 1;
+    return 1;
+}
+
+static wcd_status open_lut(const uint8_t params[WCD_PARAMS], wcd_view *v)
+{
+    wcd_lut_view *l = &v->u.l;
+    if (!v->rows || !v->cols || !parse(params, v)) return WCD_E_CORRUPT;
+    uint64_t all_groups = v->rows * l->groups, table_bytes;
+    uint64_t tables = l->scope == SCOPE_TENSOR ? 1 : l->scope == SCOPE_ROW ? v->rows : all_groups;
+    if (!wcd_mul(tables, (uint64_t)2 << l->bits, (uint64_t)1 << 62, &table_bytes)) return WCD_E_CORRUPT;
+    l->row_size = wcd_packed_size(v->cols, l->bits);
+    uint64_t end = v->rows * l->row_size, at_tables = wcd_place(&end, table_bytes);
+    uint64_t at_scales = l->scaled ? wcd_place(&end, 2 * all_groups) : 0;
+    if (end != v->size) return WCD_E_CORRUPT;
+    v->numeric = 1;
+    if (!v->blob) return WCD_OK;
+    l->tables = v->blob + at_tables;
+    l->scales = v->blob + at_scales;
+    return WCD_OK;
+}
+
+static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
+{
+    const wcd_lut_view *l = &v->u.l;
+    const unsigned levels = 1u << l->bits;
+    float level[MAX_LEVELS];
+    uint8_t q[WCD_SPAN];
+    wcd_unpack(v->blob + row * l->row_size, v->cols, l->bits, col, n, q);
+    uint64_t table = l->scope == SCOPE_ROW ? row : 0;
+    for (unsigned i = 0, end; i < n; i = end) {
+        uint64_t g = (col + i) / l->group, at = row * l->groups + g, stop = (g + 1) * l->group - col;
+        end = stop < n ? (unsigned)stop : n;
+        if (l->scope == SCOPE_GROUP) table = at;
+        if (!i || l->scope == SCOPE_GROUP)
+            for (unsigned k = 0; k < levels; k++)
+                level[k] = wc_f16_f32(wcd_u16(l->tables + 2 * (table * levels + k)));
+        float s = l->scaled ? wc_f16_f32(wcd_u16(l->scales + 2 * at)) * l->exp2 : l->exp2;
+        for (unsigned j = i; j < end; j++)
+            dst[j] = s * level[q[j]];
+    }
+}
+
+const wcd_decoder wcd_decoder_lut = {.id = 3, .version = 1, .name = "lut", .open = open_lut, .span = span_lut};

@@ -1,0 +1,184 @@
+/* What the tests of lut, sparse and low-rank parts share: plans, numbers by formula (the formulas of
+ * tests/data/golden/make_golden.py), and what a part means at (r, c), written without the encoders' arithmetic. */
+#ifndef PARTS_UTIL_H
+#define PARTS_UTIL_H
+
+#include "base/half.h"
+#include "wcz_util.h"
+
+static inline wc_part float_plan(size_t rows, size_t cols, wc_dtype dtype)
+{
+    return (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = rows, .cols = cols, .dtype = dtype}};
+}
+
+static inline wc_part lut_plan(size_t rows, size_t cols, unsigned bits, size_t group, wc_lut_scope scope, bool scaled)
+{
+    wc_part p = {.kind = WC_PART_LUT};
+    p.lut.rows = rows, p.lut.cols = cols, p.lut.group = group;
+    p.lut.bits = bits, p.lut.scope = scope, p.lut.scaled = scaled;
+    return p;
+}
+
+static inline wc_part lowrank_plan(size_t rows, size_t cols, size_t rank, wc_part a, wc_part b)
+{
+    wc_part p = {.kind = WC_PART_LOWRANK, .lowrank = {.rows = rows, .cols = cols, .rank = rank}};
+    wc_lowrank_plan(&p.lowrank, &a, &b);
+    return p;
+}
+
+/* Every step-th position, with every third row empty; step 0: none. */
+static inline bool sparse_has(size_t r, size_t c, size_t cols, size_t step)
+{
+    return step && r % 3 != 1 && (r * cols + c + r * r) % step == 0;
+}
+
+static inline wc_part sparse_plan(size_t rows, size_t cols, size_t step, wc_dtype dtype)
+{
+    wc_part p = {.kind = WC_PART_SPARSE};
+    p.sparse.rows = rows, p.sparse.cols = cols, p.sparse.dtype = dtype;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            p.sparse.nnz += sparse_has(r, c, cols, step);
+    return p;
+}
+
+static inline wc_part nm_plan(size_t rows, size_t cols, unsigned n, unsigned m, wc_dtype dtype)
+{
+    wc_part p = {.kind = WC_PART_SPARSE};
+    p.sparse = (wc_sparse){.rows = rows, .cols = cols, .dtype = dtype, .n = n, .m = m, .nnz = rows * (cols / m) * n};
+    return p;
+}
+
+/* How many masks of m bits have n ones. */
+static inline unsigned count_masks(unsigned n, unsigned m)
+{
+    unsigned count = 0;
+    for (unsigned mask = 0; mask < 1u << m; mask++)
+        count += (unsigned)__builtin_popcount(mask) == n;
+    return count;
+}
+
+/* The mask number `code' among those of m bits with n ones, by counting. */
+static inline unsigned nth_mask(unsigned code, unsigned n, unsigned m)
+{
+    for (unsigned mask = 0; mask < 1u << m; mask++)
+        if ((unsigned)__builtin_popcount(mask) == n && !code--) return mask;
+    fail_msg("no mask %u of %u", n, m);
+    return 0;
+}
+
+static inline void fill_positions(wc_sparse *s, size_t step)
+{
+    uint64_t k = 0;
+    unsigned masks = s->m ? count_masks(s->n, s->m) : 0;
+    for (size_t r = 0; r < s->rows; r++) {
+        for (size_t c = 0; c < s->cols; c++) {
+            bool has = s->m ? nth_mask((unsigned)((r * 5 + c / s->m * 3 + 1) % masks), s->n, s->m) >> c % s->m & 1
+                            : sparse_has(r, c, s->cols, step);
+            if (has) s->col[k++] = (uint32_t)c;
+        }
+        s->row_start[r + 1] = k;
+    }
+    assert_int_equal(k, s->nnz);
+}
+
+static inline wc_part sparse_fill(wc_part p, size_t step)
+{
+    wc_sparse *s = &p.sparse;
+    assert_int_equal(wc_sparse_alloc(NULL, s), WC_OK);
+    fill_positions(s, step);
+    for (uint64_t k = 0; k < s->nnz; k++)
+        if (s->dtype == WC_F32)
+            ((uint32_t *)s->value)[k] = (uint32_t)formula_scale(k + 3) << 16 | (uint32_t)(k * 77 % 65536);
+        else
+            ((uint16_t *)s->value)[k] = formula_scale(k + 3);
+    return p;
+}
+
+static inline wc_part lut_fill(wc_part p)
+{
+    wc_lut *l = &p.lut;
+    assert_int_equal(wc_lut_alloc(NULL, l), WC_OK);
+    for (size_t i = 0; i < l->rows * l->cols; i++)
+        l->code[i] = formula_code(i, l->bits);
+    for (size_t i = 0; i < wc_lut_tables(l) << l->bits; i++)
+        l->table[i] = formula_scale(i + 1);
+    for (size_t i = 0; i < l->rows * wc_lut_groups(l) && l->scaled; i++)
+        l->scale[i] = formula_scale(i + 2);
+    return p;
+}
+
+/* F16, BF16: formula_scale; F32: the same in the upper half. */
+static inline wc_part float_fill(wc_part p)
+{
+    wc_float *f = &p.floats;
+    assert_int_equal(wc_float_alloc(NULL, f), WC_OK);
+    unsigned bytes = wc_dtype_bits(f->dtype) / 8;
+    for (size_t i = 0; i < f->rows * f->cols; i++) {
+        uint16_t half = formula_scale(i + 5);
+        f->owned[i * bytes + bytes - 2] = (uint8_t)half;
+        f->owned[i * bytes + bytes - 1] = (uint8_t)(half >> 8);
+    }
+    return p;
+}
+
+static inline wc_part leaf_fill(wc_part p)
+{
+    return p.kind == WC_PART_GRID ? grid_fill(p) : p.kind == WC_PART_LUT ? lut_fill(p) : float_fill(p);
+}
+
+/* Fills the plans of the factors, which are p's. */
+static inline wc_part lowrank_fill(wc_part p)
+{
+    *p.lowrank.a = leaf_fill(*p.lowrank.a);
+    *p.lowrank.b = leaf_fill(*p.lowrank.b);
+    return p;
+}
+
+/* The product of two f16 is exact in double: the cast is the one rounding. */
+static inline float lut_value(const wc_lut *l, size_t r, size_t c)
+{
+    size_t g = r * wc_lut_groups(l) + c / l->group, table = l->scope == WC_LUT_TENSOR ? 0
+                                                            : l->scope == WC_LUT_ROW  ? r
+                                                                                      : g;
+    double s = ldexp(l->scaled ? f16_value(l->scale[g]) : 1, l->scale_exp);
+    return (float)(s * f16_value(l->table[(table << l->bits) + l->code[r * l->cols + c]]));
+}
+
+static inline float sparse_value(const wc_sparse *s, size_t r, size_t c)
+{
+    for (uint64_t k = s->row_start[r]; k < s->row_start[r + 1]; k++) {
+        if (s->col[k] != c) continue;
+        if (s->dtype == WC_F32) return wc_bits_f32(((uint32_t *)s->value)[k]);
+        uint16_t half = ((uint16_t *)s->value)[k];
+        return s->dtype == WC_F16 ? (float)ldexp(f16_value(half), s->scale_exp) : wc_bits_f32((uint32_t)half << 16);
+    }
+    return 0;
+}
+
+static inline float float_value(const wc_float *f, size_t r, size_t c)
+{
+    size_t i = r * f->cols + c;
+    if (f->dtype == WC_F32) return wc_bits_f32((uint32_t)f->data[4 * i + 3] << 24 | (uint32_t)f->data[4 * i + 2] << 16);
+    uint16_t half = (uint16_t)(f->data[2 * i] | f->data[2 * i + 1] << 8);
+    return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
+}
+
+static inline float part_value(const wc_part *p, size_t r, size_t c)
+{
+    switch (p->kind) {
+    case WC_PART_FLOAT: return float_value(&p->floats, r, c);
+    case WC_PART_GRID: return grid_value(&p->grid, r, c);
+    case WC_PART_LUT: return lut_value(&p->lut, r, c);
+    case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
+    case WC_PART_LOWRANK: break;
+    }
+    float sum = 0;
+    for (size_t k = 0; k < p->lowrank.rank; k++) {
+        float product = part_value(p->lowrank.a, r, k) * part_value(p->lowrank.b, k, c);
+        sum = k ? sum + product : product;
+    }
+    return sum;
+}
+
+#endif
