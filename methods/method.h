@@ -64,6 +64,8 @@ typedef struct wc_method {
     /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
      * for the bench and for estimates of time. drift: the statistics have cross moments. */
     double (*flops)(size_t rows, size_t cols, const void *opt, bool drift);
+    /* NULL (wc_compress_scratch allows for it), or how many bytes of memory run() takes at most beside job->w. */
+    uint64_t (*scratch)(size_t rows, size_t cols, const void *opt);
 } wc_method;
 
 /* methods.def expanded: all methods, ended by NULL. */

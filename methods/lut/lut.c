@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "methods/method.h"
-#include "solve/drift.h"
+#include "methods/job.h"
 #include "solve/lut_solve.h"
 
 /* Zero is what a preset means by not offering an option. */
@@ -22,7 +21,7 @@ struct options {
     int block;
     int cd;
     bool refit;
-    double drift;
+    double drift, residual;
 };
 
 #define FIELD(name) offsetof(struct options, name)
@@ -45,6 +44,8 @@ static const wc_opt lut_opts[] = {
     {"refit", WC_OPT_BOOL, FIELD(refit), 1, 0, 1, NULL,
      "these passes also refit the levels (k-means tables of whole rows, up to 4 bits)"},
     {"drift", WC_OPT_REAL, FIELD(drift), 0.5, 0, 1, NULL, "part of the drift of the inputs to correct for"},
+    {"residual", WC_OPT_REAL, FIELD(residual), 0.5, 0, 1, NULL,
+     "part of the drift of the residual stream to correct for, in layers that write to it"},
     {0},
 };
 
@@ -97,20 +98,12 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
                         .scaled = !fitted};
 }
 
-static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
-{
-    if (job->target_moved || !job->stats->c || o->drift == 0) return WC_OK;
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, job->stats->c, o->drift, job->rows, job->w));
-    job->target_moved = true;
-    return WC_OK;
-}
-
 /* The factor that feedback needs; *use false when the moments do not allow one: codes are then the nearest. */
 static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h, bool *use)
 {
     wc_ctx *ctx = job->ctx;
     wc_status status = wc_hessian_make(ctx, job->tensor, job->stats->h, job->cols, o->damp, (wc_order)o->order, 1, h);
-    if (status == WC_OK) status = correct_drift(job, o, h);
+    if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
     job->damping_used = h->damping;
     job->escalations = h->escalations;
     *use = status == WC_OK;
