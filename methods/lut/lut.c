@@ -43,7 +43,7 @@ static const wc_opt lut_opts[] = {
     {"cd", WC_OPT_INT, FIELD(cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, FIELD(refit), 1, 0, 1, NULL,
      "these passes also refit the levels (k-means tables of whole rows, up to 4 bits)"},
-    {"drift", WC_OPT_REAL, FIELD(drift), 0.5, 0, 1, NULL, "part of the drift of the inputs to correct for"},
+    {"drift", WC_OPT_REAL, FIELD(drift), 0.75, 0, 1, NULL, "part of the drift of the inputs to correct for"},
     {"residual", WC_OPT_REAL, FIELD(residual), 0.5, 0, 1, NULL,
      "part of the drift of the residual stream to correct for, in layers that write to it"},
     {0},
