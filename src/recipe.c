@@ -93,7 +93,13 @@ static wc_status parse_number(wc_ctx *ctx, const wc_method *m, const wc_opt *o, 
     char *end;
     errno = 0;
     double v = strtod(value, &end);
-    if (o->type == WC_OPT_REAL && end != value && *end == '%') v /= 100, end++;
+    if (o->type == WC_OPT_REAL && end != value && !strcmp(end, "%")) {
+        /* 0.45% is the number 0.45e-2, not 0.45 / 100: the recipe must print as it was written. */
+        char scaled[80];
+        snprintf(scaled, sizeof scaled, "%.*se-2", (int)(end - value), value);
+        v = strpbrk(value, "eExX") ? v / 100 : strtod(scaled, NULL);
+        end++;
+    }
     if (end == value || *end || errno || !isfinite(v) || (o->type == WC_OPT_INT && v != floor(v)))
         return wc_fail(ctx, WC_OPTION, "%s: %s=%s is not %s", m->name, o->name, value,
                        o->type == WC_OPT_INT ? "an integer" : "a number");
