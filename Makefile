@@ -45,17 +45,15 @@ LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -m
 KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
 DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
-TOOL_SRC := $(filter-out src/main.c src/cmd_%.c $(KERNEL_SRC),$(wildcard src/*.c)) \
+TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) \
             $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/calib/*.c src/linalg/*.c src/solve/*.c) \
             $(filter-out $(KERNEL_SRC),$(wildcard src/kernels/*.c)) \
             $(wildcard methods/*.c methods/*/*.c formats/*.c formats/*/encode.c)
-CLI_SRC := src/main.c $(wildcard src/cmd_*.c)
 TEST_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
 DECODE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
-CLI_OBJ := $(CLI_SRC:%.c=$(O)/%.o)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
 
@@ -67,7 +65,7 @@ lib: build/libwcdecode.a build/libwcdecode.so
 
 build/wcompress: $(O)/wcompress
 	$(Q)cp -f $< $@
-$(O)/wcompress: $(CLI_OBJ) $(O)/libwc.a $(O)/libwcdecode.a
+$(O)/wcompress: $(O)/src/main.o $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ $(LIBS)
 $(O)/libwc.a: $(TOOL_OBJ)
@@ -125,7 +123,8 @@ where:
 demo:
 	$(Q)scripts/setup.sh build
 	$(Q)+$(MAKE) --no-print-directory -j$(JOBS) build/wcompress
-	$(Q)scripts/demo.sh
+	$(Q)mkdir -p build/demo
+	$(Q)build/wcompress quantize --bits 3 -f -o build/demo/docs4m.wcz --eval tests/data/eval/technical.txt tests/data/docs4m
 
 # Every step builds what it needs; tests/run.sh says what the steps are and counts the cases.
 check:

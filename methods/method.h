@@ -22,12 +22,14 @@ typedef struct wc_job {
     wc_ctx *ctx;
     const char *tensor; /* name, for messages */
     size_t rows, cols;  /* y = W x, W [rows, cols] */
+    size_t stage;       /* place in the recipe, from 0 */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
                          */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
     double damping_used;   /* out: the relative damping that succeeded; 0 if none was needed */
     int escalations;       /* out: how often damping had to be raised */
+    bool fell_back;        /* out: a method took a simpler way of its own, and said so in a warning */
 } wc_job;
 
 typedef enum wc_opt_type { WC_OPT_INT, WC_OPT_REAL, WC_OPT_BOOL, WC_OPT_WORD } wc_opt_type;
@@ -62,6 +64,8 @@ typedef struct wc_method {
     /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
      * for the bench and for estimates of time. drift: the statistics have cross moments. */
     double (*flops)(size_t rows, size_t cols, const void *opt, bool drift);
+    /* NULL (wc_compress_scratch allows for it), or how many bytes of memory run() takes at most beside job->w. */
+    uint64_t (*scratch)(size_t rows, size_t cols, const void *opt);
 } wc_method;
 
 /* methods.def expanded: all methods, ended by NULL. */

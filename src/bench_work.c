@@ -236,7 +236,7 @@ static wc_status run_block(wc_ctx *ctx, void *arg)
     for (int stage = 0; stage < WC_N_STAGES; stage++) {
         wc_stats_sum sum;
         wc_stats stats = {0};
-        WC_TRY(wc_stats_begin(ctx, wc_stage_width(&m->config, (wc_stage)stage), false, &sum));
+        WC_TRY(wc_stats_begin(ctx, wc_stage_width(&m->config, (wc_stage)stage), false, 0, &sum));
         wc_status status = wc_pass_stage(ctx, &m->pass, block, (wc_stage)stage, &sum);
         if (status == WC_OK) status = wc_stats_finish(ctx, &sum, &stats);
         wc_stats_drop(&sum);

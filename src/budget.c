@@ -1,5 +1,6 @@
 #include "budget.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "compress.h"
@@ -19,16 +20,28 @@ static uint64_t max(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* The largest need of any one tensor: the solver's for those that are compressed, a copy for those that are kept. */
-static uint64_t tensor_memory(const wc_plan *plan)
+/* Of the recipe's steps the largest need, W included. */
+static uint64_t solver_memory(const wc_ctx *ctx, const wc_plan_tensor *t, bool stats)
+{
+    size_t rows = t->source->rows, cols = t->source->cols;
+    uint64_t most = wc_compress_scratch(ctx, rows, cols, stats);
+    for (size_t i = 0; i < t->recipe->n; i++) {
+        const wc_recipe_step *s = &t->recipe->step[i];
+        if (s->method->scratch) most = max(most, (uint64_t)rows * cols * 4 + s->method->scratch(rows, cols, s->opt));
+    }
+    return most;
+}
+
+/* The largest need of any one tensor that is compressed, H and the cross moments included; what is kept is copied in
+ * pieces. */
+static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
 {
     uint64_t most = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const wc_plan_tensor *t = &plan->tensor[i];
-        size_t rows = t->source->rows, cols = t->source->cols;
         bool stats = wc_recipe_needs_stats(t->recipe);
-        uint64_t square = stats ? (uint64_t)cols * cols * 4 : 0;
-        most = max(most, t->bytes + (t->recipe->n ? wc_compress_scratch(rows, cols, stats) + 2 * square : 0));
+        uint64_t square = stats ? (uint64_t)t->source->cols * t->source->cols * 4 : 0;
+        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + 2 * square);
     }
     return most;
 }
@@ -44,23 +57,34 @@ static uint64_t stats_memory(const wc_config *config)
     return most;
 }
 
-static uint64_t block_bytes(const wc_plan *plan)
+/* What is resident of a block in work: its compressed linears, and pages of the original ones as they lie in the file.
+ * The largest of the blocks. */
+static wc_status block_bytes(wc_ctx *ctx, const wc_plan *plan, size_t layers, uint64_t *out)
 {
-    uint64_t first = 0; /* all blocks are alike: the compressed parts of block 0 stay in memory while it is in work */
-    for (size_t i = 0; i < plan->n; i++)
-        if (plan->tensor[i].layer == 0) first += plan->tensor[i].bytes;
-    return first;
+    uint64_t *bytes;
+    WC_TRY(WC_ALLOC(ctx, bytes, layers, "the plan's block sizes"));
+    *out = 0;
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_plan_tensor *t = &plan->tensor[i];
+        if (!t->recipe->n || t->layer >= layers) continue;
+        bytes[t->layer] += t->bytes + t->source->size;
+        *out = max(*out, bytes[t->layer]);
+    }
+    free(bytes);
+    return WC_OK;
 }
 
 wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *config, const wc_windows *windows,
                          size_t n_streams, uint64_t limit, wc_budget *out)
 {
     wc_budget b = {.limit = limit ? limit : wc_default_memory()};
-    uint64_t tensor = tensor_memory(plan);
+    uint64_t tensor = tensor_memory(ctx, plan);
     b.memory = BASE + tensor;
     if (windows) {
         wc_pass_cost cost;
-        uint64_t rest = BASE + block_bytes(plan);
+        uint64_t rest;
+        WC_TRY(block_bytes(ctx, plan, config->layers, &rest));
+        rest += BASE;
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
             cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
             b.memory = rest + max(cost.chunk + stats_memory(config), tensor);

@@ -71,7 +71,7 @@ static wc_status run_block(job *j, size_t layer)
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     wc_status status = wc_block_open(j->ctx, &j->in.config, &j->in.source, layer, &block);
     for (int stage = 0; status == WC_OK && stage < WC_N_STAGES; stage++) {
-        WC_TRY_OUT(wc_stats_begin(j->ctx, wc_stage_width(&j->in.config, (wc_stage)stage), false, &sum));
+        WC_TRY_OUT(wc_stats_begin(j->ctx, wc_stage_width(&j->in.config, (wc_stage)stage), false, 0, &sum));
         WC_TRY_OUT(wc_pass_stage(j->ctx, &j->pass, one, (wc_stage)stage, &sum));
         WC_TRY_OUT(save(j, layer, (size_t)stage, &sum));
     }

@@ -167,6 +167,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
     for (size_t i = 0; i < cj->recipe->n; i++) {
         wc_part part = {0};
         wc_wcz_blob blob = {0};
+        job.stage = i;
         wc_status status = run_step(&job, &cj->recipe->step[i], &part, result);
         if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, i, &part, &blob);
         wc_part_free(&part);
@@ -177,6 +178,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
     }
     result->damping = job.damping_used;
     result->escalations = job.escalations;
+    result->fallback = result->fallback || job.fell_back;
     return WC_OK;
 }
 
@@ -203,10 +205,15 @@ out:
     return status;
 }
 
-/* W, its transposed target and codes in the solver (W^T, E^T, codes), decode panels; with statistics also the factor R
- * and the damped H, and the drift target. */
-uint64_t wc_compress_scratch(size_t rows, size_t cols, bool needs_stats)
+/* W and, one after the other: the factor R and the damped H, with the drift correction's product; the solver's codes,
+ * scales and one workspace per thread (targets in both orders, errors, codes, scales: 16 bytes per weight of at most
+ * 512 rows); codes and their packed bytes; the layer error's panels. */
+uint64_t wc_compress_scratch(const wc_ctx *ctx, size_t rows, size_t cols, bool needs_stats)
 {
-    uint64_t matrix = (uint64_t)rows * cols * 4, square = (uint64_t)cols * cols * 4;
-    return 4 * matrix + matrix / 2 + (needs_stats ? 2 * square : 0) + ((uint64_t)64 << 20);
+    uint64_t matrix = (uint64_t)rows * cols, square = needs_stats ? 2 * 4 * (uint64_t)cols * cols : 0;
+    uint64_t in_work = wc_min((size_t)ctx->threads * 512, rows), solver = 2 * matrix + 16 * in_work * cols;
+    uint64_t drift = needs_stats ? 4 * matrix : 0, panels = (uint64_t)ctx->threads * PANEL_ROWS * cols * 4;
+    uint64_t most = square + (solver > drift ? solver : drift), packing = 3 * matrix;
+    most = packing > most ? packing : most;
+    return 4 * matrix + (panels > most ? panels : most);
 }

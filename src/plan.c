@@ -102,7 +102,9 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
     WC_TRY(intern_recipe(ctx, plan, text, &index));
     WC_TRY(intern_recipe(ctx, plan, "keep", &keep));
     const char *reason = why_not(t, &plan->recipe[index], config);
-    if (reason && by_rule) return wc_fail(ctx, WC_OPTION, "%s: `%s' does not apply: %s", t->source->name, text, reason);
+    if (reason && by_rule)
+        return wc_fail(ctx, WC_OPTION, "%s, %llu x %llu: `%s' does not apply: %s", t->source->name,
+                       (unsigned long long)t->source->rows, (unsigned long long)t->source->cols, text, reason);
     if (reason) {
         t->kept_because = reason;
         index = keep;

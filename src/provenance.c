@@ -43,13 +43,27 @@ static json_t *recipes(const wc_plan *plan, json_t **tensors)
     return list;
 }
 
+/* The last word of a path, so that results do not depend on where the model lies or how its path is written. */
+static const char *last_word(const char *path, size_t *n)
+{
+    *n = strlen(path);
+    while (*n > 1 && path[*n - 1] == '/')
+        --*n;
+    size_t start = *n;
+    while (start && path[start - 1] != '/')
+        start--;
+    *n -= start;
+    return path + start;
+}
+
 static char *describe(const wc_provenance *p)
 {
     json_t *tensors, *list = recipes(p->plan, &tensors);
-    const char *slash = strrchr(p->input->path, '/');
+    size_t n;
+    const char *name = last_word(p->input->path, &n);
     json_t *root =
-        json_pack("{s:s, s:s, s:i, s:{s:s, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
-                  "schema_version", 1, "model", "name", slash && slash[1] ? slash + 1 : p->input->path, "architecture",
+        json_pack("{s:s, s:s, s:i, s:{s:s%, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
+                  "schema_version", 1, "model", "name", name, n, "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;

@@ -173,7 +173,9 @@ static void show_plan(run *r)
     json_t *tensors = json_array();
     for (size_t t = 0; t < p->n; t++) {
         const wc_plan_tensor *x = &p->tensor[t];
-        if (x->kept_because) wc_log(r->ctx, WC_LOG_WARN, "%s is kept as it is: %s", x->source->name, x->kept_because);
+        if (x->kept_because)
+            wc_log(r->ctx, WC_LOG_WARN, "%s, %llu x %llu, is kept as it is: %s", x->source->name,
+                   (unsigned long long)x->source->rows, (unsigned long long)x->source->cols, x->kept_because);
         if (r->opt->dry_run)
             wc_report_result(r->report, "%-52s %10llu x %-8llu %12llu B  %s", x->source->name,
                              (unsigned long long)x->source->rows, (unsigned long long)x->source->cols,
@@ -263,10 +265,10 @@ static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record
 {
     bool fallback = done->flags & WCD_TENSOR_FALLBACK;
     json_t *list = json_object_get(r->report->facts, "tensors");
-    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:f, s:b, s:f, s:i}", "name", t->source->name, "recipe",
+    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:o, s:b, s:f, s:i}", "name", t->source->name, "recipe",
                                           t->recipe_text, "bytes", (json_int_t)t->bytes, "error",
-                                          isfinite(done->x) ? done->x : -1.0, "fallback", fallback, "damping", done->y,
-                                          "escalations", (int)done->count));
+                                          isfinite(done->x) ? json_real(done->x) : json_null(), "fallback", fallback,
+                                          "damping", done->y, "escalations", (int)done->count));
     r->n_fallbacks += fallback;
     r->n_escalations += done->count;
     if (t->role != WC_ROLE_LINEAR) return;
@@ -542,12 +544,16 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     wc_stats stats = {0};
     bool collect = stage_wants_stats(r, layer, stage);
     wc_status status = WC_OK;
-    if (collect) WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1, &sum));
+    bool to_residual = stage == WC_STAGE_O || stage == WC_STAGE_DOWN;
+    if (collect)
+        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1,
+                                  to_residual ? r->in.config.hidden : 0, &sum));
     r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
     WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
 out:
+    wc_checkpoint_release(&r->in.checkpoint);
     wc_stats_drop(&sum);
     wc_stats_free(&stats);
     return status;

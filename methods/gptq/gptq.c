@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "methods/method.h"
-#include "solve/drift.h"
+#include "methods/job.h"
 #include "solve/grid_options.h"
 #include "solve/grid_solve.h"
 
@@ -15,7 +14,7 @@ struct options {
     int block;
     int cd;
     bool refit;
-    double drift;
+    double drift, residual;
 };
 
 static const wc_opt opts[] = {
@@ -29,8 +28,10 @@ static const wc_opt opts[] = {
     {"block", WC_OPT_INT, offsetof(struct options, block), 256, 32, 1024, NULL, "columns per matrix product"},
     {"cd", WC_OPT_INT, offsetof(struct options, cd), 4, 0, 64, NULL, "passes of coordinate descent after rounding"},
     {"refit", WC_OPT_BOOL, offsetof(struct options, refit), 1, 0, 1, NULL, "these passes also refit scales and zeros"},
-    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.5, 0, 1, NULL,
+    {"drift", WC_OPT_REAL, offsetof(struct options, drift), 0.75, 0, 1, NULL,
      "part of the drift of the inputs to correct for"},
+    {"residual", WC_OPT_REAL, offsetof(struct options, residual), 0.5, 0, 1, NULL,
+     "part of the drift of the residual stream to correct for, in layers that write to it"},
     {0},
 };
 
@@ -50,14 +51,6 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
     wc_grid_plan(rows, cols, &o->grid, &out->grid);
 }
 
-static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
-{
-    if (job->target_moved || !job->stats->c || o->drift == 0) return WC_OK;
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, job->stats->c, o->drift, job->rows, job->w));
-    job->target_moved = true;
-    return WC_OK;
-}
-
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
@@ -67,7 +60,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_part made;
     plan(job->rows, job->cols, opt, &made);
     WC_TRY_OUT(wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->cols, o->damp, (wc_order)o->order, 1, &h));
-    WC_TRY_OUT(correct_drift(job, o, &h));
+    WC_TRY_OUT(wc_job_correct_drift(job, &h, o->drift, o->residual));
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
     wc_hessian_weights(o->grid.search == WC_SEARCH_HESSIAN ? job->stats->h : NULL, job->cols, weight);
     wc_grid_problem problem = {

@@ -43,6 +43,11 @@ void wc_map_close(wc_map *m)
     memset(m, 0, sizeof *m);
 }
 
+void wc_map_scattered(const wc_map *m, bool on)
+{
+    if (m->data) madvise((void *)m->data, m->size, on ? MADV_RANDOM : MADV_NORMAL);
+}
+
 void wc_map_release(const wc_map *m, uint64_t offset, uint64_t size)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -15,6 +15,9 @@ wc_status wc_map_open(wc_ctx *ctx, const char *path, wc_map *out);
 void wc_map_close(wc_map *m);
 /* Drops resident pages of [offset, offset+size) so that streaming a large file keeps the RSS bounded. A hint. */
 void wc_map_release(const wc_map *m, uint64_t offset, uint64_t size);
+/* Single pages here and there will be read (on), or runs of them (off, the default): keeps the kernel from reading far
+ * ahead of every page. A hint. */
+void wc_map_scattered(const wc_map *m, bool on);
 
 /* Reads a whole file of at most `limit' bytes; *out gets a NUL after its size bytes. WC_IO when absent or unreadable,
  * WC_BADFILE when larger than limit. */

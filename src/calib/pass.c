@@ -67,27 +67,30 @@ void wc_pass_close(wc_pass *p, bool remove_files)
 /* ---- one chunk -------------------------------------------------------------------------------------------------- */
 
 typedef struct chunk {
-    float *x, *u;                     /* [rows, hidden], [rows, widest] */
-    float *kept[WC_PASS_MAX_STREAMS]; /* the stage inputs of both streams at once, for drift statistics */
+    float *x[WC_PASS_MAX_STREAMS]; /* [rows, hidden] the residual streams */
+    float *v[WC_PASS_MAX_STREAMS]; /* [rows, widest] the stage's inputs */
+    float *u;                      /* [rows, widest] those of the stage before */
 } chunk;
 
 static wc_status chunk_alloc(wc_ctx *ctx, const wc_pass *p, chunk *c)
 {
     size_t rows = p->chunk_seqs * p->windows->seqlen, widest = widest_stage(p->config);
     memset(c, 0, sizeof *c);
-    WC_TRY(WC_ALLOC(ctx, c->x, rows * p->config->hidden, "a chunk of activations"));
     WC_TRY(WC_ALLOC(ctx, c->u, rows * widest, "a chunk of activations"));
-    for (size_t s = 0; s < p->n_streams; s++)
-        WC_TRY(WC_ALLOC(ctx, c->kept[s], rows * widest, "a chunk of activations"));
+    for (size_t s = 0; s < p->n_streams; s++) {
+        WC_TRY(WC_ALLOC(ctx, c->x[s], rows * p->config->hidden, "a chunk of activations"));
+        WC_TRY(WC_ALLOC(ctx, c->v[s], rows * widest, "a chunk of activations"));
+    }
     return WC_OK;
 }
 
 static void chunk_free(chunk *c)
 {
-    free(c->x);
     free(c->u);
-    for (size_t s = 0; s < WC_PASS_MAX_STREAMS; s++)
-        free(c->kept[s]);
+    for (size_t s = 0; s < WC_PASS_MAX_STREAMS; s++) {
+        free(c->x[s]);
+        free(c->v[s]);
+    }
 }
 
 size_t wc_pass_chunk_rows(const wc_pass *p, size_t i)
@@ -95,22 +98,22 @@ size_t wc_pass_chunk_rows(const wc_pass *p, size_t i)
     return wc_min(p->chunk_seqs, p->windows->n - i * p->chunk_seqs) * p->windows->seqlen;
 }
 
-/* Chunk i of stream s to the input v of `stage'. */
-static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c,
-                         float *v)
+/* Chunk i of stream s to the input c->v[s] of `stage'; c->x[s] is then its residual stream. */
+static wc_status advance(wc_ctx *ctx, wc_pass *p, size_t s, size_t i, const wc_block *block, wc_stage stage, chunk *c)
 {
+    float *x = c->x[s], *v = c->v[s];
     wc_pass_stream *st = &p->stream[s];
     size_t rows = wc_pass_chunk_rows(p, i), seqlen = p->windows->seqlen, hidden = p->config->hidden;
     wc_stage before = stage == WC_STAGE_QKV ? WC_N_STAGES : (wc_stage)(stage - 1);
     bool at_edge = stage <= WC_STAGE_GATE_UP; /* the attention output has not been added to x yet */
-    WC_TRY(wc_store_read(ctx, at_edge ? &st->edge[p->now] : &st->x, i, c->x, rows * hidden));
+    WC_TRY(wc_store_read(ctx, at_edge ? &st->edge[p->now] : &st->x, i, x, rows * hidden));
     if (before == WC_N_STAGES) {
-        WC_TRY(wc_block_begin(ctx, block, rows, c->x, v));
+        WC_TRY(wc_block_begin(ctx, block, rows, x, v));
     } else {
         WC_TRY(wc_store_read(ctx, &st->u, i, c->u, rows * wc_stage_width(p->config, before)));
-        WC_TRY(wc_block_step(ctx, block, before, rows / seqlen, seqlen, c->x, c->u, v));
+        WC_TRY(wc_block_step(ctx, block, before, rows / seqlen, seqlen, x, c->u, v));
     }
-    if (before == WC_STAGE_O) WC_TRY(wc_store_write(ctx, &st->x, i, c->x, rows * hidden));
+    if (before == WC_STAGE_O) WC_TRY(wc_store_write(ctx, &st->x, i, x, rows * hidden));
     return wc_store_write(ctx, &st->u, i, v, rows * wc_stage_width(p->config, stage));
 }
 
@@ -130,8 +133,10 @@ wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_sta
     wc_status status = chunk_alloc(ctx, p, &c);
     for (size_t i = 0; status == WC_OK && i < p->n_chunks; i++) {
         for (size_t s = 0; s < p->n_streams; s++)
-            WC_TRY_OUT(advance(ctx, p, s, i, block[s], stage, &c, c.kept[s]));
-        if (sum) WC_TRY_OUT(wc_stats_add(ctx, sum, wc_pass_chunk_rows(p, i), c.kept[0], c.kept[p->n_streams - 1]));
+            WC_TRY_OUT(advance(ctx, p, s, i, block[s], stage, &c));
+        size_t last = p->n_streams - 1;
+        wc_stats_chunk k = {wc_pass_chunk_rows(p, i), c.v[0], c.v[last], c.x[0], c.x[last]};
+        if (sum) WC_TRY_OUT(wc_stats_add(ctx, sum, &k));
         tell(p, i);
         WC_TRY_OUT(interrupted(ctx));
     }
@@ -151,11 +156,11 @@ wc_status wc_pass_leave(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64
         XXH3_64bits_reset(&xxh);
         for (size_t i = 0; i < p->n_chunks; i++) {
             size_t rows = wc_pass_chunk_rows(p, i);
-            WC_TRY_OUT(wc_store_read(ctx, &st->x, i, c.x, rows * hidden));
+            WC_TRY_OUT(wc_store_read(ctx, &st->x, i, c.x[s], rows * hidden));
             WC_TRY_OUT(wc_store_read(ctx, &st->u, i, c.u, rows * wc_stage_width(p->config, WC_STAGE_DOWN)));
-            WC_TRY_OUT(wc_block_step(ctx, block[s], WC_STAGE_DOWN, rows / seqlen, seqlen, c.x, c.u, c.kept[s]));
-            WC_TRY_OUT(wc_store_write(ctx, &st->edge[1 - p->now], i, c.x, rows * hidden));
-            XXH3_64bits_update(&xxh, c.x, rows * hidden * sizeof *c.x);
+            WC_TRY_OUT(wc_block_step(ctx, block[s], WC_STAGE_DOWN, rows / seqlen, seqlen, c.x[s], c.u, c.v[s]));
+            WC_TRY_OUT(wc_store_write(ctx, &st->edge[1 - p->now], i, c.x[s], rows * hidden));
+            XXH3_64bits_update(&xxh, c.x[s], rows * hidden * sizeof *c.x[s]);
             WC_TRY_OUT(interrupted(ctx));
             if (s == 0) tell(p, i);
         }
@@ -221,13 +226,13 @@ wc_status wc_pass_head_stats(wc_ctx *ctx, const wc_pass *p, const wc_weight_sour
     float *x = NULL;
     wc_status status = WC_OK;
     WC_TRY_OUT(wc_head_open(ctx, p->config, source, &head));
-    WC_TRY_OUT(wc_stats_begin(ctx, hidden, false, sum));
+    WC_TRY_OUT(wc_stats_begin(ctx, hidden, false, 0, sum));
     WC_TRY_OUT(WC_ALLOC(ctx, x, wc_pass_chunk_rows(p, 0) * hidden, "a chunk of activations"));
     for (size_t i = 0; i < p->n_chunks; i++) {
         size_t rows = wc_pass_chunk_rows(p, i);
         WC_TRY_OUT(wc_pass_read(ctx, p, 0, i, x));
         wc_head_input(ctx, &head, x, rows, x);
-        WC_TRY_OUT(wc_stats_add(ctx, sum, rows, x, x));
+        WC_TRY_OUT(wc_stats_add(ctx, sum, &(wc_stats_chunk){.t = rows, .x = x}));
     }
 out:
     wc_head_close(&head);
@@ -242,7 +247,9 @@ wc_pass_cost wc_pass_estimate(const wc_ctx *ctx, const wc_config *config, size_t
     size_t seqs = chunk_windows(n_windows, seqlen, chunk_tokens);
     uint64_t rows = (uint64_t)seqs * seqlen;
     return (wc_pass_cost){
-        .chunk = 4 * rows * (hidden + (1 + n_streams) * widest) + wc_block_scratch(ctx, config, seqs, seqlen),
+        /* x and the inputs kept of every stream, u, and of two streams the difference of those inputs */
+        .chunk = 4 * rows * (n_streams * hidden + (n_streams > 1 ? 4 : 2) * widest) +
+                 wc_block_scratch(ctx, config, seqs, seqlen),
         .edges = 2 * 4 * tokens * hidden * n_streams,
         .inner = 4 * tokens * (hidden + widest) * n_streams,
     };

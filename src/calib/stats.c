@@ -7,12 +7,13 @@
 #include "base/mem.h"
 #include "linalg/linalg.h"
 
-wc_status wc_stats_begin(wc_ctx *ctx, size_t n, bool drift, wc_stats_sum *out)
+wc_status wc_stats_begin(wc_ctx *ctx, size_t n, bool drift, size_t residual, wc_stats_sum *out)
 {
-    wc_stats_sum s = {.n = n};
+    wc_stats_sum s = {.n = n, .residual = drift ? residual : 0};
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, s.h, n * (n + 1) / 2, "second moments"));
     if (drift) WC_TRY_OUT(WC_ALLOC(ctx, s.c, n * n, "cross moments"));
+    if (s.residual) WC_TRY_OUT(WC_ALLOC(ctx, s.r, s.residual * n, "residual moments"));
     WC_TRY_OUT(WC_ALLOC(ctx, s.mean, n, "means"));
     WC_TRY_OUT(WC_ALLOC(ctx, s.abs_mean, n, "means"));
     *out = s;
@@ -44,21 +45,35 @@ static wc_status check_finite(wc_ctx *ctx, const wc_stats_sum *s)
     return WC_OK;
 }
 
-wc_status wc_stats_add(wc_ctx *ctx, wc_stats_sum *s, size_t t, const float *x, const float *original)
+/* sum [width, n] += (original - compressed)^T x over t tokens. */
+static wc_status add_cross(wc_ctx *ctx, size_t t, size_t width, const float *compressed, const float *original,
+                           size_t n, const float *x, float *sum)
 {
-    add_means(ctx, s, t, x);
-    s->tokens += t;
-    WC_TRY(check_finite(ctx, s));
-    if (s->c) {
-        float *difference;
-        WC_TRY(WC_ALLOC(ctx, difference, t * s->n, "activation differences"));
+    float *difference;
+    WC_TRY(WC_ALLOC(ctx, difference, t * width, "activation differences"));
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
-        for (size_t i = 0; i < t * s->n; i++)
-            difference[i] = original[i] - x[i];
-        wc_gemm(ctx, WC_T, WC_N, s->n, s->n, t, 1, difference, s->n, x, s->n, 1, s->c, s->n);
-        free(difference);
-    }
-    return wc_syrk_accumulate(ctx, x, t, s->n, s->h);
+    for (size_t i = 0; i < t * width; i++)
+        difference[i] = original[i] - compressed[i];
+    wc_gemm(ctx, WC_T, WC_N, width, n, t, 1, difference, width, x, n, 1, sum, n);
+    free(difference);
+    return WC_OK;
+}
+
+wc_status wc_stats_add(wc_ctx *ctx, wc_stats_sum *s, const wc_stats_chunk *k)
+{
+    add_means(ctx, s, k->t, k->x);
+    s->tokens += k->t;
+    WC_TRY(check_finite(ctx, s));
+    if (s->c) WC_TRY(add_cross(ctx, k->t, s->n, k->x, k->x_original, s->n, k->x, s->c));
+    if (s->r) WC_TRY(add_cross(ctx, k->t, s->residual, k->y, k->y_original, s->n, k->x, s->r));
+    return wc_syrk_accumulate(ctx, k->x, k->t, s->n, s->h);
+}
+
+static void scale_all(const wc_ctx *ctx, float *x, size_t n, float by)
+{
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
+    for (size_t i = 0; i < n; i++)
+        x[i] *= by;
 }
 
 wc_status wc_stats_finish(wc_ctx *ctx, wc_stats_sum *s, wc_stats *out)
@@ -74,12 +89,10 @@ wc_status wc_stats_finish(wc_ctx *ctx, wc_stats_sum *s, wc_stats *out)
         mean[j] = (float)(s->mean[j] * scale);
         abs_mean[j] = (float)(s->abs_mean[j] * scale);
     }
-    size_t cross = s->c ? s->n * s->n : 0;
-#pragma omp parallel for schedule(static) num_threads(ctx->threads)
-    for (size_t i = 0; i < cross; i++)
-        s->c[i] *= (float)scale;
-    *out = (wc_stats){.n = s->n, .tokens = s->tokens, .h = h, .c = s->c, .mean = mean, .abs_mean = abs_mean};
-    s->c = NULL;
+    if (s->c) scale_all(ctx, s->c, s->n * s->n, (float)scale);
+    if (s->r) scale_all(ctx, s->r, s->residual * s->n, (float)scale);
+    *out = (wc_stats){.n = s->n, .tokens = s->tokens, .h = h, .c = s->c, .r = s->r, .mean = mean, .abs_mean = abs_mean};
+    s->c = s->r = NULL;
     h = mean = abs_mean = NULL;
 out:
     free(h);
@@ -94,6 +107,7 @@ void wc_stats_drop(wc_stats_sum *s)
     if (!s) return;
     free(s->h);
     free(s->c);
+    free(s->r);
     free(s->mean);
     free(s->abs_mean);
     memset(s, 0, sizeof *s);
@@ -104,6 +118,7 @@ void wc_stats_free(wc_stats *s)
     if (!s) return;
     free((void *)s->h);
     free((void *)s->c);
+    free((void *)s->r);
     free((void *)s->mean);
     free((void *)s->abs_mean);
     memset(s, 0, sizeof *s);

@@ -68,7 +68,8 @@ static wc_status cut(wc_ctx *ctx, const wc_ids *ids, const wc_text_options *opt,
 {
     size_t lead = w->bos;
     if (opt->seqlen <= lead)
-        return wc_fail(ctx, WC_OPTION, "--seqlen %zu: a window must have room for more than its BOS token", opt->seqlen);
+        return wc_fail(ctx, WC_OPTION, "--seqlen %zu: a window must have room for more than its BOS token",
+                       opt->seqlen);
     size_t payload = opt->seqlen - lead, all = ids->n / payload, n = all;
     if (opt->max_tokens && n > opt->max_tokens / opt->seqlen) n = opt->max_tokens / opt->seqlen;
     if (!all)

@@ -585,8 +585,15 @@ wc_status wc_checkpoint_fingerprint(wc_ctx *ctx, const wc_checkpoint *c, uint64_
     XXH3_state_t *h = XXH3_createState();
     if (!h) return wc_fail(ctx, WC_NOMEM, "no memory for a checksum");
     XXH3_64bits_reset(h);
-    for (size_t i = 0; i < c->n; i++)
-        hash_tensor(h, c->tensor[i], wc_checkpoint_data(c, c->tensor[i]));
+    for (size_t i = 0; i < c->n_shards; i++)
+        wc_map_scattered(&c->shard[i].map, true);
+    for (size_t i = 0; i < c->n; i++) {
+        const wc_st_tensor *t = c->tensor[i];
+        hash_tensor(h, t, wc_checkpoint_data(c, t));
+        wc_map_release(&c->shard[t->shard].map, t->offset, t->size); /* a fault maps its neighbours as well */
+    }
+    for (size_t i = 0; i < c->n_shards; i++)
+        wc_map_scattered(&c->shard[i].map, false);
     *out = XXH3_64bits_digest(h);
     XXH3_freeState(h);
     return WC_OK;

@@ -1,4 +1,5 @@
 #include "linalg/linalg.h"
+#include "linalg/threads.h"
 
 #include <cblas.h>
 #include <lapacke.h>
@@ -19,7 +20,7 @@ const char *wc_blas_config(void)
     return openblas_get_config();
 }
 
-static int threads_for(const wc_ctx *ctx, size_t tasks)
+int wc_linalg_threads(const wc_ctx *ctx, size_t tasks)
 {
     int t = ctx && !omp_in_parallel() ? ctx->threads : 1;
     return tasks < (size_t)t ? (int)(tasks ? tasks : 1) : t;
@@ -54,7 +55,7 @@ void wc_gemm(wc_ctx *ctx, wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, 
     size_t tm, tn;
     tile_shape(m, n, &tm, &tn);
     size_t across = wc_ceil_div(n, tn), tiles = wc_ceil_div(m, tm) * across;
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, tiles))
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, tiles))
     for (size_t t = 0; t < tiles; t++) {
         size_t i = t / across * tm, j = t % across * tn;
         wc_gemm1(op_a, op_b, wc_min(tm, m - i), wc_min(tn, n - j), k, alpha, a + (op_a == WC_T ? i : i * lda), lda,
@@ -77,7 +78,7 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
         size_t nb = wc_min(CHOL_BLOCK, n - k), below = n - k;
         size_t panels = wc_ceil_div(below, CHOL_ROWS);
         float *col = a + k * n + k;
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, panels))
         for (size_t p = 0; p < panels; p++) {
             size_t i = p * CHOL_ROWS, rows = wc_min(CHOL_ROWS, below - i);
             if (k) wc_gemm1(WC_N, WC_T, rows, nb, k, -1, a + (k + i) * n, n, a + k * n, n, 1, col + i * n, n);
@@ -86,7 +87,7 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
         if (info) return k + (size_t)(info > 0 ? info : 1);
         size_t rest = below - nb;
         panels = wc_ceil_div(rest, CHOL_ROWS);
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, panels))
         for (size_t p = 0; p < panels; p++) {
             size_t i = p * CHOL_ROWS, rows = wc_min(CHOL_ROWS, rest - i);
             cblas_strsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, (int)rows, (int)nb, 1, col,
@@ -100,7 +101,7 @@ size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n)
  * i and n-1-i change places, each backwards. */
 static void reverse(wc_ctx *ctx, float *a, size_t n)
 {
-#pragma omp parallel for schedule(static) num_threads(threads_for(ctx, n))
+#pragma omp parallel for schedule(static) num_threads(wc_linalg_threads(ctx, n))
     for (size_t i = 0; i < (n + 1) / 2; i++) {
         float *up = a + i * n, *down = a + (n - 1 - i) * n;
         for (size_t j = 0; j < (up == down ? n / 2 : n); j++) {
@@ -111,12 +112,9 @@ static void reverse(wc_ctx *ctx, float *a, size_t n)
     }
 }
 
-size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r)
+size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n)
 {
-#pragma omp parallel for schedule(static) num_threads(threads_for(ctx, n))
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            r[i * n + j] = h[(n - 1 - i) * n + n - 1 - j];
+    reverse(ctx, r, n);
     size_t info = wc_cholesky(ctx, r, n);
     if (info) return info;
     for (size_t i = 0; i < n; i++)
@@ -130,7 +128,7 @@ void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, si
 {
     enum { ROWS = 256 };
     size_t panels = wc_ceil_div(m, ROWS);
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, panels))
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, panels))
     for (size_t p = 0; p < panels; p++) {
         float *x = b + p * ROWS * n;
         size_t rows = wc_min(ROWS, m - p * ROWS);
@@ -162,7 +160,7 @@ static void add_tile(const float *product, size_t i0, size_t ni, size_t j0, size
 wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc)
 {
     size_t blocks = wc_ceil_div(n, SYRK_TILE), tiles = blocks * (blocks + 1) / 2;
-    int threads = threads_for(ctx, tiles);
+    int threads = wc_linalg_threads(ctx, tiles);
     float *scratch;
     WC_TRY(WC_ALLOC(ctx, scratch, (size_t)threads * SYRK_TILE * SYRK_TILE, "second-moment tiles"));
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -184,7 +182,7 @@ void wc_syrk_finish(wc_ctx *ctx, const double *acc, size_t n, double scale, floa
 {
     enum { TILE = 64 };
     size_t blocks = wc_ceil_div(n, TILE);
-#pragma omp parallel for schedule(dynamic) num_threads(threads_for(ctx, blocks))
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, blocks))
     for (size_t b = 0; b < blocks; b++)
         for (size_t j0 = 0; j0 <= b * TILE; j0 += TILE)
             for (size_t i = b * TILE; i < wc_min(n, (b + 1) * TILE); i++) {
@@ -201,7 +199,7 @@ double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, 
 {
     enum { ROWS = 256, COLS = 512 };
     size_t panels = wc_ceil_div(m, ROWS);
-    int threads = threads_for(ctx, panels);
+    int threads = wc_linalg_threads(ctx, panels);
     float *y = malloc((size_t)threads * ROWS * COLS * sizeof *y);
     double *sum = malloc((panels + 1) * sizeof *sum), total = y && sum ? 0 : NAN;
     if (!isnan(total)) {

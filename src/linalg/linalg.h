@@ -22,10 +22,11 @@ void wc_gemm1(wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, float alpha,
  * not positive (A is then partly overwritten), as LAPACK's info. */
 size_t wc_cholesky(wc_ctx *ctx, float *a, size_t n);
 
-/* The upper factor R of H = R R^T (R upper triangular), from the lower Cholesky of the index-reversed H; no inverse is
- * ever formed. h [n, n] symmetric, both halves filled, not changed; r [n, n], strict lower zeroed. Return as
- * wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3. */
-size_t wc_cholesky_upper(wc_ctx *ctx, const float *h, size_t n, float *r);
+/* The upper factor R of H = R R^T (R upper triangular) in place, from the lower Cholesky of the index-reversed H; no
+ * inverse is ever formed. r [n, n]: H with both halves filled on entry, R with its strict lower zeroed on return.
+ * Return as wc_cholesky, the index counted in the reversed order. Source: hessian dossier section 2 step 2 and fact 3.
+ */
+size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n);
 
 /* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
  * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
@@ -40,6 +41,25 @@ void wc_syrk_finish(wc_ctx *ctx, const double *acc, size_t n, double scale, floa
 
 /* tr(D H D^T) in f64, D [m, n], H [n, n] symmetric. NaN when memory for the panels is lacking. */
 double wc_quadratic_form(wc_ctx *ctx, const float *d, size_t m, const float *h, size_t n);
+
+/* ---- f64, for factorisations of moments too ill-conditioned for f32 (src/linalg/dense64.c) ---- */
+
+/* C = op(A) op(B) + beta * C, row-major f64; shapes as wc_gemm. */
+void wc_gemm64(wc_ctx *ctx, wc_op op_a, wc_op op_b, size_t m, size_t n, size_t k, const double *a, size_t lda,
+               const double *b, size_t ldb, double beta, double *c, size_t ldc);
+/* wc_cholesky in f64. */
+size_t wc_cholesky64(wc_ctx *ctx, double *a, size_t n);
+/* X = X L in place; X [m, n], L [n, n] lower triangular, its strict upper triangle not read. */
+void wc_times_lower64(wc_ctx *ctx, const double *l, size_t n, double *x, size_t m);
+/* B = (L L^T)^{-1} B in place; L [n, n] lower triangular, B [n, m]. */
+void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b, size_t m);
+
+/* The `count' largest eigenvalues of the symmetric A [n, n] (both halves filled, overwritten), largest first:
+ * values [count], vectors [count, n], one per row, orthonormal. 1 <= count <= n <= WC_EIGH_MAX. LAPACK's dsyevr, on one
+ * thread: 4/3 n^3 flops, half of them bound by memory, then 2 n^2 count and, for count <= n/2, about n count^2. Takes 8
+ * bytes times n count (n^2 for count > n/2) of memory. WC_NUMERIC: no convergence, or A is not finite. */
+enum { WC_EIGH_MAX = 32766 };
+wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *values, double *vectors);
 
 /* One line: "OpenBLAS 0.3.21 ... SkylakeX", for --version and reports. */
 const char *wc_blas_config(void);

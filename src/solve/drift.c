@@ -46,16 +46,19 @@ static wc_status add_shift(wc_ctx *ctx, const char *tensor, const wc_hessian *h,
 
 /* The factor that feedback uses serves here as well: H' = R R^T in processing order, R = U diag(pivot) when columns are
  * decided one by one. */
-wc_status wc_drift_correct(wc_ctx *ctx, const char *tensor, const wc_hessian *h, const float *c, double beta,
-                           size_t rows, float *w)
+wc_status wc_drift_correct(wc_ctx *ctx, const char *tensor, const wc_hessian *h, const wc_drift *drift, size_t rows,
+                           float *w)
 {
     wc_status status = WC_OK;
     size_t n = h->n;
     float *shift = NULL;
     if (h->width != 1) return wc_fail(ctx, WC_BUG, "%s: drift correction needs a factor of width 1", tensor);
     WC_TRY_OUT(WC_ALLOC(ctx, shift, rows * n, "the drift correction"));
-    /* h->h is scale * (H + lambda I), so the product with C is scaled likewise. */
-    wc_gemm(ctx, WC_N, WC_N, rows, n, n, (float)(beta * h->scale), w, n, c, n, 0, shift, n);
+    /* h->h is scale * (H + lambda I), so W C + R is scaled likewise. */
+    float residual = (float)(drift->beta_residual * h->scale);
+    for (size_t i = 0; drift->r && i < rows * n; i++)
+        shift[i] = residual * drift->r[i];
+    wc_gemm(ctx, WC_N, WC_N, rows, n, n, (float)(drift->beta * h->scale), w, n, drift->c, n, 1, shift, n);
     if (h->order) WC_TRY_OUT(to_processing_order(ctx, h->order, rows, n, shift));
     wc_cholesky_solve_right(ctx, h->u, h->pivot, n, shift, rows);
     WC_TRY_OUT(add_shift(ctx, tensor, h, rows, shift, w));

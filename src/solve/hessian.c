@@ -96,13 +96,14 @@ static wc_status rank_columns(wc_ctx *ctx, const float *diag, size_t n, uint32_t
     return status;
 }
 
-static void permute(wc_ctx *ctx, const wc_hessian *h, float *to)
+/* u = H' in processing order. */
+static void order_columns(wc_ctx *ctx, wc_hessian *h)
 {
     size_t n = h->n;
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n; j++)
-            to[i * n + j] = h->h[(size_t)h->order[i] * n + h->order[j]];
+            h->u[i * n + j] = h->order ? h->h[(size_t)h->order[i] * n + h->order[j]] : h->h[i * n + j];
 }
 
 /* Divides the block of columns b .. b + width of R from the right by R_BB: per row, X R_BB = R_kB solved left to right.
@@ -126,8 +127,7 @@ static void unit_blocks(wc_ctx *ctx, wc_hessian *h)
 
 /* Cholesky without pivoting commutes with scaling rows and columns by powers of two, so a Jacobi scaling would not
  * change one bit of the result; f32 is enough with any useful damping (test_gptq: cond 1e6). */
-static wc_status factorise(wc_ctx *ctx, const char *tensor, double damping, const float *diag, wc_hessian *out,
-                           float *scratch)
+static wc_status factorise(wc_ctx *ctx, const char *tensor, double damping, const float *diag, wc_hessian *out)
 {
     size_t n = out->n, info = 0;
     double mean = mean_diagonal(out->h, n, 0);
@@ -135,8 +135,8 @@ static wc_status factorise(wc_ctx *ctx, const char *tensor, double damping, cons
         out->damping = attempt ? fmax(damping, 1e-3) * pow(10, attempt) : damping;
         for (size_t i = 0; i < n; i++)
             out->h[i * n + i] = (float)(diag[i] + out->damping * mean);
-        if (out->order) permute(ctx, out, scratch);
-        info = wc_cholesky_upper(ctx, out->order ? scratch : out->h, n, out->u);
+        order_columns(ctx, out);
+        info = wc_cholesky_upper(ctx, out->u, n);
         if (!info) return WC_OK;
         out->escalations = attempt + 1;
         size_t position = n - info;
@@ -153,20 +153,17 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
 {
     wc_status status = WC_OK;
     wc_hessian made = {.n = n, .width = width};
-    float *diag = NULL, *scratch = NULL;
+    float *diag = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, diag, n, "a diagonal"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.h, n * n, "damped second moments"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.u, n * n, "the Cholesky factor"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.pivot, n * width, "the Cholesky pivots"));
     WC_TRY_OUT(condition(ctx, tensor, h, n, &made, diag));
-    if (order == WC_ORDER_ACT) {
-        WC_TRY_OUT(rank_columns(ctx, diag, n, &made.order));
-        WC_TRY_OUT(WC_ALLOC(ctx, scratch, n * n, "permuted second moments"));
-    }
-    WC_TRY_OUT(factorise(ctx, tensor, damping, diag, &made, scratch));
+    if (order == WC_ORDER_ACT) WC_TRY_OUT(rank_columns(ctx, diag, n, &made.order));
+    WC_TRY_OUT(factorise(ctx, tensor, damping, diag, &made));
     unit_blocks(ctx, &made);
 out:
-    free(diag), free(scratch);
+    free(diag);
     if (status == WC_OK) {
         *out = made;
     } else {

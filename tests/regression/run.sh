@@ -23,12 +23,12 @@ cut_digits() { printf '%.*f' "$2" "$1"; }
 one() { # MODEL RECIPE -> a row
     local dir=$shared/models/$1 text calib=() tokens=16384
     case $1 in
-    docs4m) dir=tests/data/docs4m text=tests/data/eval.txt ;;
+    docs4m) dir=tests/data/docs4m text=tests/data/eval/technical.txt ;;
     stories260k | bitllama-*) text=$shared/data/tinystories-valid-a.txt calib=(--calib "$shared/data/tinystories-train-sample.txt") ;;
     *) text=$shared/data/calib-prose.txt ;;
     esac
     [ -d "$dir" ] && [ -f "$text" ] || return 1
-    "$wc" compress --recipe "$2" "${calib[@]}" --calib-tokens 65536 -q --json -f -o "$tmp/m.wcz" "$dir" > "$tmp/c.json"
+    "$wc" compress --recipe "$2" "${calib[@]}" --calib-tokens 32768 -q --json -f -o "$tmp/m.wcz" "$dir" > "$tmp/c.json"
     "$wc" eval "$tmp/m.wcz" --against "$dir" --text "$text" --tokens $tokens -p daslab -q --json > "$tmp/e.json"
     local c=$tmp/c.json e=$tmp/e.json bytes
     bytes=$(sed -n '/"result"/,$s/^ *"bytes": \([0-9]*\),*$/\1/p' "$c" | head -n 1)

@@ -403,15 +403,16 @@ static void drift_solves_its_normal_equation(void **unused)
     wc_ctx_init(&ctx, 2);
     size_t rows = 11, n = 60;
     float *w = util_normals(rows * n), *h = util_moments(n, 200, 1, 0), *hd = damped(h, n, 0.01),
-          *c = util_normals(n * n), *moved = malloc(rows * n * sizeof *w);
+          *c = util_normals(n * n), *r = util_normals(rows * n), *moved = malloc(rows * n * sizeof *w);
+    wc_drift drift = {.c = c, .r = r, .beta = 0.5, .beta_residual = 0.25};
     wc_hessian hessian;
     assert_int_equal(wc_hessian_make(&ctx, "t", h, n, 0.01, WC_ORDER_ACT, 1, &hessian), WC_OK);
     memcpy(moved, w, rows * n * sizeof *w);
-    assert_int_equal(wc_drift_correct(&ctx, "t", &hessian, c, 0.5, rows, moved), WC_OK);
+    assert_int_equal(wc_drift_correct(&ctx, "t", &hessian, &drift, rows, moved), WC_OK);
     double worst = 0, size = 0;
     for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < n; j++) { /* (W' - W)(H + lambda I) = 0.5 W C */
-            double left = 0, right = 0;
+        for (size_t j = 0; j < n; j++) { /* (W' - W)(H + lambda I) = 0.5 W C + 0.25 R */
+            double left = 0, right = 0.25 * (double)r[i * n + j];
             for (size_t k = 0; k < n; k++) {
                 left += ((double)moved[i * n + k] - (double)w[i * n + k]) * (double)hd[k * n + j];
                 right += 0.5 * (double)w[i * n + k] * (double)c[k * n + j];
@@ -420,7 +421,7 @@ static void drift_solves_its_normal_equation(void **unused)
             size = fmax(size, fabs(right));
         }
     assert_true(worst < 1e-4 * size); /* usually 1e-6 */
-    free(w), free(h), free(hd), free(c), free(moved), wc_hessian_free(&hessian);
+    free(w), free(h), free(hd), free(c), free(r), free(moved), wc_hessian_free(&hessian);
 }
 
 static void no_drift_changes_no_byte(void **unused)

@@ -93,7 +93,8 @@ static void cholesky_reproduces_the_matrix(void **unused)
         memcpy(l, h, n * n * sizeof *l);
         assert_int_equal(wc_cholesky(&ctx, l, n), 0);
         assert_true(residual(l, h, n, false) < 3e-6);
-        assert_int_equal(wc_cholesky_upper(&ctx, h, n, r), 0);
+        memcpy(r, h, n * n * sizeof *r);
+        assert_int_equal(wc_cholesky_upper(&ctx, r, n), 0);
         assert_true(residual(r, h, n, true) < 3e-6);
         for (size_t i = 1; i < n; i++)
             assert_true(r[i * n] == 0);
@@ -123,7 +124,8 @@ static void solve_right_inverts(void **unused)
     float *h = random_spd(n, 200), *u = malloc(n * n * sizeof *u), *x = random_matrix(m, n),
           *b = malloc(m * n * sizeof *b), *pivot = malloc(n * sizeof *pivot);
     wc_gemm(&ctx, WC_N, WC_N, m, n, n, 1, x, n, h, n, 0, b, n);
-    assert_int_equal(wc_cholesky_upper(&ctx, h, n, u), 0);
+    memcpy(u, h, n * n * sizeof *u);
+    assert_int_equal(wc_cholesky_upper(&ctx, u, n), 0);
     for (size_t j = 0; j < n; j++) {
         pivot[j] = u[j * n + j];
         for (size_t i = 0; i <= j; i++)
@@ -170,7 +172,8 @@ static void one_and_three_threads_give_the_same_bytes(void **unused)
         wc_ctx ctx;
         wc_ctx_init(&ctx, i ? 3 : 1);
         r[i] = malloc(n * n * sizeof *h), c[i] = calloc(n * n, sizeof *h);
-        assert_int_equal(wc_cholesky_upper(&ctx, h, n, r[i]), 0);
+        memcpy(r[i], h, n * n * sizeof *h);
+        assert_int_equal(wc_cholesky_upper(&ctx, r[i], n), 0);
         wc_gemm(&ctx, WC_N, WC_T, n, n, n, 1, a, n, h, n, 0, c[i], n);
     }
     assert_memory_equal(r[0], r[1], n * n * sizeof *h);

@@ -484,6 +484,49 @@ static void resumed_run_gives_the_same_bytes(void **state)
     drop_model(m);
 }
 
+/* A tensor of two pieces and a bit, copied out of a mapped file, against the same bytes put from memory. */
+static void copying_from_a_file_is_putting(void **state)
+{
+    const char *dir = *state;
+    char source[256], put[256], copied[256];
+    enum { N = (16 << 20) + 37, SHIFT = 5 }; /* bytes; at an odd offset of the source */
+    uint8_t *bytes = malloc(N + SHIFT);
+    wc_ctx ctx;
+    wc_ctx_init(&ctx, 1);
+    for (size_t i = 0; i < N + SHIFT; i++)
+        bytes[i] = formula_code(i, 8);
+    snprintf(source, sizeof source, "%s/source", dir);
+    snprintf(put, sizeof put, "%s/put.wcz", dir);
+    snprintf(copied, sizeof copied, "%s/copied.wcz", dir);
+    must(&ctx, wc_write_file_atomic(&ctx, source, bytes, N + SHIFT));
+    wc_map map;
+    must(&ctx, wc_map_open(&ctx, source, &map));
+    wc_part part = {.kind = WC_PART_FLOAT, .floats = {.rows = 1, .cols = N, .dtype = WC_U8, .data = bytes + SHIFT}};
+    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part};
+    for (int copy = 0; copy < 2; copy++) {
+        wc_wcz *z;
+        wc_wcz_blob blob = {0};
+        must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+        must(&ctx, wc_wcz_create(&ctx, z, copy ? copied : put));
+        if (copy)
+            must(&ctx, wc_wcz_copy(&ctx, z, 0, 0, &map, SHIFT, &blob));
+        else
+            must(&ctx, wc_wcz_put(&ctx, z, 0, 0, &part, &blob));
+        assert_true(copy == !blob.data);
+        must(&ctx, wc_wcz_get(&ctx, z, 0, 0, &blob, NULL)); /* in pieces */
+        wc_wcz_blob other = blob;
+        other.xxh3 ^= 1;
+        assert_int_equal(wc_wcz_get(&ctx, z, 0, 0, &other, NULL), WC_VERIFY);
+        assert_int_equal(wc_wcz_copy(&ctx, z, 0, 0, &map, SHIFT + 1, NULL), WC_BUG); /* past the end of the source */
+        wc_wcz_blob_free(&blob);
+        must(&ctx, wc_wcz_finish(&ctx, z, copy ? copied : put));
+        wc_wcz_free(&z);
+    }
+    same_file(put, copied);
+    wc_map_close(&map);
+    free(bytes);
+}
+
 /* A low-rank part is taken over with both factors; a factor that is damaged on disk, and one put for another plan, are
  * not. */
 static void factors_are_resumed_and_checked(void **state)
@@ -729,12 +772,12 @@ static void reader_says_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(writer_makes_the_golden_bytes),    cmocka_unit_test(golden_files_read_as_written),
-        WITH_SCRATCH(second_reader_agrees_bit_for_bit), WITH_SCRATCH(resumed_run_gives_the_same_bytes),
-        WITH_SCRATCH(factors_are_resumed_and_checked),  WITH_SCRATCH(leftovers_do_not_shine_through),
-        cmocka_unit_test(impossible_plans_are_refused), WITH_SCRATCH(other_geometry_than_planned_is_a_bug),
-        WITH_SCRATCH(full_disk_is_known_at_once),       WITH_SCRATCH(reader_gives_weights_and_metadata),
-        WITH_SCRATCH(reader_says_what_is_wrong),
+        WITH_SCRATCH(copying_from_a_file_is_putting),       WITH_SCRATCH(writer_makes_the_golden_bytes),
+        cmocka_unit_test(golden_files_read_as_written),     WITH_SCRATCH(second_reader_agrees_bit_for_bit),
+        WITH_SCRATCH(resumed_run_gives_the_same_bytes),     WITH_SCRATCH(factors_are_resumed_and_checked),
+        WITH_SCRATCH(leftovers_do_not_shine_through),       cmocka_unit_test(impossible_plans_are_refused),
+        WITH_SCRATCH(other_geometry_than_planned_is_a_bug), WITH_SCRATCH(full_disk_is_known_at_once),
+        WITH_SCRATCH(reader_gives_weights_and_metadata),    WITH_SCRATCH(reader_says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,21 @@
+/* Low-rank repair of a quantizer's output error, exact or by the diagonal. See README.md. */
+#include "methods/factors.h"
+
+static const wc_opt opts[] = {
+    WC_FACTOR_OPTIONS(32, 0, 8),
+    WC_FACTOR_METRIC(WC_METRIC_HESSIAN, 1),
+    {0},
+};
+
+const wc_method wc_method_qera = {
+    .name = "qera",
+    .summary = "low-rank repair of the output error that earlier methods left; metric=rms: its cheap form",
+    .needs = WC_NEEDS_HESSIAN,
+    .opt_size = sizeof(wc_factor_options),
+    .opts = opts,
+    .applies = wc_factor_applies,
+    .plan = wc_factor_plan,
+    .run = wc_factor_run,
+    .flops = wc_factor_flops,
+    .scratch = wc_factor_scratch,
+};

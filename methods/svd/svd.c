@@ -1,0 +1,19 @@
+/* The best low-rank part of the weights themselves. See README.md. */
+#include "methods/factors.h"
+
+static const wc_opt opts[] = {
+    WC_FACTOR_OPTIONS(0, 0.8, 16),
+    {0},
+};
+
+const wc_method wc_method_svd = {
+    .name = "svd",
+    .summary = "product of two thin factors, best in the weights themselves; needs no calibration",
+    .opt_size = sizeof(wc_factor_options),
+    .opts = opts,
+    .applies = wc_factor_applies,
+    .plan = wc_factor_plan,
+    .run = wc_factor_run,
+    .flops = wc_factor_flops,
+    .scratch = wc_factor_scratch,
+};

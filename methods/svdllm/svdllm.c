@@ -1,0 +1,21 @@
+/* SVD of the whitened weights: the best low-rank part for the outputs. See README.md. */
+#include "methods/factors.h"
+
+static const wc_opt opts[] = {
+    WC_FACTOR_OPTIONS(0, 0.8, 16),
+    WC_FACTOR_METRIC(WC_METRIC_HESSIAN, 1),
+    {0},
+};
+
+const wc_method wc_method_svdllm = {
+    .name = "svdllm",
+    .summary = "product of two thin factors, best for the outputs: truncation-aware whitening",
+    .needs = WC_NEEDS_HESSIAN,
+    .opt_size = sizeof(wc_factor_options),
+    .opts = opts,
+    .applies = wc_factor_applies,
+    .plan = wc_factor_plan,
+    .run = wc_factor_run,
+    .flops = wc_factor_flops,
+    .scratch = wc_factor_scratch,
+};

@@ -1,0 +1,13 @@
+#!/bin/bash
+# bench.sh - every row of the bench, at sizes too small to tell anything but that it runs.
+. tests/cli/lib.sh
+
+gives 'bench --quick' 0 '' bench --quick --json --tokenizer "$model/tokenizer.json"
+cp "$tmp/out" "$tmp/bench.json"
+check 'bench: every row has a rate' test "$(json "$tmp/bench.json" 'all(r["rate"] > 0 for r in d["bench"]) and len(d["bench"])')" -ge 24
+check 'bench: names are unique' test "$(json "$tmp/bench.json" 'len({r["name"] for r in d["bench"]}) == len(d["bench"])')" = True
+gives 'bench --only' 0 '' bench --quick --json --only encode
+check 'bench: --only keeps ceilings and what was asked for' \
+    test "$(json "$tmp/out" '[r["name"] for r in d["bench"] if r["name"].islower()][-1]')" = encode
+gives 'bench --only nothing' 2 'no row' bench --quick --only nonsense
+finish

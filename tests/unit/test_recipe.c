@@ -1,0 +1,205 @@
+/* test_recipe.c - the recipe language, and the plan that recipes and rules make of a checkpoint. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan.h"
+#include "recipe.h"
+
+static wc_ctx ctx;
+
+static int fresh_ctx(void **state)
+{
+    (void)state;
+    wc_ctx_init(&ctx, 1);
+    return 0;
+}
+
+static char *canonical(const char *text)
+{
+    wc_recipe r;
+    wc_buf out = {0};
+    if (wc_recipe_parse(&ctx, text, &r) != WC_OK) fail_msg("`%s': %s", text, ctx.error);
+    assert_int_equal(wc_recipe_print(&ctx, &r, &out), WC_OK);
+    wc_recipe_free(&r);
+    return (char *)out.data;
+}
+
+static void printed_recipes_parse_to_themselves(void **state)
+{
+    static const char *const texts[] = {
+        "keep",
+        " keep ",
+        "rtn",
+        "rtn()",
+        "gptq(bits=2)",
+        " gptq ( bits = 8 , group = 16 ) ",
+        "rtn(bits=1,sym=false,group=0)",
+        "gptq(bits=3,damp=0.1)|rtn(bits=2)",
+        "gptq(damp=1%)",
+        "rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char *once = canonical(texts[i]), *twice = canonical(once);
+        assert_string_equal(once, twice);
+        free(once);
+        free(twice);
+    }
+}
+
+static void every_option_is_printed(void **state)
+{
+    (void)state;
+    for (const wc_method *const *m = wc_methods; *m; m++) {
+        char *text = canonical((*m)->name);
+        for (const wc_opt *o = (*m)->opts; o->name; o++) {
+            char want[80];
+            snprintf(want, sizeof want, "%s=", o->name);
+            if (!strstr(text, want)) fail_msg("`%s' lacks %s", text, want);
+        }
+        free(text);
+    }
+}
+
+static void values_reach_the_option_struct(void **state)
+{
+    wc_recipe r;
+    char value[64];
+    (void)state;
+    assert_int_equal(wc_recipe_parse(&ctx, "gptq(bits=5,group=48,damp=12.5%,sym=no)", &r), WC_OK);
+    static const char *const want[][2] = {{"bits", "5"}, {"group", "48"}, {"damp", "0.125"}, {"sym", "false"}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const wc_opt *o = r.step[0].method->opts;
+        while (o->name && strcmp(o->name, want[i][0]))
+            o++;
+        assert_non_null(o->name);
+        wc_opt_print(o, r.step[0].opt, value, sizeof value);
+        assert_string_equal(value, want[i][1]);
+    }
+    wc_recipe_free(&r);
+}
+
+static void bad_recipes_are_refused_with_the_offending_word(void **state)
+{
+    static const struct {
+        const char *text, *sentence;
+    } bad[] = {
+        {"", "expected a method name at `(end)'"},
+        {"|", "expected a method name at `|'"},
+        {"zap(bits=3)", "unknown method `zap'"},
+        {"rtn(bits=3", "expected `,' or `)' at `(end)'"},
+        {"rtn(bits)", "expected `=' and a value at `)'"},
+        {"rtn(bits=)", "expected `=' and a value at `)'"},
+        {"rtn(=3)", "expected an option name at `=3)'"},
+        {"rtn(bits=3))", "expected `|' or the end at `)'"},
+        {"rtn |", "expected a method name at `(end)'"},
+        {"rtn(bits=0)", "bits=0 is out of range"},
+        {"rtn(bits=9)", "bits=9 is out of range"},
+        {"rtn(bits=3.5)", "bits=3.5 is not an integer"},
+        {"rtn(bits=1e99)", "out of range"},
+        {"rtn(bits=nan)", "is not an integer"},
+        {"rtn(bits=three)", "is not an integer"},
+        {"rtn(sym=maybe)", "neither true nor false"},
+        {"rtn(zap=1)", "rtn has no option `zap'; it has: bits"},
+        {"gptq(damp=inf)", "is not a number"},
+        {"keep | rtn", "unknown method `keep'"},
+        {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn", "more than 8 steps"},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+         "expected a method name"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        wc_recipe r;
+        wc_clear_error(&ctx);
+        assert_int_equal(wc_recipe_parse(&ctx, bad[i].text, &r), WC_OPTION);
+        if (!strstr(ctx.error, bad[i].sentence))
+            fail_msg("`%s': `%s' lacks `%s'", bad[i].text, ctx.error, bad[i].sentence);
+    }
+}
+
+/* ---- plan ------------------------------------------------------------------------------------------------------- */
+
+static const char *recipe_of(const wc_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n; i++)
+        if (!strcmp(plan->tensor[i].source->name, name)) return plan->tensor[i].recipe_text;
+    fail_msg("no tensor %s", name);
+    return NULL;
+}
+
+static void the_last_rule_that_matches_wins(void **state)
+{
+    const wc_plan_rule rules[] = {{"*.v_proj.weight", "rtn(bits=8)"},
+                                  {"model.layers.1.*_proj.weight", "rtn(bits=2)"},
+                                  {"*.1.self_attn.v_proj.weight", "keep"}};
+    wc_plan_options o = {.linear = "rtn(bits=4)",
+                         .embed = "rtn(bits=6)",
+                         .head = "keep",
+                         .rule = rules,
+                         .n_rules = 3,
+                         .last_block = SIZE_MAX};
+    wc_checkpoint c;
+    wc_plan *plan;
+    (void)state;
+    assert_int_equal(wc_checkpoint_open(&ctx, "tests/data/docs4m", &c), WC_OK);
+    if (wc_plan_make(&ctx, &c, NULL, &o, &plan) != WC_OK) fail_msg("%s", ctx.error);
+    assert_non_null(strstr(recipe_of(plan, "model.layers.0.self_attn.v_proj.weight"), "bits=8"));
+    assert_non_null(strstr(recipe_of(plan, "model.layers.1.self_attn.q_proj.weight"), "bits=2"));
+    assert_string_equal(recipe_of(plan, "model.layers.1.self_attn.v_proj.weight"), "keep");
+    assert_non_null(strstr(recipe_of(plan, "model.layers.0.self_attn.q_proj.weight"), "bits=4"));
+    assert_non_null(strstr(recipe_of(plan, "model.embed_tokens.weight"), "bits=6"));
+    assert_string_equal(recipe_of(plan, "model.norm.weight"), "keep");
+    wc_plan_free(&plan);
+    assert_null(plan);
+    wc_checkpoint_close(&c);
+}
+
+static void plans_that_cannot_be_are_refused(void **state)
+{
+    static const struct {
+        wc_plan_rule rule;
+        const char *sentence;
+    } bad[] = {
+        {{"*.nothing", "keep"}, "`*.nothing=keep' matches none of the 38 tensors"},
+        {{"*norm.weight", "gptq(bits=3)"}, "does not apply"},
+        {{"*.q_proj.weight", "zap"}, "unknown method `zap'"},
+        {{"*.q_proj.weight", "gptq"}, "the architecture is unknown"},
+    };
+    wc_checkpoint c;
+    (void)state;
+    assert_int_equal(wc_checkpoint_open(&ctx, "tests/data/docs4m", &c), WC_OK);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        wc_plan_options o = {.linear = "rtn",
+                             .embed = "keep",
+                             .head = "keep",
+                             .rule = &bad[i].rule,
+                             .n_rules = 1,
+                             .last_block = SIZE_MAX};
+        wc_plan *plan = NULL;
+        wc_clear_error(&ctx);
+        assert_int_equal(wc_plan_make(&ctx, &c, NULL, &o, &plan), WC_OPTION);
+        assert_null(plan);
+        if (!strstr(ctx.error, bad[i].sentence)) fail_msg("`%s' lacks `%s'", ctx.error, bad[i].sentence);
+    }
+    wc_checkpoint_close(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(printed_recipes_parse_to_themselves, fresh_ctx),
+        cmocka_unit_test_setup(every_option_is_printed, fresh_ctx),
+        cmocka_unit_test_setup(values_reach_the_option_struct, fresh_ctx),
+        cmocka_unit_test_setup(bad_recipes_are_refused_with_the_offending_word, fresh_ctx),
+        cmocka_unit_test_setup(the_last_rule_that_matches_wins, fresh_ctx),
+        cmocka_unit_test_setup(plans_that_cannot_be_are_refused, fresh_ctx),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
