@@ -1,9 +1,11 @@
 /* grid v1: w = s (q - z), codes q of 1..8 bits, one s and z per row and group of columns.
  *
- *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group   8 f32 zero_fixed   12..
- * zero blob    codes: rows packed sequences of cols values scales: f16 [rows, groups], or [rows] when scale_bits != 0
- * each section starts at a scale codes: one packed sequence [rows * groups]                multiple of 8 bytes zeros:
- * one packed sequence [rows * groups]
+ *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group
+ *             8 f32 zero_fixed
+ *     blob    codes: rows packed sequences of cols values
+ *             scales: f16 [rows, groups], or [rows] when scale_bits != 0
+ *             scale codes: one packed sequence [rows * groups], when scale_bits != 0
+ *             zeros: one packed sequence [rows * groups]; sections start at multiples of 8 bytes
  *
  * s = (f16 * 2^scale_exp) * scale code, and q - z, are exact in f32 (11 + 8 mantissa bits; half steps below 2^9), so a
  * value is rounded once. Nothing here depends on the bits of the blob: any f16, also NaN, is only arithmetic. */

@@ -1,8 +1,10 @@
 /* lut v1: w = s T[q], codes q of 1..8 bits, tables T of 2^bits f16 levels, scales s per row and group of columns.
  *
- *     params  0 u8 bits   1 u8 table scope: 0 tensor, 1 row, 2 row and group   2 u8 scaled   3 i8 scale_exp   4 u32
- * group blob    codes: rows packed sequences of cols values tables: f16 [1 | rows | rows, groups][2^bits]      each
- * section starts at a multiple of 8 bytes scales: f16 [rows, groups], when scaled
+ *     params  0 u8 bits   1 u8 scope of a table: 0 tensor, 1 row, 2 row and group   2 u8 scaled
+ *             3 i8 scale_exp   4 u32 group
+ *     blob    codes: rows packed sequences of cols values
+ *             tables: f16 [1 | rows | rows, groups][2^bits]
+ *             scales: f16 [rows, groups], when scaled; sections start at multiples of 8 bytes
  *
  * s = f16 * 2^scale_exp (2^scale_exp without scales) and T[q] are exact in f32, so a value is rounded once. A code
  * cannot exceed its table, whatever the bytes of the blob are. */
