@@ -22,12 +22,14 @@ typedef struct wc_job {
     wc_ctx *ctx;
     const char *tensor; /* name, for messages */
     size_t rows, cols;  /* y = W x, W [rows, cols] */
+    size_t stage;       /* place in the recipe, from 0 */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
                          */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
     double damping_used;   /* out: the relative damping that succeeded; 0 if none was needed */
     int escalations;       /* out: how often damping had to be raised */
+    bool fell_back;        /* out: a method took a simpler way of its own, and said so in a warning */
 } wc_job;
 
 typedef enum wc_opt_type { WC_OPT_INT, WC_OPT_REAL, WC_OPT_BOOL, WC_OPT_WORD } wc_opt_type;

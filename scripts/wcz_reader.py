@@ -183,9 +183,10 @@ def parse_tensor(r, names):
 def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
-    need(child == 0 and children == 0, "children of a newer version")
-    need(kind in (1, 2) and version == 1, "part kind of a newer version")
-    return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]))
+    need(1 <= kind <= 5 and version == 1, "part kind of a newer version")
+    need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
+    return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
+                  n_children=children, children=[])
 
 
 def parse_meta(r, names):
@@ -238,13 +239,25 @@ class File:
             need(t.first == next_part and t.first + t.n_parts <= len(self.parts), "parts of a tensor")
             next_part += t.n_parts
             t.parts = self.parts[t.first:next_part]
-            t.numeric = True
             for p in t.parts:
-                p.layout = (float_layout, grid_layout)[p.kind - 1](p, t.rows, t.cols)
-                need(p.layout.size == p.size, "size of a blob")
-                t.numeric = t.numeric and p.layout.numeric
+                self.lay_out(p, t.rows, t.cols)
+                if p.n_children:
+                    need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
+                    p.children = self.parts[next_part:next_part + 2]
+                    next_part += 2
+                    for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
+                        need(not c.n_children, "a factor that is made of parts")
+                        self.lay_out(c, rows, cols)
+                        need(c.layout.numeric, "a factor without values")
+            t.numeric = all(p.layout.numeric for p in t.parts)
             need(t.numeric or t.n_parts == 1, "a sum of parts without values")
         need(next_part == len(self.parts), "parts that belong to nothing")
+
+    def lay_out(self, p, rows, cols):
+        need(rows <= 1 << 56 and cols <= 1 << 56 and rows * cols <= 1 << 56, "too many elements")
+        p.rows, p.cols = rows, cols
+        p.layout = LAYOUTS[p.kind](p, rows, cols)
+        need(p.layout.size == p.size, "size of a blob")
 
     def blob(self, r):
         return self.m[r.offset:r.offset + r.size]
@@ -253,7 +266,7 @@ class File:
         for r in self.metas:
             need(xxh3(self.blob(r)) == r.xxh3, "checksum of metadata `%s'" % r.name.decode(errors="replace"))
         for t in self.tensors:
-            for p in t.parts:
+            for p in [q for part in t.parts for q in [part] + part.children]:
                 need(xxh3(self.blob(p)) == p.xxh3, "checksum of tensor `%s'" % t.name.decode(errors="replace"))
         for begin, end in self.gaps:
             need(zero(self.m[begin:end]), "bytes between blobs")
@@ -264,12 +277,17 @@ class File:
             return np.frombuffer(self.blob(t.parts[0]), np.uint8)
         total = None
         for p in t.parts:
-            w = (decode_float, decode_grid)[p.kind - 1](p.layout, self.blob(p), t.rows, t.cols)
+            w = self.decode_part(p)
             total = w if total is None else total + w
         return total
 
+    def decode_part(self, p):
+        if p.n_children:
+            return product(*[self.decode_part(c) for c in p.children])
+        return DECODERS[p.kind](p.layout, self.blob(p), p.rows, p.cols)
 
-# ---------------------------------------------------------------- kinds (sections 7 to 9)
+
+# ---------------------------------------------------------------- kinds (sections 7 to 12)
 
 def float_layout(p, rows, cols):
     dtype = p.params[0]
@@ -311,6 +329,10 @@ def unpack(b, count, bits):
     return out
 
 
+def up8(x):
+    return (x + 7) // 8 * 8
+
+
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
     need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 1, "parameters of a grid part")
@@ -319,7 +341,6 @@ def grid_layout(p, rows, cols):
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
-    up8 = lambda x: (x + 7) // 8 * 8
     scales = up8(rows * packed(cols, bits))
     size = scales + 2 * (rows if scale_bits else rows * groups)
     codes = zeros = 0
@@ -350,12 +371,117 @@ def decode_grid(l, blob, rows, cols):
         return s[:, of] * (q.astype(np.float32) - z[:, of])
 
 
+def lut_layout(p, rows, cols):
+    bits, scope, scaled, scale_exp, group = struct.unpack("<BBBbI", p.params[:8])
+    need(1 <= bits <= 8 and scope <= 2 and scaled <= 1 and -126 <= scale_exp <= 126, "parameters of a lut part")
+    need(rows >= 1 and 1 <= group <= cols and zero(p.params[8:]), "parameters of a lut part")
+    groups = (cols + group - 1) // group
+    n_tables = (1, rows, rows * groups)[scope]
+    tables = up8(rows * packed(cols, bits))
+    size = tables + n_tables * 2 * 2 ** bits
+    scales = up8(size)
+    if scaled:
+        size = scales + 2 * rows * groups
+    return Record(size=size, numeric=True, bits=bits, scope=scope, scaled=scaled, scale_exp=scale_exp, group=group,
+                  groups=groups, n_tables=n_tables, tables=tables, scales=scales)
+
+
+def decode_lut(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8)
+    stride = packed(cols, l.bits)
+    q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+    tables = np.frombuffer(blob, "<f2", l.n_tables << l.bits, l.tables).astype(np.float32).reshape(-1, 1 << l.bits)
+    r, of = np.arange(rows)[:, None], np.arange(cols) // l.group
+    with np.errstate(all="ignore"):
+        s = np.full((rows, l.groups), 2.0 ** l.scale_exp, np.float32)
+        if l.scaled:
+            s = s * np.frombuffer(blob, "<f2", rows * l.groups, l.scales).astype(np.float32).reshape(rows, -1)
+        return s[:, of] * tables[(0, r, r * l.groups + of)[l.scope], q]
+
+
+def masks(n, m):
+    """The masks of m bits with n ones, ascending."""
+    return [x for x in range(1 << m) if bin(x).count("1") == n]
+
+
+def sparse_layout(p, rows, cols):
+    dtype, layout, n, m, scale_exp, nnz = struct.unpack("<BBBBb3xQ", p.params[:16])
+    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a sparse part")
+    need(1 <= dtype <= 3 and layout <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
+    need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
+    need(rows >= 1 and 1 <= cols <= 1 << 24 and nnz <= rows * cols, "size of a sparse part")
+    need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or cols <= 65536), "layout of a sparse part")
+    size = rows * (8 if nnz >> 32 else 4)
+    if layout == 3:
+        need(n < m <= 16 and cols % m == 0 and len(masks(n, m)) <= 256, "n:m of a sparse part")
+        need(nnz == rows * cols // m * n, "number of values of a sparse part")
+        size = 0
+    bits = (len(masks(n, m)) - 1).bit_length() if layout == 3 else 0
+    positions = up8(size)
+    size = positions + (2 * nnz, 4 * nnz, rows * ((cols + 7) // 8), rows * packed(cols // max(m, 1), bits))[layout]
+    values = up8(size)
+    return Record(size=values + nnz * (4 if dtype == 1 else 2), numeric=True, dtype=dtype, layout=layout, n=n, m=m,
+                  scale_exp=scale_exp, nnz=nnz, bits=bits, positions=positions, values=values)
+
+
+def sparse_positions(l, blob, rows, cols):
+    """bool [rows, cols]"""
+    b = np.frombuffer(blob, np.uint8)[l.positions:l.values]
+    has = np.zeros((rows, cols), bool)
+    if l.layout == 2:
+        has = np.unpackbits(b[:rows * ((cols + 7) // 8)].reshape(rows, -1), axis=1, bitorder="little")[:, :cols] > 0
+    elif l.layout == 3:
+        blocks, stride = cols // l.m, packed(cols // l.m, l.bits)
+        ones = np.array(masks(l.n, l.m))
+        for r in range(rows):
+            code = unpack(b[r * stride:(r + 1) * stride], blocks, l.bits)
+            has[r] = (ones[code][:, None] >> np.arange(l.m) & 1).reshape(-1)
+    else:
+        ends = np.frombuffer(blob, "<u8" if l.nnz >> 32 else "<u4", rows)
+        row = np.repeat(np.arange(rows), np.diff(ends.astype(np.int64), prepend=0))
+        has[row, np.frombuffer(b, "<u4" if l.layout else "<u2", l.nnz)] = True
+    return has
+
+
+def decode_sparse(l, blob, rows, cols):
+    v = decode_float(l, blob[l.values:], 1, l.nnz)[0]
+    if l.dtype == 2:
+        v = v * np.float32(2.0 ** l.scale_exp)
+    w = np.zeros((rows, cols), np.float32)
+    w[sparse_positions(l, blob, rows, cols)] = v
+    return w
+
+
+def lowrank_layout(p, rows, cols):
+    rank = struct.unpack("<I", p.params[:4])[0]
+    need(rank >= 1 and rows >= 1 and cols >= 1 and zero(p.params[4:]), "parameters of a low-rank part")
+    return Record(size=0, numeric=True, rank=rank)
+
+
+def product(a, b):
+    total = a[:, :1] * b[:1]
+    for k in range(1, len(b)):
+        total = total + a[:, k:k + 1] * b[k:k + 1]
+    return total
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
+
+
 # ---------------------------------------------------------------- program
 
 def describe(p):
-    if p.kind == 1:
-        return "float " + DTYPES[p.layout.dtype][0]
     l = p.layout
+    if p.kind == 1:
+        return "float " + DTYPES[l.dtype][0]
+    if p.kind == 3:
+        return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
+    if p.kind == 4:
+        how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
+        return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+    if p.kind == 5:
+        return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
         l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed)
 

@@ -13,19 +13,57 @@ typedef struct options {
 
 static const wc_cli_option inspect_options[] = {WC_CLI_COMMON(options)};
 
-/* "grid 3b g128" from the parameters of a part; see the cards in docs/FORMAT.md. */
-static void part_text(const wcd_part_info *p, char *dst, size_t size)
+static uint32_t u32_at(const uint8_t *p)
 {
-    uint32_t group = 0;
-    if (!strcmp(p->kind_name, "grid")) {
-        memcpy(&group, p->params + 4, 4);
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static void sparse_text(const wcd_part_info *p, char *dst, size_t size)
+{
+    static const char *const layouts[] = {"16-bit columns", "32-bit columns", "mask"};
+    uint64_t nnz = u32_at(p->params + 8) | (uint64_t)u32_at(p->params + 12) << 32;
+    const char *dtype = wc_dtype_name((wc_dtype)p->params[0]);
+    if (p->params[1] == 3)
+        snprintf(dst, size, "sparse %u:%u %s", p->params[2], p->params[3], dtype);
+    else
+        snprintf(dst, size, "sparse %.4g%% %s %s", 100.0 * (double)nnz / ((double)p->rows * (double)p->cols), dtype,
+                 layouts[p->params[1]]);
+}
+
+/* "grid 3b g128 sym" from the parameters of a part; see the cards in docs/FORMAT.md. */
+static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
+{
+    static const char *const tables[] = {"one table", "row tables", "group tables"};
+    uint32_t group = u32_at(p->params + 4);
+    if (!strcmp(p->kind_name, "grid"))
         snprintf(dst, size, "grid %ub g%u%s%s", p->params[0], group, p->params[2] ? " asym" : " sym",
                  p->params[1] ? " two-level" : "");
-    } else if (!strcmp(p->kind_name, "float")) {
+    else if (!strcmp(p->kind_name, "lut"))
+        snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
+                 p->params[2] ? " scaled" : "");
+    else if (!strcmp(p->kind_name, "sparse"))
+        sparse_text(p, dst, size);
+    else if (!strcmp(p->kind_name, "float"))
         snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
-    } else {
+    else
         snprintf(dst, size, "%s", p->kind_name);
+}
+
+/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)". *bytes: of all their blobs. */
+static void part_text(const wcd_tensor *t, const wcd_part_info *p, char *dst, size_t size, uint64_t *bytes)
+{
+    char factor[2][64] = {"", ""};
+    *bytes = p->blob_size;
+    for (uint32_t k = 0; k < p->n_children && k < 2; k++) {
+        wcd_part_info child;
+        if (wcd_part_child(t, p, k, &child) != WCD_OK) continue;
+        leaf_text(&child, factor[k], sizeof factor[k]);
+        *bytes += child.blob_size;
     }
+    if (p->n_children)
+        snprintf(dst, size, "%s r%u (%s x %s)", p->kind_name, u32_at(p->params), factor[0], factor[1]);
+    else
+        leaf_text(p, dst, size);
 }
 
 typedef struct totals {
@@ -42,19 +80,20 @@ static json_t *error_json(double e)
 
 static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, totals *sum, wc_report *report)
 {
-    char shown[WC_SHOWN], parts[256] = "", shape[64], error[32] = "";
+    char shown[WC_SHOWN], parts[1024] = "", shape[64], error[32] = "";
     uint64_t bytes = 0;
     bool compressed = false;
     json_t *part_list = json_array();
     for (uint32_t i = 0; i < t->n_parts; i++) {
         wcd_part_info p;
-        char one[64];
+        char one[192];
+        uint64_t part_bytes;
         if (wcd_part(t, i, &p) != WCD_OK) continue;
-        part_text(&p, one, sizeof one);
+        part_text(t, &p, one, sizeof one, &part_bytes);
         snprintf(parts + strlen(parts), sizeof parts - strlen(parts), "%s%s", i ? " + " : "", one);
-        json_array_append_new(part_list, json_pack("{s:s, s:s, s:I}", "kind", p.kind_name, "text", one, "bytes",
-                                                   (json_int_t)p.blob_size));
-        bytes += p.blob_size;
+        json_array_append_new(
+            part_list, json_pack("{s:s, s:s, s:I}", "kind", p.kind_name, "text", one, "bytes", (json_int_t)part_bytes));
+        bytes += part_bytes;
         compressed |= strcmp(p.kind_name, "float") != 0;
     }
     uint64_t weights = t->rows * t->cols;

@@ -167,6 +167,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
     for (size_t i = 0; i < cj->recipe->n; i++) {
         wc_part part = {0};
         wc_wcz_blob blob = {0};
+        job.stage = i;
         wc_status status = run_step(&job, &cj->recipe->step[i], &part, result);
         if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, i, &part, &blob);
         wc_part_free(&part);
@@ -177,6 +178,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
     }
     result->damping = job.damping_used;
     result->escalations = job.escalations;
+    result->fallback = result->fallback || job.fell_back;
     return WC_OK;
 }
 

@@ -139,7 +139,7 @@ step_asan()
     sanitizer_options "$o/wcompress"
     for source in tests/unit/test_*.c; do
         name=$(basename "$source" .c)
-        WC_TEST_SHORT=1 one_case "asan $name" "$o/tests/$name"
+        one_case "asan $name" "$o/tests/$name"
     done
     WC_BIN=$o/wcompress one_case "asan smoke" tests/cli/smoke.sh
 }

@@ -10,8 +10,7 @@ static wc_status check_factor(wc_ctx *ctx, const wc_part *f, const char *name, s
 {
     size_t r, c;
     if (!f) return wc_fail(ctx, WC_NOMEM, "low-rank part: no memory for the plan of %s", name);
-    if (f->kind != WC_PART_GRID && f->kind != WC_PART_LUT &&
-        (f->kind != WC_PART_FLOAT || !wc_dtype_is_float(f->floats.dtype)))
+    if (f->kind == WC_PART_LOWRANK || (f->kind == WC_PART_FLOAT && !wc_dtype_is_float(f->floats.dtype)))
         return wc_fail(ctx, WC_BUG, "low-rank part: %s cannot be of kind %d", name, (int)f->kind);
     wc_part_shape(f, &r, &c);
     if (r == rows && c == cols) return WC_OK;

@@ -20,7 +20,7 @@ enum {
     WC_DTYPE_LIST(X)
 #undef X
 };
-enum { CSR16 = 0, CSR32 = 1, MASK = 2, N_OF_M = 3, MAX_M = 16, MAX_PATTERNS = 256 };
+enum { CSR16 = 0, CSR32 = 1, MASK = 2, N_OF_M = 3, MAX_M = 16, MAX_PATTERNS = 256, MAX_COLS = 1 << 24 };
 
 /* C(n, k), k <= n <= 16 */
 static unsigned choose(unsigned n, unsigned k)
@@ -43,7 +43,7 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
         if (params[i] && (i < 8 || i > 15)) return 0;
     if (s->dtype != DTYPE_F32 && s->dtype != DTYPE_F16 && s->dtype != DTYPE_BF16) return 0;
     if (!wcd_exp2(params[4], &s->exp2) || (s->dtype != DTYPE_F16 && params[4])) return 0;
-    if (s->layout > N_OF_M || s->nnz > v->rows * v->cols || v->cols > (uint64_t)1 << 32) return 0;
+    if (s->layout > N_OF_M || s->nnz > v->rows * v->cols || v->cols > MAX_COLS) return 0;
     if (s->layout != N_OF_M) return !s->n && !s->m && (s->layout != CSR16 || v->cols <= 65536);
     if (s->n < 1 || s->n >= s->m || s->m > MAX_M || choose(s->m, s->n) > MAX_PATTERNS || v->cols % s->m) return 0;
     return s->nnz == v->rows * (v->cols / s->m) * s->n;

@@ -6,7 +6,7 @@
 
 #include "formats/pack.h"
 
-enum { CSR16 = 0, CSR32 = 1, MASK = 2, N_OF_M = 3, MAX_M = 16 };
+enum { CSR16 = 0, CSR32 = 1, MASK = 2, N_OF_M = 3, MAX_M = 16, MAX_COLS = 1 << 24 };
 
 typedef struct layout {
     int kind;
@@ -37,7 +37,7 @@ static wc_status check_n_of_m(wc_ctx *ctx, const wc_sparse *s)
 static wc_status check_geometry(wc_ctx *ctx, const wc_sparse *s)
 {
     WC_TRY(wc_check_shape(ctx, "sparse", s->rows, s->cols));
-    if (s->cols > (uint64_t)1 << 32) return wc_fail(ctx, WC_BUG, "sparse part: %zu columns are too many", s->cols);
+    if (s->cols > MAX_COLS) return wc_fail(ctx, WC_BUG, "sparse part: %zu columns are too many", s->cols);
     if (s->nnz > (uint64_t)s->rows * s->cols)
         return wc_fail(ctx, WC_BUG, "sparse part: %llu values in %zu x %zu", (unsigned long long)s->nnz, s->rows,
                        s->cols);

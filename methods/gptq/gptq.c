@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "methods/method.h"
-#include "solve/drift.h"
+#include "methods/job.h"
 #include "solve/grid_options.h"
 #include "solve/grid_solve.h"
 
@@ -52,16 +51,6 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
     wc_grid_plan(rows, cols, &o->grid, &out->grid);
 }
 
-static wc_status correct_drift(wc_job *job, const struct options *o, const wc_hessian *h)
-{
-    bool wanted = (o->drift > 0 && job->stats->c) || (o->residual > 0 && job->stats->r);
-    if (job->target_moved || !wanted) return WC_OK;
-    wc_drift drift = {.c = job->stats->c, .r = job->stats->r, .beta = o->drift, .beta_residual = o->residual};
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &drift, job->rows, job->w));
-    job->target_moved = true;
-    return WC_OK;
-}
-
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
@@ -71,7 +60,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_part made;
     plan(job->rows, job->cols, opt, &made);
     WC_TRY_OUT(wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->cols, o->damp, (wc_order)o->order, 1, &h));
-    WC_TRY_OUT(correct_drift(job, o, &h));
+    WC_TRY_OUT(wc_job_correct_drift(job, &h, o->drift, o->residual));
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
     wc_hessian_weights(o->grid.search == WC_SEARCH_HESSIAN ? job->stats->h : NULL, job->cols, weight);
     wc_grid_problem problem = {

@@ -104,7 +104,7 @@ static inline size_t wc_lut_tables(const wc_lut *l)
  * per m columns; nnz = rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position.
  */
 typedef struct wc_sparse {
-    size_t rows, cols;   /* cols <= 2^32 */
+    size_t rows, cols;   /* cols <= 2^24 */
     uint64_t nnz;        /* geometry: known when planned */
     wc_dtype dtype;      /* of the values: F16, BF16 or F32 */
     unsigned n, m;       /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m divides cols */
@@ -114,8 +114,8 @@ typedef struct wc_sparse {
     void *value;         /* [nnz] bits of dtype: uint16_t (F16, BF16) or uint32_t (F32) in the machine's byte order */
 } wc_sparse;
 
-/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16), grid
- * or lut; its numbers are encoded and decoded as those of any part. */
+/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16),
+ * grid, lut or sparse; its numbers are encoded and decoded as those of any part. */
 typedef struct wc_lowrank {
     size_t rows, cols, rank; /* rank >= 1 */
     struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "solve/panel.h"
 
 enum { L = WCK_LANES };
 
@@ -119,12 +120,8 @@ void wc_grid_set_step(wc_grid_panel *p, size_t g, size_t r, float s)
 
 void wc_grid_panel_store(const wc_grid_panel *p, size_t r0, wc_grid *out)
 {
-    enum { TILE = 64 };
     size_t groups = wc_grid_groups(out), nr = p->nr;
-    for (size_t j0 = 0; j0 < out->cols; j0 += TILE) /* both sides of the transposition stay in cache */
-        for (size_t r = 0; r < nr; r++)
-            for (size_t j = j0; j < wc_min(j0 + TILE, out->cols); j++)
-                out->code[(r0 + r) * out->cols + j] = p->code[j * nr + r];
+    wc_panel_store_codes(p->code, out->cols, r0, nr, out->code);
     for (size_t r = 0; r < nr; r++) {
         if (out->scale_bits) out->scale[r0 + r] = wc_f32_f16(p->row_scale[r]);
         for (size_t g = 0; g < groups; g++) {

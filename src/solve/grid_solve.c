@@ -5,16 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/half.h"
-#include "solve/feedback.h"
+#include "solve/panel.h"
 #include "solve/refine.h"
-
-/* Rows per panel, from the shape alone: 512 keep gemm near its peak, fewer give a dozen threads work. */
-static size_t panel_rows(size_t rows)
-{
-    size_t n = wc_round_up(wc_ceil_div(rows, 16), 16);
-    return n < 32 ? 32 : n > 512 ? 512 : n;
-}
 
 /* What one thread needs. */
 struct workspace {
@@ -61,18 +53,6 @@ static void workspace_free(struct workspace *w)
     free(w->q), free(w->num), free(w->den), free(w->loss);
 }
 
-/* e [cols, nr] = rows r0 .. of W in units of 2^scale_exp: exact, short of underflow far below the smallest step. */
-static void load_panel(const struct solver *s, size_t r0, size_t nr, float *e)
-{
-    enum { TILE = 64 };
-    size_t cols = s->out->cols;
-    float unit = ldexpf(1, -s->out->scale_exp);
-    for (size_t j0 = 0; j0 < cols; j0 += TILE) /* both sides of the transposition stay in cache */
-        for (size_t r = 0; r < nr; r++)
-            for (size_t j = j0; j < wc_min(j0 + TILE, cols); j++)
-                e[j * nr + r] = s->p->w[(r0 + r) * cols + j] * unit;
-}
-
 static void round_column(wc_grid_panel *p, size_t column, const float *t, float *q)
 {
     size_t at = column / p->grid->group * p->nr;
@@ -109,29 +89,20 @@ static void round_step(void *self, size_t pos, size_t count, size_t nr, const fl
     round_column(g->panel, order ? order[pos] : pos, t, q);
 }
 
-/* Copies columns between natural and processing order. */
-static void reorder(const uint32_t *order, size_t cols, size_t nr, bool back, const float *from, float *to)
-{
-    for (size_t i = 0; i < cols; i++) {
-        size_t a = back ? i : order[i], b = back ? order[i] : i;
-        memcpy(to + b * nr, from + a * nr, nr * sizeof *to);
-    }
-}
-
 static double feed_back(const struct solver *s, struct workspace *w)
 {
-    const wc_hessian *h = s->p->h;
-    size_t nr = w->panel.nr, cols = s->out->cols;
     struct grid_rounder self = {s, &w->panel};
     wc_rounder rounder = {.self = &self, .width = 1, .round = round_step};
-    wc_feedback f = {.h = h, .kernel = s->kernel, .nr = nr, .block = s->p->block, .t = w->t, .q = w->q};
+    wc_feedback f = {.h = s->p->h,
+                     .kernel = s->kernel,
+                     .nr = w->panel.nr,
+                     .block = s->p->block,
+                     .e = w->e,
+                     .t = w->t,
+                     .q = w->q,
+                     .loss = w->loss};
     if (!s->p->static_groups) rounder.group = s->out->group, rounder.begin_group = begin_group;
-    f.e = h->order ? w->ordered : w->e;
-    f.loss = w->loss;
-    if (h->order) reorder(h->order, cols, nr, false, w->e, w->ordered);
-    double loss = wc_feedback_run(&f, &rounder);
-    if (h->order) reorder(h->order, cols, nr, true, w->ordered, w->e);
-    return loss;
+    return wc_panel_feedback(&f, &rounder, w->ordered);
 }
 
 static double solve_panel(const struct solver *s, struct workspace *w, size_t r0, size_t nr)
@@ -139,7 +110,7 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
     const wc_grid_problem *p = s->p;
     double loss = 0;
     w->panel.nr = nr;
-    load_panel(s, r0, nr, w->e);
+    wc_panel_load(p->w, s->out->cols, r0, nr, s->out->scale_exp, w->e);
     if (!p->h || p->static_groups) wc_grid_fit(&w->panel, 0, wc_grid_groups(s->out), w->e, p->weight, p->search);
     if (p->h)
         loss = feed_back(s, w);
@@ -164,36 +135,18 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
 
 /* ---- the matrix -------------------------------------------------------------------------------------------------- */
 
-/* max |w|. As integers, magnitudes of floats sort like the floats, with infinities and NaN on top. */
-static wc_status largest(wc_ctx *ctx, const wc_grid_problem *p, const wc_grid *g, float *out)
-{
-    uint32_t top = 0;
-    size_t count = g->rows * g->cols;
-#pragma omp parallel for schedule(static) num_threads(ctx->threads) reduction(max : top)
-    for (size_t i = 0; i < count; i++) {
-        uint32_t a = wc_f32_bits(p->w[i]) & 0x7fffffff;
-        top = a > top ? a : top;
-    }
-    *out = wc_bits_f32(top);
-    for (size_t i = 0; top >= 0x7f800000 && i < count; i++)
-        if (!isfinite(p->w[i]))
-            return wc_fail(ctx, WC_BADFILE, "%s: the weight in row %zu, column %zu is not finite", p->tensor,
-                           i / g->cols, i % g->cols);
-    return WC_OK;
-}
-
 wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, double *loss)
 {
     wc_status status = WC_OK;
     wc_grid made = *out;
-    struct solver s = {.p = p, .out = &made, .rows = panel_rows(out->rows)};
+    struct solver s = {.p = p, .out = &made, .rows = wc_panel_rows(out->rows)};
     size_t panels = wc_ceil_div(out->rows, s.rows);
     int threads = (int)wc_min((size_t)ctx->threads, panels);
     struct workspace *work = NULL;
     double *losses = NULL, sum = 0;
     float top = 0;
     s.kernel = wck_grid_at(wck_level_used());
-    WC_TRY(largest(ctx, p, out, &top));
+    WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &top));
     WC_TRY(wc_grid_alloc(ctx, &made));
     made.scale_exp = wc_grid_scale_exp(top);
     WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)threads, "workspaces"));

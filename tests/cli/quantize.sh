@@ -131,11 +131,11 @@ if [ "$code" = 2 ] && [ ! -s "$tmp/out" ]; then ok 'json: an error leaves stdout
 
 # ---- --memory ------------------------------------------------------------------------------------------------------------
 
-gives 'memory: far too little' 5 'needs at least [0-9]+ bytes' quantize "$small" -o "$tmp/m.wcz" --memory 20MiB --calib-tokens 16384
+gives 'memory: far too little' 5 'needs at least [0-9]+ bytes' quantize "$small" -o "$tmp/m.wcz" --memory 20MiB --calib-tokens 8192
 least=$(sed -n 's/.*needs at least \([0-9]*\) bytes.*/\1/p' "$tmp/err")
 absent 'memory: refused leaves nothing' "$tmp/m.wcz" "$tmp/m.wcz.partial" "$tmp/m.wcz.work"
-gives 'memory: one byte too little' 5 "needs at least $least bytes" quantize "$small" -o "$tmp/m.wcz" --memory $((least - 1)) --calib-tokens 16384
-run quantize "$small" -o "$tmp/m.wcz" --memory "$least" --calib-tokens 16384 --json
+gives 'memory: one byte too little' 5 "needs at least $least bytes" quantize "$small" -o "$tmp/m.wcz" --memory $((least - 1)) --calib-tokens 8192
+run quantize "$small" -o "$tmp/m.wcz" --memory "$least" --calib-tokens 8192 --json
 peak=$(json "$tmp/out" 'd["result"]["peak_rss_bytes"]' 2>/dev/null || echo 0)
 if [ "$code" = 0 ] && [ "$peak" -gt 0 ] && [ "$peak" -le "$least" ]; then
     ok "memory: the number named does ($least bytes, peak $peak)"
@@ -143,11 +143,11 @@ else
     fail 'memory: the number named does' "code $code, limit $least, peak $peak" "$(tail -n 2 "$tmp/err")"
 fi
 # The default budget keeps activations in memory; just below it they go to disk, and nothing else may change.
-run quantize "$small" -o "$tmp/n.wcz" --calib-tokens 16384 --json
+run quantize "$small" -o "$tmp/n.wcz" --calib-tokens 8192 --json
 roomy=$(json "$tmp/out" 'd["plan"]["memory_bytes"]') peak=$(json "$tmp/out" 'd["result"]["peak_rss_bytes"]')
 if [ "$peak" -le "$roomy" ]; then ok "memory: peak $peak within the plan's $roomy"; else fail 'memory: peak within the plan' "peak $peak, plan $roomy"; fi
-run quantize "$small" -o "$tmp/p.wcz" --calib-tokens 16384 --memory $((roomy - 1)) --json
-if [ "$(json "$tmp/out" 'd["plan"]["scratch_disk_bytes"]')" -gt 67108864 ] && cmp -s "$tmp/n.wcz" "$tmp/p.wcz"; then
+run quantize "$small" -o "$tmp/p.wcz" --calib-tokens 8192 --memory $((roomy - 1)) --json
+if [ "$(json "$tmp/out" 'd["plan"]["scratch_disk_bytes"]')" -gt 33554432 ] && cmp -s "$tmp/n.wcz" "$tmp/p.wcz"; then
     ok 'memory: spilling changes no byte'
 else
     fail 'memory: spilling changes no byte' "$(json "$tmp/out" '{k: d["plan"][k] for k in ("memory_bytes", "scratch_disk_bytes")}')" "$(cmp "$tmp/n.wcz" "$tmp/p.wcz" 2>&1)"

@@ -370,6 +370,10 @@ static void bad_parameters_are_refused(void **state)
     e = encode(&p);
     refuses(&e, 4, 600, sparse, sizeof sparse / sizeof *sparse);
     drop(&e), wc_part_free(&p);
+    wcd_view v;
+    uint8_t empty[WCD_PARAMS] = {WC_F32, 1};
+    assert_int_equal(wcd_view_open(4, 1, empty, NULL, 8, 2, 1 << 24, &v), WCD_OK);
+    assert_int_equal(wcd_view_open(4, 1, empty, NULL, 8, 2, (1 << 24) + 1, &v), WCD_E_CORRUPT);
     p = sparse_fill(nm_plan(3, 520, 2, 4, WC_F16), 0);
     e = encode(&p);
     refuses(&e, 3, 520, nm, sizeof nm / sizeof *nm);
@@ -428,6 +432,8 @@ static void encoders_check_every_number(void **state)
     encoder_refuses(&p, "BF16 values with an exponent");
     p.sparse.dtype = WC_I32;
     encoder_refuses(&p, "values of I32");
+    p.sparse.cols = (1 << 24) + 1;
+    encoder_refuses(&p, "16777217 columns are too many");
     wc_part_free(&p);
 
     p = sparse_fill(nm_plan(2, 8, 2, 4, WC_F16), 0);

@@ -33,12 +33,13 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
     return p;
 }
 
-static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz"};
+static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
+                                     "tests/data/golden/parts.wcz"};
 
 static void every_flipped_bit_is_detected(void **state)
 {
     (void)state;
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < 3; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         uint8_t *p = place(image, size);
@@ -84,7 +85,7 @@ static void verify_names_what_is_damaged(void **state)
 static void every_other_length_is_refused(void **state)
 {
     (void)state;
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < 3; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         wcd_file f;
@@ -105,7 +106,7 @@ static void every_other_length_is_refused(void **state)
     }
 }
 
-/* One field of tiny.wcz set to another value, checksums made right. The offsets are those of docs/FORMAT.md section 13.
+/* One field of tiny.wcz set to another value, checksums made right. The offsets are those of docs/FORMAT.md section 16.
  */
 static void every_lie_in_the_index_is_seen(void **state)
 {
@@ -216,6 +217,71 @@ static void every_lie_in_the_index_is_seen(void **state)
     }
 }
 
+/* The part records of the tensor `sum' of parts.wcz: four parts, of which the second and the fourth have two children
+ * each. Record i is 80 bytes; byte 32 is the first child, 36 the number of children. */
+static void every_lie_about_children_is_seen(void **state)
+{
+    static const struct {
+        uint32_t part;
+        unsigned at;
+        uint32_t value;
+        wcd_status status;
+    } lies[] = {
+        {1, 32, 3, WCD_E_CORRUPT},          {1, 32, 5, WCD_E_CORRUPT}, {1, 32, 0, WCD_E_CORRUPT},
+        {1, 32, 1, WCD_E_CORRUPT},          {1, 36, 1, WCD_E_VERSION}, {1, 36, 3, WCD_E_VERSION},
+        {1, 36, UINT32_MAX, WCD_E_VERSION}, {3, 32, 4, WCD_E_CORRUPT}, {1, 32, UINT32_MAX, WCD_E_CORRUPT},
+        {1, 36, 0, WCD_E_VERSION},          {0, 36, 2, WCD_E_VERSION}, {0, 32, 4, WCD_E_VERSION},
+        {4, 36, 2, WCD_E_VERSION},          {4, 0, 5, WCD_E_VERSION},  {4, 0, 0x10005, WCD_E_VERSION},
+        {1, 0, 0x10001, WCD_E_VERSION},     {1, 40, 3, WCD_E_CORRUPT}, {1, 40, 0, WCD_E_CORRUPT},
+        {4, 40, 1, WCD_E_CORRUPT},          {4, 40, 7, WCD_E_CORRUPT}, {4, 16, 35, WCD_E_CORRUPT},
+        {4, 8, 64, WCD_E_CORRUPT},          {2, 48, 6, WCD_E_CORRUPT}, {2, 40, 0x101, WCD_E_CORRUPT},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        uint64_t size;
+        uint8_t *image = load(golden[2], &size);
+        uint8_t *p = place(image, size);
+        wcd_file f;
+        wcd_tensor t;
+        assert_int_equal(wcd_open(&f, p, size), WCD_OK);
+        assert_int_equal(wcd_find(&f, "sum", &t), WCD_OK);
+        uint32_t base = lies[i].at == 32 && lies[i].value < 100 && lies[i].value ? t.first_part : 0;
+        uint8_t *field = p + (f.parts - f.data) + 80 * (t.first_part + lies[i].part) + lies[i].at;
+        for (int b = 0; b < 4; b++)
+            field[b] = (uint8_t)((base + lies[i].value) >> 8 * b);
+        image_rehash(p, size);
+        wcd_status s = image_exercise(p, size);
+        if (s != lies[i].status)
+            fail_msg("%u at byte %u of part %u: status %d (%s), not %d", lies[i].value, lies[i].at, lies[i].part,
+                     (int)s, wcd_open_reason(p, size), (int)lies[i].status);
+        free(image);
+    }
+}
+
+/* A product whose factor is a product: records as they would be, so that only the rule itself refuses it. */
+static void factors_of_factors_are_refused(void **state)
+{
+    uint64_t size;
+    uint8_t *image = load(golden[2], &size);
+    uint8_t *p = place(image, size);
+    wcd_file f;
+    wcd_tensor t;
+    (void)state;
+    assert_int_equal(wcd_open(&f, p, size), WCD_OK);
+    assert_int_equal(wcd_find(&f, "sum", &t), WCD_OK);
+    uint8_t *record = p + (f.parts - f.data) + 80 * t.first_part;
+    uint32_t child = t.first_part + 8; /* part 4 claims the two records behind those of part 3 */
+    uint8_t *a = record + 80 * 4;
+    memset(a + 40, 0, 32);
+    a[0] = 5, a[40] = 1, a[36] = 2;
+    for (int b = 0; b < 4; b++)
+        a[32 + b] = (uint8_t)(child >> 8 * b);
+    image_rehash(p, size);
+    assert_int_equal(wcd_open(&f, p, size), WCD_E_CORRUPT);
+    assert_string_equal(wcd_open_reason(p, size), "the parts of a part are not where they must be");
+    free(image);
+}
+
 static uint64_t random_state = 20260101;
 
 static uint32_t draw(uint32_t below)
@@ -230,7 +296,7 @@ static void random_damage_never_reads_outside(void **state)
     static const uint8_t values[] = {0, 1, 2, 7, 8, 9, 0x7f, 0x80, 0xff};
     int opened = 0;
     (void)state;
-    for (int g = 0; g < 2; g++) {
+    for (int g = 0; g < 3; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         for (int round = 0; round < 20000; round++) {
@@ -283,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_flipped_bit_is_detected),     cmocka_unit_test(verify_names_what_is_damaged),
         cmocka_unit_test(every_other_length_is_refused),     cmocka_unit_test(every_lie_in_the_index_is_seen),
+        cmocka_unit_test(every_lie_about_children_is_seen),  cmocka_unit_test(factors_of_factors_are_refused),
         cmocka_unit_test(random_damage_never_reads_outside), cmocka_unit_test(wrong_arguments_are_answered),
     };
     return cmocka_run_group_tests(tests, map_guard, NULL);

@@ -6,8 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "base/half.h"
-#include "wcz_util.h"
+#include "parts_util.h"
 
 enum { MAX_TENSORS = 400 };
 
@@ -134,6 +133,52 @@ static model *kinds_model(void)
     return m;
 }
 
+static void add_one(model *m, const char *name, wc_dtype dtype, wc_part filled, int scale_exp)
+{
+    size_t rows, cols;
+    wc_part_shape(&filled, &rows, &cols);
+    m->error[m->n] = 0;
+    wc_part *p = add(m, name, dtype, 2, (uint64_t[]){rows, cols}, 1);
+    if (filled.kind == WC_PART_LUT) filled.lut.scale_exp = scale_exp;
+    if (filled.kind == WC_PART_SPARSE) filled.sparse.scale_exp = scale_exp;
+    *p = filled;
+    m->error[m->n - 1] = 0.5;
+}
+
+/* A grid as a factor. */
+static wc_part factor(wc_part p, int scale_exp)
+{
+    p.grid.scale_exp = scale_exp;
+    return p;
+}
+
+/* The numbers of make_golden.py's parts(). */
+static model *parts_model(void)
+{
+    model *m = new_model();
+    wc_part *sum = add(m, "sum", WC_F16, 3, (uint64_t[]){3, 3, 33}, 4);
+    sum[0] = grid_fill(grid_plan(9, 33, 3, 11, 0, true));
+    sum[1] =
+        lowrank_fill(lowrank_plan(9, 33, 2, float_plan(9, 2, WC_BF16), factor(grid_plan(2, 33, 2, 33, 0, true), -2)));
+    sum[2] = sparse_fill(sparse_plan(9, 33, 50, WC_F32), 50);
+    sum[3] = lowrank_fill(lowrank_plan(9, 33, 1, float_plan(9, 1, WC_F16), float_plan(1, 33, WC_F16)));
+    m->error[0] = 0.25;
+    add_one(m, "zero", WC_F32, sparse_fill(sparse_plan(2, 6, 0, WC_F32), 0), 0);
+    m->error[1] = 1;
+    add_one(m, "sparse.3", WC_F32, sparse_fill(nm_plan(3, 24, 2, 4, WC_F32), 0), 0);
+    add_one(m, "sparse.2", WC_F32, sparse_fill(sparse_plan(4, 290, 4, WC_BF16), 4), 0);
+    add_one(m, "sparse.0", WC_F32, sparse_fill(sparse_plan(4, 300, 60, WC_F16), 60), -4);
+    add_one(m, "lut.2", WC_F32, lut_fill(lut_plan(3, 21, 1, 10, WC_LUT_GROUP, true)), 0);
+    add_one(m, "lut.1", WC_F32, lut_fill(lut_plan(3, 21, 2, 8, WC_LUT_ROW, true)), 5);
+    add_one(m, "lut.0", WC_F32, lut_fill(lut_plan(3, 21, 3, 21, WC_LUT_TENSOR, false)), -3);
+    wc_part q =
+        lowrank_plan(9, 33, 3, factor(grid_plan(9, 3, 4, 2, 0, true), 1), lut_plan(3, 33, 2, 8, WC_LUT_ROW, true));
+    add_one(m, "lowrank.q", WC_F16, lowrank_fill(q), 0);
+    wc_part f = lowrank_plan(9, 33, 1, float_plan(9, 1, WC_F16), float_plan(1, 33, WC_F32));
+    add_one(m, "lowrank.f", WC_F16, lowrank_fill(f), 0);
+    return m;
+}
+
 static const wc_wcz_meta kinds_metas[] = {{"note", "", 0}, {"config.json", "{}", 2}};
 
 static void writer_makes_the_golden_bytes(void **state)
@@ -145,6 +190,13 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/kinds.wcz");
     write_model(m, kinds_metas, 2, path, true);
     same_file(path, "tests/data/golden/kinds.wcz");
+    drop_model(m);
+
+    m = parts_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/parts.wcz");
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/parts.wcz");
     drop_model(m);
 
     m = new_model();
@@ -161,37 +213,31 @@ static void writer_makes_the_golden_bytes(void **state)
 /* Sum of the parts at (r, c), each value rounded once and every addition once. */
 static float model_value(const wc_wcz_tensor *t, size_t r, size_t c)
 {
-    float sum = grid_value(&t->parts[0].grid, r, c);
+    float sum = part_value(&t->parts[0], r, c);
     for (size_t p = 1; p < t->n_parts; p++)
-        sum += grid_value(&t->parts[p].grid, r, c);
+        sum += part_value(&t->parts[p], r, c);
     return sum;
 }
 
-static void golden_file_reads_as_written(void **state)
+static void file_reads_as_written(const wcd_file *f, const model *m)
 {
-    uint64_t size;
-    uint8_t *image = load("tests/data/golden/kinds.wcz", &size);
-    wcd_file f;
     wcd_tensor t;
-    float dst[600];
-    (void)state;
-    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
-    assert_int_equal(wcd_verify(&f, NULL, NULL), WCD_OK);
-    model *m = kinds_model();
-    assert_int_equal(wcd_count(&f), m->n);
+    float dst[1200];
+    assert_int_equal(wcd_verify(f, NULL, NULL), WCD_OK);
+    assert_int_equal(wcd_count(f), m->n);
     for (size_t i = 0; i < m->n; i++) {
-        assert_int_equal(wcd_find(&f, m->names[i], &t), WCD_OK);
+        assert_int_equal(wcd_find(f, m->names[i], &t), WCD_OK);
         assert_int_equal(t.n_dims, m->tensors[i].n_dims);
         assert_memory_equal(t.dims, m->tensors[i].dims, sizeof t.dims);
         assert_int_equal(t.source_dtype, m->tensors[i].source_dtype);
         assert_int_equal(t.flags, m->flags[i]);
         assert_true(isnan(m->error[i]) ? isnan(t.error) : t.error == m->error[i]);
-        if (m->tensors[i].parts[0].kind != WC_PART_GRID) continue;
+        if (m->tensors[i].parts[0].kind == WC_PART_FLOAT) continue;
         assert_int_equal(wcd_rows(&t, 0, t.rows, dst, t.cols), WCD_OK);
         for (size_t k = 0; k < t.rows * t.cols; k++)
             assert_int_equal(wc_f32_bits(dst[k]), wc_f32_bits(model_value(&m->tensors[i], k / t.cols, k % t.cols)));
-        float x[200], y[4];
-        for (int k = 0; k < 200; k++)
+        float x[300], y[9];
+        for (int k = 0; k < 300; k++)
             x[k] = (float)(k % 7) - 3;
         assert_int_equal(wcd_matvec(&t, x, y), WCD_OK);
         for (size_t r = 0; r < t.rows; r++) {
@@ -202,6 +248,50 @@ static void golden_file_reads_as_written(void **state)
             assert_true(fabs(y[r] - want) <= 1e-5 * scale);
         }
     }
+}
+
+static void factors_are_found(const wcd_file *f)
+{
+    wcd_tensor t;
+    wcd_part_info p, a, b, none;
+    assert_int_equal(wcd_find(f, "sum", &t), WCD_OK);
+    assert_int_equal(t.n_parts, 4);
+    assert_int_equal(wcd_part(&t, 1, &p), WCD_OK);
+    assert_string_equal(p.kind_name, "lowrank");
+    assert_int_equal(p.n_children, 2);
+    assert_int_equal(wcd_part_child(&t, &p, 0, &a), WCD_OK);
+    assert_int_equal(wcd_part_child(&t, &p, 1, &b), WCD_OK);
+    assert_int_equal(a.kind, 1);
+    assert_true(a.rows == 9 && a.cols == 2 && a.blob_size == 36 && a.index == t.first_part + 4);
+    assert_int_equal(b.kind, 2);
+    assert_true(b.rows == 2 && b.cols == 33 && b.n_children == 0);
+    assert_int_equal(wcd_part_child(&t, &p, 2, &none), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part_child(&t, &a, 0, &none), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part(&t, 4, &none), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part(&t, 3, &p), WCD_OK);
+    assert_int_equal(wcd_part_child(&t, &p, 0, &a), WCD_OK);
+    assert_true(a.cols == 1 && a.index == t.first_part + 6);
+}
+
+static void golden_files_read_as_written(void **state)
+{
+    uint64_t size;
+    uint8_t *image = load("tests/data/golden/parts.wcz", &size);
+    wcd_file f;
+    (void)state;
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    model *m = parts_model();
+    file_reads_as_written(&f, m);
+    factors_are_found(&f);
+    drop_model(m);
+    free(image);
+
+    image = load("tests/data/golden/kinds.wcz", &size);
+    wcd_tensor t;
+    float dst[2];
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = kinds_model();
+    file_reads_as_written(&f, m);
     drop_model(m);
     assert_int_equal(wcd_find(&f, "grid", &t), WCD_E_NOT_FOUND);
     assert_int_equal(wcd_find(&f, "grid.11", &t), WCD_E_NOT_FOUND);
@@ -236,6 +326,41 @@ static model *wide_model(void)
                     p->grid.scale_exp = (int)bits - 3 * (int)s;
                     *p = grid_fill(*p);
                 }
+    return m;
+}
+
+/* The other kinds in shapes that end inside a span, a block or a group; the sums of kinds are those of parts_model. */
+static model *wide_parts_model(void)
+{
+    static const struct {
+        size_t rows, cols, group;
+    } shapes[] = {{1, 1, 1}, {3, 63, 16}, {2, 264, 128}, {4, 300, 7}};
+    model *m = new_model();
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        size_t rows = shapes[s].rows, cols = shapes[s].cols, group = shapes[s].group;
+        char name[32];
+        for (unsigned bits = 1; bits <= 8; bits++)
+            for (wc_lut_scope scope = WC_LUT_TENSOR; scope <= WC_LUT_GROUP; scope++) {
+                snprintf(name, sizeof name, "lut%u.%zu.%d", bits, s, (int)scope);
+                add_one(m, name, WC_F16, lut_fill(lut_plan(rows, cols, bits, group, scope, bits % 2)), 4 - (int)bits);
+            }
+        for (size_t step = 1; step < 1000; step *= 3) {
+            snprintf(name, sizeof name, "sparse%zu.%zu", step, s);
+            add_one(m, name, WC_F16, sparse_fill(sparse_plan(rows, cols, step, WC_F16), step), -(int)step % 50);
+        }
+        for (size_t rank = 1; rank <= 257; rank += 64) {
+            snprintf(name, sizeof name, "lowrank%zu.%zu", rank, s);
+            wc_part a = float_plan(rows, rank, WC_F16), b = grid_plan(rank, cols, 4, group, 4, true);
+            add_one(m, name, WC_F16, lowrank_fill(lowrank_plan(rows, cols, rank, a, b)), 0);
+        }
+    }
+    add_one(m, "wide", WC_F16, sparse_fill(sparse_plan(2, 70000, 10000, WC_F32), 10000), 0);
+    for (unsigned k = 2; k <= 16; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "1:%u", k);
+        add_one(m, name, WC_F16, sparse_fill(nm_plan(2, 20 * k, 1, k, WC_F16), 0), 7);
+    }
+    add_one(m, "4:8", WC_F16, sparse_fill(nm_plan(2, 520, 4, 8, WC_BF16), 0), 0);
     return m;
 }
 
@@ -298,6 +423,11 @@ static void second_reader_agrees_bit_for_bit(void **state)
     drop_model(m);
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
+    compare_with_second_reader("tests/data/golden/parts.wcz", *state);
+    m = wide_parts_model();
+    write_model(m, NULL, 0, path, false);
+    drop_model(m);
+    compare_with_second_reader(path, *state);
 
     uint64_t size;
     uint8_t *image = load(path, &size);
@@ -351,6 +481,101 @@ static void resumed_run_gives_the_same_bytes(void **state)
     same_file(path, whole);
     for (size_t i = 0; i < 3; i++)
         wc_wcz_blob_free(&kept[i]);
+    drop_model(m);
+}
+
+/* A tensor of two pieces and a bit, copied out of a mapped file, against the same bytes put from memory. */
+static void copying_from_a_file_is_putting(void **state)
+{
+    const char *dir = *state;
+    char source[256], put[256], copied[256];
+    enum { N = (16 << 20) + 37, SHIFT = 5 }; /* bytes; at an odd offset of the source */
+    uint8_t *bytes = malloc(N + SHIFT);
+    wc_ctx ctx;
+    wc_ctx_init(&ctx, 1);
+    for (size_t i = 0; i < N + SHIFT; i++)
+        bytes[i] = formula_code(i, 8);
+    snprintf(source, sizeof source, "%s/source", dir);
+    snprintf(put, sizeof put, "%s/put.wcz", dir);
+    snprintf(copied, sizeof copied, "%s/copied.wcz", dir);
+    must(&ctx, wc_write_file_atomic(&ctx, source, bytes, N + SHIFT));
+    wc_map map;
+    must(&ctx, wc_map_open(&ctx, source, &map));
+    wc_part part = {.kind = WC_PART_FLOAT, .floats = {.rows = 1, .cols = N, .dtype = WC_U8, .data = bytes + SHIFT}};
+    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part};
+    for (int copy = 0; copy < 2; copy++) {
+        wc_wcz *z;
+        wc_wcz_blob blob = {0};
+        must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+        must(&ctx, wc_wcz_create(&ctx, z, copy ? copied : put));
+        if (copy)
+            must(&ctx, wc_wcz_copy(&ctx, z, 0, 0, &map, SHIFT, &blob));
+        else
+            must(&ctx, wc_wcz_put(&ctx, z, 0, 0, &part, &blob));
+        assert_true(copy == !blob.data);
+        must(&ctx, wc_wcz_get(&ctx, z, 0, 0, &blob, NULL)); /* in pieces */
+        wc_wcz_blob other = blob;
+        other.xxh3 ^= 1;
+        assert_int_equal(wc_wcz_get(&ctx, z, 0, 0, &other, NULL), WC_VERIFY);
+        assert_int_equal(wc_wcz_copy(&ctx, z, 0, 0, &map, SHIFT + 1, NULL), WC_BUG); /* past the end of the source */
+        wc_wcz_blob_free(&blob);
+        must(&ctx, wc_wcz_finish(&ctx, z, copy ? copied : put));
+        wc_wcz_free(&z);
+    }
+    same_file(put, copied);
+    wc_map_close(&map);
+    free(bytes);
+}
+
+/* A low-rank part is taken over with both factors; a factor that is damaged on disk, and one put for another plan, are
+ * not. */
+static void factors_are_resumed_and_checked(void **state)
+{
+    char partial[256], path[256];
+    wc_ctx ctx;
+    wc_wcz *z;
+    wc_wcz_blob kept, again;
+    model *m = parts_model();
+    const wc_part *sum = m->tensors[0].parts;
+    snprintf(partial, sizeof partial, "%s/f.partial", (char *)*state);
+    snprintf(path, sizeof path, "%s/f.wcz", (char *)*state);
+    wc_ctx_init(&ctx, 1);
+    must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, NULL, 0, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, partial));
+    must(&ctx, wc_wcz_put(&ctx, z, 0, 1, &sum[1], &kept));
+    assert_int_equal(kept.n_children, 2);
+    assert_int_equal(kept.child[1].kind, 2);
+    wc_wcz_free(&z);
+
+    must(&ctx, wc_wcz_layout(&ctx, m->tensors, m->n, NULL, 0, &z));
+    must(&ctx, wc_wcz_create(&ctx, z, partial));
+    must(&ctx, wc_wcz_get(&ctx, z, 0, 1, &kept, &again));
+    assert_int_equal(again.n_children, 2);
+    for (int k = 0; k < 2; k++)
+        assert_memory_equal(again.child[k].data, kept.child[k].data, kept.child[k].size);
+    wc_wcz_blob_free(&again);
+    kept.child[1].xxh3 ^= 1;
+    assert_int_equal(wc_wcz_get(&ctx, z, 0, 1, &kept, NULL), WC_VERIFY);
+    wc_clear_error(&ctx);
+    kept.child[1].xxh3 ^= 1;
+    must(&ctx, wc_wcz_get(&ctx, z, 0, 1, &kept, NULL));
+    assert_int_equal(wc_wcz_get(&ctx, z, 0, 0, &kept, NULL), WC_BUG); /* a grid has no factors */
+    wc_clear_error(&ctx);
+    assert_int_equal(wc_wcz_put(&ctx, z, 0, 1, &sum[3], NULL), WC_BUG); /* rank 1, not 2 */
+    wc_clear_error(&ctx);
+    sum[1].lowrank.a->floats.dtype = WC_F16;
+    assert_int_equal(wc_wcz_put(&ctx, z, 0, 1, &sum[1], NULL), WC_BUG);
+    sum[1].lowrank.a->floats.dtype = WC_BF16;
+    wc_clear_error(&ctx);
+    for (size_t i = 0; i < m->n; i++) {
+        for (size_t p = 0; p < m->tensors[i].n_parts; p++)
+            if (i || p != 1) must(&ctx, wc_wcz_put(&ctx, z, i, p, &m->tensors[i].parts[p], NULL));
+        wc_wcz_describe(z, i, m->error[i], m->flags[i]);
+    }
+    must(&ctx, wc_wcz_finish(&ctx, z, path));
+    wc_wcz_free(&z);
+    same_file(path, "tests/data/golden/parts.wcz");
+    wc_wcz_blob_free(&kept);
     drop_model(m);
 }
 
@@ -547,8 +772,9 @@ static void reader_says_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(writer_makes_the_golden_bytes),        cmocka_unit_test(golden_file_reads_as_written),
-        WITH_SCRATCH(second_reader_agrees_bit_for_bit),     WITH_SCRATCH(resumed_run_gives_the_same_bytes),
+        WITH_SCRATCH(copying_from_a_file_is_putting),       WITH_SCRATCH(writer_makes_the_golden_bytes),
+        cmocka_unit_test(golden_files_read_as_written),     WITH_SCRATCH(second_reader_agrees_bit_for_bit),
+        WITH_SCRATCH(resumed_run_gives_the_same_bytes),     WITH_SCRATCH(factors_are_resumed_and_checked),
         WITH_SCRATCH(leftovers_do_not_shine_through),       cmocka_unit_test(impossible_plans_are_refused),
         WITH_SCRATCH(other_geometry_than_planned_is_a_bug), WITH_SCRATCH(full_disk_is_known_at_once),
         WITH_SCRATCH(reader_gives_weights_and_metadata),    WITH_SCRATCH(reader_says_what_is_wrong),

@@ -57,10 +57,71 @@ def floats(dtype, data):
     return 1, bytes([dtype]) + bytes(31), data
 
 
+def lut(rows, cols, bits, group, scope, scaled, scale_exp):
+    groups = -(-cols // group)
+    tables = (1, rows, rows * groups)[scope]
+    blob = b"".join(pack([code(r * cols + c, bits) for c in range(cols)], bits) for r in range(rows))
+    blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 1)) for i in range(tables << bits))
+    if scaled:
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 2)) for i in range(rows * groups))
+    return 3, struct.pack("<BBBbI24x", bits, scope, scaled, scale_exp, group), blob
+
+
+def sparse_values(dtype, nnz):
+    if dtype == 1:
+        return b"".join(struct.pack("<I", scale(k + 3) << 16 | k * 77 % 65536) for k in range(nnz))
+    return b"".join(struct.pack("<H", scale(k + 3)) for k in range(nnz))
+
+
+def sparse(rows, cols, step, dtype, layout, scale_exp):
+    has = [[c for c in range(cols) if step and r % 3 != 1 and (r * cols + c + r * r) % step == 0] for r in range(rows)]
+    ends = [sum(len(x) for x in has[:r + 1]) for r in range(rows)]
+    blob = to8(b"".join(struct.pack("<I", e) for e in ends))
+    if layout == 2:
+        blob += b"".join(sum(1 << c for c in x).to_bytes(-(-cols // 8), "little") for x in has)
+    else:
+        blob += b"".join(struct.pack("<I" if layout else "<H", c) for x in has for c in x)
+    params = struct.pack("<BBBBb3xQ16x", dtype, layout, 0, 0, scale_exp, ends[-1])
+    return 4, params, to8(blob) + sparse_values(dtype, ends[-1])
+
+
+def n_of_m(rows, cols, n, m, dtype):
+    count = sum(bin(x).count("1") == n for x in range(1 << m))
+    bits = (count - 1).bit_length()
+    codes = [[(r * 5 + b * 3 + 1) % count for b in range(cols // m)] for r in range(rows)]
+    nnz = rows * cols // m * n
+    blob = to8(b"".join(pack(c, bits) for c in codes)) + sparse_values(dtype, nnz)
+    return 4, struct.pack("<BBBBb3xQ16x", dtype, 3, n, m, 0, nnz), blob
+
+
+def float_factor(rows, cols, dtype):
+    pad = bytes(2) if dtype == 1 else b""
+    return floats(dtype, b"".join(pad + struct.pack("<H", scale(i + 5)) for i in range(rows * cols)))
+
+
+def lowrank(rank, a, b):
+    return 5, struct.pack("<I28x", rank), b"", [a, b]
+
+
+def number_parts(tensors):
+    """All parts in file order, with the number of their first child."""
+    parts = []
+    for t in tensors:
+        own = [list(p) for p in t[5]]
+        start, children = len(parts), []
+        for p in own:
+            inner = p[3] if len(p) > 3 else []
+            p[3:] = [start + len(own) + len(children) if inner else 0, len(inner)]
+            children += [list(c) + [0, 0] for c in inner]
+        parts += own + children
+    return parts
+
+
 def build(tensors, metas):
-    """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)]; sorted by name."""
+    """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)]; sorted by name.
+    A part made of parts has a list of those behind its blob."""
     names = b"".join(t[0] for t in tensors) + b"".join(m[0] for m in metas)
-    parts = [p for t in tensors for p in t[5]]
+    parts = number_parts(tensors)
     index_size = 32 + 128 * len(tensors) + 80 * len(parts) + 64 * len(metas) + len(names)
     at = (64 + index_size + 63) // 64 * 64
     body = bytes(at - 64 - index_size)
@@ -77,15 +138,16 @@ def build(tensors, metas):
         index += struct.pack("<4I8Q", name_at, len(name), len(dims), dtype, *d)
         index += struct.pack("<3I12xd16x", part_at, len(own), flags, error)
         name_at += len(name)
-        part_at += len(own)
-    for place, (kind, params, blob) in zip(places[len(metas):], parts):
-        index += struct.pack("<HHI3Q8x", kind, 1, 0, place, len(blob), xxh3(blob)) + params + bytes(8)
+        part_at += len(own) + sum(len(p[3]) for p in own if len(p) > 3)
+    for place, (kind, params, blob, child, children) in zip(places[len(metas):], parts):
+        index += struct.pack("<HHI3Q2I", kind, 1, 0, place, len(blob), xxh3(blob), child, children) + params + bytes(8)
     for place, (name, data) in zip(places, metas):
         index += struct.pack("<4I4Q16x", name_at, len(name), 0, 0, place, len(data), len(data), xxh3(data))
         name_at += len(name)
     index += names
     assert len(index) == index_size
-    head = b"\x89WCZ\r\n\x1a\n" + struct.pack("<HHI5Q", 1, 0, 0, at, 64, len(index), xxh3(index), 0)
+    minor = int(any(p[0] > 2 for p in parts))
+    head = b"\x89WCZ\r\n\x1a\n" + struct.pack("<HHI5Q", 1, minor, 0, at, 64, len(index), xxh3(index), 0)
     return head + struct.pack("<Q", xxh3(head)) + index + body
 
 
@@ -110,8 +172,25 @@ def kinds():
     return build(tensors, [(b"config.json", b"{}"), (b"note", b"")])
 
 
+def parts():
+    return build([
+        (b"lowrank.f", 2, (9, 33), 0.5, 0, [lowrank(1, float_factor(9, 1, 2), float_factor(1, 33, 1))]),
+        (b"lowrank.q", 2, (9, 33), 0.5, 0, [lowrank(3, grid(9, 3, 4, 2, 0, 1, 0.0, 1), lut(3, 33, 2, 8, 1, 1, 0))]),
+        (b"lut.0", 1, (3, 21), 0.5, 0, [lut(3, 21, 3, 21, 0, 0, -3)]),
+        (b"lut.1", 1, (3, 21), 0.5, 0, [lut(3, 21, 2, 8, 1, 1, 5)]),
+        (b"lut.2", 1, (3, 21), 0.5, 0, [lut(3, 21, 1, 10, 2, 1, 0)]),
+        (b"sparse.0", 1, (4, 300), 0.5, 0, [sparse(4, 300, 60, 2, 0, -4)]),
+        (b"sparse.2", 1, (4, 290), 0.5, 0, [sparse(4, 290, 4, 3, 2, 0)]),
+        (b"sparse.3", 1, (3, 24), 0.5, 0, [n_of_m(3, 24, 2, 4, 1)]),
+        (b"sum", 2, (3, 3, 33), 0.25, 0, [grid(9, 33, 3, 11, 0, 1, 0.0, 0),
+                                          lowrank(2, float_factor(9, 2, 3), grid(2, 33, 2, 33, 0, 1, 0.0, -2)),
+                                          sparse(9, 33, 50, 1, 0, 0),
+                                          lowrank(1, float_factor(9, 1, 2), float_factor(1, 33, 2))]),
+        (b"zero", 1, (2, 6), 1.0, 0, [sparse(2, 6, 0, 1, 0, 0)])], [])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
-    for name, make in (("tiny", tiny), ("kinds", kinds)):
+    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())

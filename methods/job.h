@@ -1,0 +1,13 @@
+/* job.h - what several methods do to a job in the same way. */
+#ifndef WC_METHODS_JOB_H
+#define WC_METHODS_JOB_H
+
+#include "methods/method.h"
+#include "solve/hessian.h"
+
+/* Moves job->w to the target that makes up for the drift of the inputs and of the residual stream (solve/drift.h), the
+ * parts `drift' and `residual' of the way; once per tensor, and not at all without cross moments. h: damped, of
+ * width 1. WC_NUMERIC when the result is not finite; job->w is then unchanged. */
+wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual);
+
+#endif

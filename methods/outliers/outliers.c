@@ -1,0 +1,251 @@
+/* The weights that cost most, exactly. See README.md. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "linalg/linalg.h"
+#include "methods/method.h"
+#include "solve/grid_fit.h"
+#include "solve/hessian.h"
+#include "solve/panel.h"
+
+enum criterion { AUTO, SENSITIVITY, MAGNITUDE, GAIN };
+
+struct options {
+    double frac;
+    int criterion; /* enum criterion */
+    double damp;
+};
+
+static const wc_opt opts[] = {
+    {"frac", WC_OPT_REAL, offsetof(struct options, frac), 0.005, 0, 0.1, NULL, "part of the weights, 0.5% or 0.005"},
+    {"criterion", WC_OPT_WORD, offsetof(struct options, criterion), AUTO, 0, 3, "auto|sensitivity|magnitude|gain",
+     "w^2 H_jj; |w|; or the fall of the layer error. auto: gain after another method, else sensitivity"},
+    {"damp", WC_OPT_REAL, offsetof(struct options, damp), 0.01, 0, 10, NULL,
+     "gain: added to the diagonal of H, relative to its mean"},
+    {0},
+};
+
+/* What is to be explained, in units that make the largest |w| about 2^8, so that squares stay inside f32. */
+struct target {
+    wc_job *job;
+    int exp;
+    const float *h;      /* gain: [cols, cols] second moments, else NULL */
+    const float *weight; /* [cols] of squared errors; gain: the damped diagonal of h */
+    double ridge;        /* gain: weight[j] = h_jj + ridge */
+};
+
+/* ---- scores
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* score [rows, cols] >= 0. With E = W unexplained and D = E (H + ridge I), adding v to w^_rj alone changes tr(E H E^T)
+ * by v^2 H_jj - 2 v D_rj: best v = D / H_jj, fall D^2 / H_jj. Without h a value explains its weight: w^2 weight_j. */
+static void score_all(const struct target *t, float *score)
+{
+    const wc_job *job = t->job;
+    size_t rows = job->rows, cols = job->cols;
+    float unit = ldexpf(1, -t->exp), ridge = (float)t->ridge;
+    if (t->h) wc_gemm(job->ctx, WC_N, WC_N, rows, cols, cols, 1, job->w, cols, t->h, cols, 0, score, cols);
+#pragma omp parallel for schedule(static) num_threads(job->ctx->threads)
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < cols; j++) {
+            size_t at = r * cols + j;
+            float w = job->w[at] * unit, d = t->h ? score[at] * unit + ridge * w : w * t->weight[j];
+            score[at] = t->weight[j] > 0 ? d * (d / t->weight[j]) : 0;
+        }
+}
+
+/* How many scores have `prefix' above `shift' + 16 bits, by their next 16 bits. Floats that are not negative sort like
+ * their bits. */
+static void histogram(const float *score, size_t count, uint32_t prefix, unsigned shift, uint64_t *bin)
+{
+    memset(bin, 0, 65536 * sizeof *bin);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = wc_f32_bits(score[i]);
+        if (shift || bits >> 16 == prefix) bin[bits >> shift & 0xffff]++;
+    }
+}
+
+/* The bits of the want-th largest score; *above = how many are larger. */
+static uint32_t threshold(const float *score, size_t count, uint64_t want, uint64_t *bin, uint64_t *above)
+{
+    uint32_t prefix = 0;
+    *above = 0;
+    for (unsigned shift = 16;; shift = 0) {
+        uint32_t b = 65535;
+        histogram(score, count, prefix, shift, bin);
+        while (*above + bin[b] < want)
+            *above += bin[b--];
+        prefix = prefix << 16 | b;
+        if (!shift) return prefix;
+    }
+}
+
+/* Positions of the nnz largest scores; of equal ones the first in row-major order. */
+static void choose(const float *score, uint64_t *bin, wc_sparse *s)
+{
+    uint64_t above = 0, at = 0;
+    uint32_t least = s->nnz ? threshold(score, s->rows * s->cols, s->nnz, bin, &above) : 0;
+    uint64_t equal = s->nnz - above;
+    for (size_t r = 0; r < s->rows; r++) {
+        for (size_t j = 0; j < s->cols && at < s->nnz; j++) {
+            uint32_t bits = wc_f32_bits(score[r * s->cols + j]);
+            bool tie = bits == least && equal;
+            if (bits <= least && !tie) continue;
+            equal -= tie;
+            s->col[at++] = (uint32_t)j;
+        }
+        s->row_start[r + 1] = at;
+    }
+}
+
+/* ---- values
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static float f16_near(double v)
+{
+    return wc_f16_f32(wc_f32_f16((float)(v > 65504 ? 65504 : v < -65504 ? -65504 : v)));
+}
+
+/* The values of one row that minimise its (e - v) H (e - v)^T over f16, by coordinate descent from 0, so that the error
+ * cannot grow. g [n] = D at the row's positions, kept up to date as the values move. */
+static void fit_row(const struct target *t, size_t r, const uint32_t *col, size_t n, double *g, double *v)
+{
+    enum { SWEEPS = 50 };
+    size_t cols = t->job->cols;
+    const float *e = t->job->w + r * cols;
+    double unit = ldexp(1, -t->exp);
+    for (size_t i = 0; i < n; i++) {
+        const float *h = t->h + (size_t)col[i] * cols;
+        double sum = t->ridge * (double)e[col[i]];
+        for (size_t k = 0; k < cols; k++)
+            sum += (double)e[k] * (double)h[k];
+        g[i] = sum * unit;
+        v[i] = 0;
+    }
+    for (int sweep = 0; sweep < SWEEPS; sweep++) {
+        bool moved = false;
+        for (size_t i = 0; i < n; i++) {
+            double curve = (double)t->weight[col[i]], to = curve > 0 ? (double)f16_near(v[i] + g[i] / curve) : 0;
+            double step = to - v[i];
+            if (!(step * (2 * g[i] - step * curve) > 0)) continue;
+            v[i] = to;
+            moved = true;
+            for (size_t k = 0; k < n; k++)
+                g[k] -= step * ((double)t->h[(size_t)col[k] * cols + col[i]] + (k == i ? t->ridge : 0));
+        }
+        if (!moved) break;
+    }
+}
+
+static void copy_row(const struct target *t, size_t r, const uint32_t *col, size_t n, double *v)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = ldexp((double)t->job->w[r * t->job->cols + col[i]], -t->exp);
+}
+
+static wc_status set_values(const struct target *t, wc_sparse *s)
+{
+    wc_ctx *ctx = t->job->ctx;
+    double *scratch; /* a row's values, and what fit_row needs beside them */
+    uint16_t *value = s->value;
+    WC_TRY(WC_ALLOC(ctx, scratch, 2 * s->nnz, "outliers"));
+#pragma omp parallel for schedule(dynamic, 16) num_threads(ctx->threads)
+    for (size_t r = 0; r < s->rows; r++) {
+        size_t first = s->row_start[r], n = s->row_start[r + 1] - first;
+        double *v = scratch + 2 * first;
+        if (t->h)
+            fit_row(t, r, s->col + first, n, v + n, v);
+        else
+            copy_row(t, r, s->col + first, n, v);
+        for (size_t i = 0; i < n; i++)
+            value[first + i] = wc_f32_f16(f16_near(v[i]));
+    }
+    free(scratch);
+    return WC_OK;
+}
+
+/* ---- the method
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+{
+    const struct options *o = opt;
+    *out = (wc_part){.kind = WC_PART_SPARSE};
+    out->sparse = (wc_sparse){.rows = rows, .cols = cols, .dtype = WC_F16};
+    out->sparse.nnz = (uint64_t)rint(o->frac * (double)rows * (double)cols);
+}
+
+static enum criterion resolve(const wc_job *job, const struct options *o)
+{
+    enum criterion c = (enum criterion)o->criterion;
+    if (!job->stats || !job->stats->h) return MAGNITUDE;
+    return c != AUTO ? c : job->stage ? GAIN : SENSITIVITY;
+}
+
+static wc_status set_weights(struct target *t, enum criterion criterion, double damp, float *weight)
+{
+    size_t n = t->job->cols;
+    const float *h = t->job->stats ? t->job->stats->h : NULL;
+    double mean = 0;
+    t->weight = weight;
+    wc_hessian_weights(criterion == SENSITIVITY ? h : NULL, n, weight);
+    if (criterion != GAIN) return WC_OK;
+    for (size_t j = 0; j < n; j++)
+        mean += (double)h[j * n + j] / (double)n;
+    if (!isfinite(mean))
+        return wc_fail(t->job->ctx, WC_NUMERIC, "%s: the mean of the inputs' second moments is %g", t->job->tensor,
+                       mean);
+    t->h = h;
+    t->ridge = damp * mean;
+    for (size_t j = 0; j < n; j++)
+        weight[j] = (float)((double)h[j * n + j] + t->ridge);
+    return WC_OK;
+}
+
+static wc_status run(wc_job *job, const void *opt, wc_part *out)
+{
+    const struct options *o = opt;
+    wc_status status = WC_OK;
+    struct target t = {.job = job};
+    float *score = NULL, *weight = NULL, top;
+    uint64_t *bin = NULL;
+    wc_part made;
+    wc_sparse *s = &made.sparse;
+    plan(job->rows, job->cols, opt, &made);
+    WC_TRY(wc_panel_largest(job->ctx, job->tensor, job->w, job->rows, job->cols, &top));
+    WC_TRY_OUT(wc_sparse_alloc(job->ctx, s));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, score, job->rows * job->cols, "scores"));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, bin, 65536, "a histogram"));
+    t.exp = s->scale_exp = wc_grid_scale_exp(top);
+    WC_TRY_OUT(set_weights(&t, resolve(job, o), o->damp, weight));
+    score_all(&t, score);
+    choose(score, bin, s);
+    WC_TRY_OUT(set_values(&t, s));
+    *out = made;
+out:
+    free(score), free(weight), free(bin);
+    if (status != WC_OK) wc_part_free(&made);
+    return status;
+}
+
+/* The product E H, when the criterion is gain. */
+static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+{
+    const struct options *o = opt;
+    (void)drift;
+    return (o->criterion == AUTO || o->criterion == GAIN ? 2 * (double)cols : 1) * (double)rows * (double)cols;
+}
+
+const wc_method wc_method_outliers = {
+    .name = "outliers",
+    .summary =
+        "the costliest weights as a sparse f16 part: first in a recipe it relieves a quantizer, later it repairs",
+    .opt_size = sizeof(struct options),
+    .opts = opts,
+    .plan = plan,
+    .run = run,
+    .flops = flops,
+};

@@ -1,0 +1,3 @@
+#include "kernels/lut.h"
+
+WCK_FAMILY(lut)
