@@ -6,7 +6,11 @@ wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, d
 {
     bool wanted = (drift > 0 && job->stats->c) || (residual > 0 && job->stats->r);
     if (job->target_moved || !wanted) return WC_OK;
-    wc_drift d = {.c = job->stats->c, .r = job->stats->r, .beta = drift, .beta_residual = residual};
+    wc_drift d = {.whole = job->whole ? job->whole : job->w,
+                  .c = job->stats->c,
+                  .r = job->stats->r,
+                  .beta = drift,
+                  .beta_residual = residual};
     WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &d, job->rows, job->w));
     job->target_moved = true;
     return WC_OK;

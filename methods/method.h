@@ -24,6 +24,7 @@ typedef struct wc_job {
     size_t rows, cols;  /* y = W x, W [rows, cols] */
     size_t stage;       /* place in the recipe, from 0 */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
+    const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
                          */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */

@@ -29,7 +29,8 @@ static uint64_t solver_memory(const wc_ctx *ctx, const wc_plan_tensor *t, bool s
         const wc_recipe_step *s = &t->recipe->step[i];
         if (s->method->scratch) most = max(most, (uint64_t)rows * cols * 4 + s->method->scratch(rows, cols, s->opt));
     }
-    return most;
+    return most +
+           (stats && t->recipe->n > 1 ? (uint64_t)rows * cols * 4 : 0); /* the whole W beside what is left of it */
 }
 
 /* The largest need of any one tensor that is compressed, H and the cross moments included; what is kept is copied in

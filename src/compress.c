@@ -155,7 +155,8 @@ static wc_status run_step(wc_job *job, const wc_recipe_step *step, wc_part *part
     return status;
 }
 
-static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_packed *packed,
+/* whole [rows, cols]: W for the methods after the first, or NULL where none of them asks for it. */
+static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, const float *whole, wc_packed *packed,
                            wc_tensor_result *result)
 {
     wc_job job = {.ctx = ctx,
@@ -168,6 +169,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, wc_
         wc_part part = {0};
         wc_wcz_blob blob = {0};
         job.stage = i;
+        job.whole = i ? whole : NULL;
         wc_status status = run_step(&job, &cj->recipe->step[i], &part, result);
         if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, i, &part, &blob);
         wc_part_free(&part);
@@ -187,11 +189,15 @@ wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *cj, wc_packed *out, wc
     double start = wc_now();
     wc_packed packed = {.rows = cj->weight->rows, .cols = cj->weight->cols};
     wc_tensor_result r = {.error_plain = !cj->stats || !cj->stats->h};
-    float *w = NULL;
+    bool want_whole = cj->recipe->n > 1 && cj->stats && (cj->stats->c || cj->stats->r);
+    size_t size = packed.rows * packed.cols;
+    float *w = NULL, *whole = NULL;
     wc_status status = WC_OK;
-    WC_TRY_OUT(WC_ALLOC(ctx, w, packed.rows * packed.cols, "a weight matrix"));
+    WC_TRY_OUT(WC_ALLOC(ctx, w, size, "a weight matrix"));
     WC_TRY_OUT(read_matrix(ctx, cj->weight, w));
-    WC_TRY_OUT(run_steps(ctx, cj, w, &packed, &r));
+    if (want_whole) WC_TRY_OUT(WC_ALLOC(ctx, whole, size, "a weight matrix"));
+    if (want_whole) memcpy(whole, w, size * sizeof *w);
+    WC_TRY_OUT(run_steps(ctx, cj, w, whole, &packed, &r));
     WC_TRY_OUT(layer_error_in(ctx, cj->weight, &packed, cj->stats, w, &r.error));
     r.seconds = wc_now() - start;
     wc_wcz_describe(cj->wcz, cj->tensor, r.error,
@@ -201,6 +207,7 @@ wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *cj, wc_packed *out, wc
     memset(&packed, 0, sizeof packed);
 out:
     free(w);
+    free(whole);
     wc_packed_free(&packed);
     return status;
 }

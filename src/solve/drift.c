@@ -58,7 +58,7 @@ wc_status wc_drift_correct(wc_ctx *ctx, const char *tensor, const wc_hessian *h,
     float residual = (float)(drift->beta_residual * h->scale);
     for (size_t i = 0; drift->r && i < rows * n; i++)
         shift[i] = residual * drift->r[i];
-    wc_gemm(ctx, WC_N, WC_N, rows, n, n, (float)(drift->beta * h->scale), w, n, drift->c, n, 1, shift, n);
+    wc_gemm(ctx, WC_N, WC_N, rows, n, n, (float)(drift->beta * h->scale), drift->whole, n, drift->c, n, 1, shift, n);
     if (h->order) WC_TRY_OUT(to_processing_order(ctx, h->order, rows, n, shift));
     wc_cholesky_solve_right(ctx, h->u, h->pivot, n, shift, rows);
     WC_TRY_OUT(add_shift(ctx, tensor, h, rows, shift, w));

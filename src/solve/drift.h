@@ -10,10 +10,11 @@
 
 #include "solve/hessian.h"
 
-/* w [rows, n] += beta (w C + R) (H + lambda I)^{-1} with c [n, n], r [rows, n] or NULL, and the damped H, of width 1,
- * in h. WC_NUMERIC when the result is not finite; w is then unchanged. */
+/* w [rows, n] += beta (W C + R) (H + lambda I)^{-1} with whole = W [rows, n] (w itself, or what w was before parts were
+ * taken from it), c [n, n], r [rows, n] or NULL, and the damped H, of width 1, in h. WC_NUMERIC when the result is not
+ * finite; w is then unchanged. */
 typedef struct wc_drift {
-    const float *c, *r;
+    const float *whole, *c, *r;
     double beta;          /* part of the way, for C */
     double beta_residual; /* and for R */
 } wc_drift;

@@ -404,7 +404,7 @@ static void drift_solves_its_normal_equation(void **unused)
     size_t rows = 11, n = 60;
     float *w = util_normals(rows * n), *h = util_moments(n, 200, 1, 0), *hd = damped(h, n, 0.01),
           *c = util_normals(n * n), *r = util_normals(rows * n), *moved = malloc(rows * n * sizeof *w);
-    wc_drift drift = {.c = c, .r = r, .beta = 0.5, .beta_residual = 0.25};
+    wc_drift drift = {.whole = w, .c = c, .r = r, .beta = 0.5, .beta_residual = 0.25};
     wc_hessian hessian;
     assert_int_equal(wc_hessian_make(&ctx, "t", h, n, 0.01, WC_ORDER_ACT, 1, &hessian), WC_OK);
     memcpy(moved, w, rows * n * sizeof *w);
