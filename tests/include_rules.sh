@@ -50,7 +50,7 @@ rule linalg 'src/linalg/*.[ch]' 'src/base/* src/linalg/*'
 rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/* src/calib/stats.h'
 rule methods 'methods/*.[ch] methods/*.def methods/*/*.[ch]' \
     'src/base/* src/calib/stats.h src/solve/* src/kernels/* src/linalg/* methods/*'
-rule encoders 'formats/*.[ch] formats/*.def formats/*/encode.c' 'src/base/* formats/format.h formats/pack.h formats/formats.def'
+rule encoders 'formats/*.[ch] formats/*.def formats/*/encode.c' 'src/base/* formats/*.h formats/formats.def'
 rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h'
 rule model 'src/model/*.[ch]' 'src/base/* src/model/* src/kernels/* src/linalg/* src/io/json.h src/io/escape.h'
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
