@@ -144,34 +144,71 @@ void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, si
 
 /* ---- second moments --------------------------------------------------------------------------------------------- */
 
-enum { SYRK_TILE = 512 };
+/* Large tiles, because BLAS packs both operands of each product anew; but enough of them to share out, and a tile on
+ * the diagonal, half of which is not wanted, is cut in four down to SYRK_DIAGONAL. Depends on the shape only. */
+enum { SYRK_TILE = 1024, SYRK_SMALL_TILE = 512, SYRK_DIAGONAL = 256 };
 
-/* acc tile (i0.., j0..) of the packed lower triangle += product [ni, nj]. */
-static void add_tile(const float *product, size_t i0, size_t ni, size_t j0, size_t nj, double *acc)
+/* One tile's square of the second moments. */
+typedef struct syrk_tile {
+    const float *x; /* [t, n] */
+    size_t t, n, i0, ni, j0, nj;
+    float *product; /* scratch [ni, nj] */
+} syrk_tile;
+
+/* acc tile (i0.., j0..) of the packed lower triangle += X_i^T X_j. */
+static void add_product(const syrk_tile *s, double *acc)
 {
-    for (size_t i = 0; i < ni; i++) {
-        size_t row = i0 + i, end = wc_min(nj, row + 1 > j0 ? row + 1 - j0 : 0);
-        double *dst = acc + row * (row + 1) / 2 + j0;
+    wc_gemm1(WC_T, WC_N, s->ni, s->nj, s->t, 1, s->x + s->i0, s->n, s->x + s->j0, s->n, 0, s->product, s->nj);
+    for (size_t i = 0; i < s->ni; i++) {
+        size_t row = s->i0 + i, end = wc_min(s->nj, row + 1 > s->j0 ? row + 1 - s->j0 : 0);
+        double *dst = acc + row * (row + 1) / 2 + s->j0;
         for (size_t j = 0; j < end; j++)
-            dst[j] += (double)product[i * nj + j];
+            dst[j] += (double)s->product[i * s->nj + j];
     }
+}
+
+/* The diagonal tile i0 .. i0 + ni: two smaller ones on the diagonal and the square below, until they are small. */
+static void add_diagonal(syrk_tile s, double *acc)
+{
+    size_t half = s.ni > SYRK_DIAGONAL ? s.ni / 2 : s.ni;
+    if (half == s.ni) {
+        add_product(&s, acc);
+        return;
+    }
+    syrk_tile upper = s, below = s, lower = s;
+    upper.ni = upper.nj = half;
+    below.i0 = lower.i0 = lower.j0 = s.i0 + half;
+    below.ni = lower.ni = lower.nj = s.ni - half;
+    below.nj = half;
+    add_diagonal(upper, acc);
+    add_product(&below, acc);
+    add_diagonal(lower, acc);
 }
 
 wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc)
 {
-    size_t blocks = wc_ceil_div(n, SYRK_TILE), tiles = blocks * (blocks + 1) / 2;
+    size_t size = n < 2 * SYRK_TILE ? SYRK_SMALL_TILE : SYRK_TILE;
+    size_t blocks = wc_ceil_div(n, size), tiles = blocks * (blocks + 1) / 2;
     int threads = wc_linalg_threads(ctx, tiles);
     float *scratch;
-    WC_TRY(WC_ALLOC(ctx, scratch, (size_t)threads * SYRK_TILE * SYRK_TILE, "second-moment tiles"));
+    WC_TRY(WC_ALLOC(ctx, scratch, (size_t)threads * size * size, "second-moment tiles"));
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (size_t tile = 0; tile < tiles; tile++) {
         size_t bi = 0, bj = tile; /* row bi of the triangle of tiles, tile bj in it */
         while (bj > bi)
             bj -= ++bi;
-        size_t i0 = bi * SYRK_TILE, j0 = bj * SYRK_TILE, ni = wc_min(SYRK_TILE, n - i0), nj = wc_min(SYRK_TILE, n - j0);
-        float *product = scratch + (size_t)omp_get_thread_num() * SYRK_TILE * SYRK_TILE;
-        wc_gemm1(WC_T, WC_N, ni, nj, t, 1, x + i0, n, x + j0, n, 0, product, nj);
-        add_tile(product, i0, ni, j0, nj, acc);
+        syrk_tile s = {x,
+                       t,
+                       n,
+                       bi * size,
+                       wc_min(size, n - bi * size),
+                       bj * size,
+                       wc_min(size, n - bj * size),
+                       scratch + (size_t)omp_get_thread_num() * size * size};
+        if (bi == bj)
+            add_diagonal(s, acc);
+        else
+            add_product(&s, acc);
     }
     free(scratch);
     return WC_OK;

@@ -7,7 +7,7 @@
 
 /* Rows of W that are in memory as f32 at a time. A panel is read once and multiplied with all t inputs, so its cost is
  * small from a few hundred inputs on; larger panels only take more memory. */
-enum { WC_PANEL_ROWS = 1024 };
+enum { WC_PANEL_ROWS = 4096 };
 
 /* panel [nr, cols] = rows r0 .. r0+nr of w, by all threads. */
 wc_status wc_panel_read(wc_ctx *ctx, const wc_weight *w, size_t r0, size_t nr, float *panel);
