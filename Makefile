@@ -193,6 +193,7 @@ help:
 	    'make asan         both under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	    'make fuzz         every fuzzer for WC_FUZZ_SECONDS (default 2), sanitized      make f/NAME   one of them' \
 	    'make style        formatting, include rules, stray characters' \
+	    'make bench        speed, as shares of what this machine can do, measured in the same run' \
 	    'make format       lay out the sources by .clang-format; make format-check only looks' \
 	    'make install      under PREFIX (default /usr/local), DESTDIR before it; make uninstall' \
 	    'make clean        remove build/' \
