@@ -41,19 +41,22 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
     for (size_t i = 0; i < plan->n; i++) {
         const wc_plan_tensor *t = &plan->tensor[i];
         bool stats = wc_recipe_needs_stats(t->recipe);
-        uint64_t square = stats ? (uint64_t)t->source->cols * t->source->cols * 4 : 0;
-        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + 2 * square);
+        uint64_t rows = t->source->rows, cols = t->source->cols;
+        uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0; /* H, C and, of layers that write to it, R */
+        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
     }
     return most;
 }
 
-/* Collecting: f64 packed sums (4 n^2 bytes) and cross moments (4 n^2); turning them into H takes another 4 n^2. */
-static uint64_t stats_memory(const wc_config *config)
+/* Collecting for inputs of width n: f64 packed sums (4 n^2 bytes), cross moments with the inputs (4 n^2) and with the
+ * residual stream (4 hidden n), the differences of a chunk of `rows' tokens; turning the sums into H takes another 4
+ * n^2. */
+static uint64_t stats_memory(const wc_config *config, uint64_t rows)
 {
     uint64_t most = 0;
     for (int s = 0; s < WC_N_STAGES; s++) {
         uint64_t n = wc_stage_width(config, (wc_stage)s);
-        most = max(most, 12 * n * n);
+        most = max(most, 12 * n * n + 4 * n * config->hidden + 4 * n * rows);
     }
     return most;
 }
@@ -88,7 +91,8 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
         rest += BASE;
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
             cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
-            b.memory = rest + max(cost.chunk + stats_memory(config), tensor);
+            uint64_t rows = max(b.chunk_tokens, windows->seqlen);
+            b.memory = rest + max(cost.chunk + stats_memory(config, rows), tensor);
             if (b.memory <= b.limit || b.chunk_tokens <= MIN_CHUNK_TOKENS) break;
         }
         b.spill = b.memory + cost.inner > b.limit;
