@@ -125,15 +125,6 @@ static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_p
     return WC_OK;
 }
 
-wc_status wc_layer_error(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats, double *error)
-{
-    float *w;
-    WC_TRY(WC_ALLOC(ctx, w, weight->rows * weight->cols, "a weight matrix"));
-    wc_status status = layer_error_in(ctx, weight, p, stats, w, error);
-    free(w);
-    return status;
-}
-
 /* ---- the recipe ------------------------------------------------------------------------------------------------- */
 
 /* One step; when the mathematics fails and the method names a fallback, that runs instead, with the same options. */

@@ -43,9 +43,6 @@ typedef struct wc_compress_job {
 } wc_compress_job;
 wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *job, wc_packed *out, wc_tensor_result *result);
 
-/* The error as above, of the parts in p against W. */
-wc_status wc_layer_error(wc_ctx *ctx, const wc_weight *w, const wc_packed *p, const wc_stats *stats, double *error);
-
 /* Bytes of working memory that wc_compress needs for a [rows, cols] matrix, statistics and result not included. */
 uint64_t wc_compress_scratch(const wc_ctx *ctx, size_t rows, size_t cols, bool needs_stats);
 

@@ -16,7 +16,6 @@ typedef struct wc_provenance {
     const wc_input *input;
     const wc_plan *plan;
     const char *mode;               /* "sequential", "fixed statistics", "data-free" */
-    const char *linear;             /* default recipe as given */
     uint64_t model;                 /* fingerprint of the checkpoint */
     const wc_windows *windows;      /* NULL: none */
     const wc_statsfile_info *stats; /* NULL: no saved statistics */

@@ -146,7 +146,6 @@ static wc_status make_plan(run *r)
                            .plan = r->plan,
                            .mode = r->mode,
                            .model = model,
-                           .linear = plan.linear,
                            .windows = r->windows.n ? &r->windows : NULL,
                            .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
                            .two_streams = r->calibrated && !r->opt->one_stream};
