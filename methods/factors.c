@@ -45,23 +45,24 @@ static size_t chosen_rank(size_t rows, size_t cols, const wc_factor_options *o)
     return low;
 }
 
-const char *wc_factor_applies(size_t rows, size_t cols, const void *opt)
+const char *wc_factor_applies(const wc_place *at, const void *opt)
 {
     const wc_factor_options *o = opt;
     if (o->factor_bits > 8 && o->factor_bits != F16_BITS) return "factor_bits is 4 to 8, or 16";
-    if (wc_min(rows, cols) > 32766) return "min(rows, cols) exceeds 32766, the largest order of an eigendecomposition";
-    if ((size_t)o->rank > wc_min(rows, cols)) return "the rank exceeds min(rows, cols)";
+    if (wc_min(at->rows, at->cols) > 32766)
+        return "min(rows, cols) exceeds 32766, the largest order of an eigendecomposition";
+    if ((size_t)o->rank > wc_min(at->rows, at->cols)) return "the rank exceeds min(rows, cols)";
     if (!o->rank && o->ratio == 0) return "neither a rank nor a ratio is given";
-    if (!chosen_rank(rows, cols, o)) return "the ratio has no room for rank 1";
+    if (!chosen_rank(at->rows, at->cols, o)) return "the ratio has no room for rank 1";
     return NULL;
 }
 
-void wc_factor_plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+void wc_factor_plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const wc_factor_options *o = opt;
-    size_t rank = chosen_rank(rows, cols, o);
-    wc_part a = factor_plan(rows, rank, o->factor_bits), b = factor_plan(rank, cols, o->factor_bits);
-    *out = (wc_part){.kind = WC_PART_LOWRANK, .lowrank = {.rows = rows, .cols = cols, .rank = rank}};
+    size_t rank = chosen_rank(at->rows, at->cols, o);
+    wc_part a = factor_plan(at->rows, rank, o->factor_bits), b = factor_plan(rank, at->cols, o->factor_bits);
+    *out = (wc_part){.kind = WC_PART_LOWRANK, .lowrank = {.rows = at->rows, .cols = at->cols, .rank = rank}};
     wc_lowrank_plan(&out->lowrank, &a, &b);
 }
 
@@ -69,10 +70,10 @@ void wc_factor_plan(size_t rows, size_t cols, const void *opt, wc_part *out)
 
 /* In f64. The root of H n^3/3 and E times it m n^2; the Gram matrix 2 m n k, k = min(m, n); its eigenvectors 4/3 k^3
  * and 2 k^2 r; U from V 2 m n r if m > n; the normal equations 2 m r^2 + 2 m n r, their solution 2 r^2 n. */
-double wc_factor_flops(size_t rows, size_t cols, const void *opt, bool drift)
+double wc_factor_flops(const wc_place *at, const void *opt, bool drift)
 {
     const wc_factor_options *o = opt;
-    double m = (double)rows, n = (double)cols, k = fmin(m, n), r = (double)chosen_rank(rows, cols, o);
+    double m = (double)at->rows, n = (double)at->cols, k = fmin(m, n), r = (double)chosen_rank(at->rows, at->cols, o);
     double root = o->metric == WC_METRIC_HESSIAN ? n * n * n / 3 + m * n * n : 0;
     (void)drift;
     return root + 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 4 : 2) * m * n * r + 2 * (m + n) * r * r;
@@ -80,10 +81,10 @@ double wc_factor_flops(size_t rows, size_t cols, const void *opt, bool drift)
 
 /* U and the factors live to the end; beside them, in turn: F and the root of H; F and the Gram matrix, to which m > n
  * adds two sets of eigenvectors; the Gram matrix and eigenvectors; the normal equations. */
-uint64_t wc_factor_scratch(size_t rows, size_t cols, const void *opt)
+uint64_t wc_factor_scratch(const wc_place *at, const void *opt)
 {
     const wc_factor_options *o = opt;
-    uint64_t m = rows, n = cols, k = wc_min(rows, cols), r = chosen_rank(rows, cols, o);
+    uint64_t m = at->rows, n = at->cols, k = wc_min(at->rows, at->cols), r = chosen_rank(at->rows, at->cols, o);
     uint64_t take = r > k / 2 ? k : r, vectors = 8 * take * k, gram = 8 * k * k, f = 8 * m * n;
     uint64_t phase[] = {
         f + (o->metric == WC_METRIC_HESSIAN ? 8 * n * n : 0),
@@ -117,7 +118,7 @@ static void diagonal_scale(const wc_stats *stats, const wc_factor_options *o, si
 /* *out refers to scale [n], and its use decides weight [n]: the mean-1 column weights of B's scale search. */
 static wc_metric metric_of(const wc_job *job, const wc_factor_options *o, float *scale, float *weight)
 {
-    size_t n = job->cols;
+    size_t n = job->at.cols;
     double sum = 0;
     for (size_t j = 0; j < n; j++)
         weight[j] = scale[j] = 1;
@@ -231,7 +232,7 @@ static wc_status make_factors(wc_job *job, const wc_projector *p, double mean_h,
     left_factor(p, mean_h, w->a, w->weight_a);
     WC_TRY(store_factor(ctx, job->tensor, w->a, w->weight_a, out->a));
     load_factor(out->a, w->a);
-    WC_TRY(wc_right_factor(ctx, w->a, job->w, job->rows, job->cols, p->rank, w->b));
+    WC_TRY(wc_right_factor(ctx, w->a, job->w, job->at.rows, job->at.cols, p->rank, w->b));
     return store_factor(ctx, job->tensor, w->b, w->weight_b, out->b);
 }
 
@@ -242,13 +243,13 @@ wc_status wc_factor_run(wc_job *job, const void *opt, wc_part *out)
     struct workspace w = {0};
     wc_projector p = {0};
     wc_part made;
-    wc_factor_plan(job->rows, job->cols, opt, &made);
+    wc_factor_plan(&job->at, opt, &made);
     wc_lowrank *l = &made.lowrank;
     if (!l->a || !l->b) WC_TRY_OUT(wc_fail(job->ctx, WC_NOMEM, "no memory for two factors"));
-    WC_TRY_OUT(workspace_alloc(job->ctx, job->rows, job->cols, l->rank, &w));
+    WC_TRY_OUT(workspace_alloc(job->ctx, job->at.rows, job->at.cols, l->rank, &w));
     wc_metric metric = metric_of(job, o, w.scale, w.weight_b);
-    WC_TRY_OUT(wc_projector_make(job->ctx, job->tensor, job->w, job->rows, job->cols, &metric, l->rank, &p));
-    WC_TRY_OUT(make_factors(job, &p, mean_of(&metric, job->cols), &w, l));
+    WC_TRY_OUT(wc_projector_make(job->ctx, job->tensor, job->w, job->at.rows, job->at.cols, &metric, l->rank, &p));
+    WC_TRY_OUT(make_factors(job, &p, mean_of(&metric, job->at.cols), &w, l));
     job->damping_used = fmax(job->damping_used, p.damping); /* a quantizer may have run before */
     job->escalations = p.escalations > job->escalations ? p.escalations : job->escalations;
     *out = made;

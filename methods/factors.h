@@ -53,10 +53,10 @@ typedef struct wc_factor_options {
 
 /* wc_method.applies, .plan, .run, .flops and .scratch. The factors are f16, or symmetric grids: B in groups of 32 under
  * 4-bit scales; A likewise if rank > 32, else with one f16 scale per row. */
-const char *wc_factor_applies(size_t rows, size_t cols, const void *opt);
-void wc_factor_plan(size_t rows, size_t cols, const void *opt, wc_part *out);
+const char *wc_factor_applies(const wc_place *at, const void *opt);
+void wc_factor_plan(const wc_place *at, const void *opt, wc_part *out);
 wc_status wc_factor_run(wc_job *job, const void *opt, wc_part *out);
-double wc_factor_flops(size_t rows, size_t cols, const void *opt, bool drift);
-uint64_t wc_factor_scratch(size_t rows, size_t cols, const void *opt);
+double wc_factor_flops(const wc_place *at, const void *opt, bool drift);
+uint64_t wc_factor_scratch(const wc_place *at, const void *opt);
 
 #endif

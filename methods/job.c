@@ -1,5 +1,7 @@
 #include "methods/job.h"
 
+#include <string.h>
+
 #include "solve/drift.h"
 
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual)
@@ -11,7 +13,16 @@ wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, d
                   .r = job->stats->r,
                   .beta = drift,
                   .beta_residual = residual};
-    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &d, job->rows, job->w));
+    WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &d, job->at.rows, job->w));
     job->target_moved = true;
+    return WC_OK;
+}
+
+wc_status wc_job_mask(wc_job *job)
+{
+    size_t size = job->at.rows * job->at.cols;
+    if (job->mask) return wc_fail(job->ctx, WC_BUG, "%s: a second mask", job->tensor);
+    WC_TRY(WC_ALLOC(job->ctx, job->mask, size, "a mask"));
+    memset(job->mask, 1, size);
     return WC_OK;
 }

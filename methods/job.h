@@ -10,4 +10,7 @@
  * width 1. WC_NUMERIC when the result is not finite; job->w is then unchanged. */
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual);
 
+/* job->mask, all positions kept; once per tensor. */
+wc_status wc_job_mask(wc_job *job);
+
 #endif

@@ -16,13 +16,25 @@
 #include "base/part.h"
 #include "calib/stats.h"
 
+/* What a step is planned for: the matrix, and what the other steps of its recipe make of it. Known before any number,
+ * so it determines sizes; wc_recipe_place fills it. */
+typedef struct wc_place {
+    size_t rows, cols;  /* y = W x, W [rows, cols] */
+    bool masked;        /* an earlier step narrows the target to a mask: what this step stores is 0 elsewhere */
+    uint64_t kept;      /* positions of that mask; rows * cols without one */
+    unsigned n, m;      /* the mask keeps n in every m consecutive columns of a row; 0, 0: no such structure */
+    bool values_follow; /* for a pruner: a later step stores the values, so it appends no part itself */
+} wc_place;
+
 /* Everything a method may see, and the two things it may change: it may move the target (drift correction) and narrow
- * it. */
+ * it (pruning: the mask). */
 typedef struct wc_job {
     wc_ctx *ctx;
     const char *tensor; /* name, for messages */
-    size_t rows, cols;  /* y = W x, W [rows, cols] */
-    size_t stage;       /* place in the recipe, from 0 */
+    wc_place at;        /* shape and place in the recipe */
+    size_t stage;       /* number of the step in the recipe, from 0 */
+    uint8_t *mask;      /* [rows, cols] 1: kept, 0: pruned; NULL: all kept. Made by a pruner (wc_job_mask), freed by the
+                         * driver. at.masked says whether an earlier step made one */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
     const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
@@ -47,26 +59,40 @@ typedef struct wc_opt {
 
 enum { WC_NEEDS_HESSIAN = 1 }; /* wc_method.needs */
 
+/* What a step is in a recipe; the table in src/recipe.c says which may follow which, and why others may not. */
+typedef enum wc_method_role {
+    WC_STEP_BASE,    /* stores a value for every position: quantizers */
+    WC_STEP_PEEL,    /* stores a few single values: outliers */
+    WC_STEP_PRODUCT, /* stores a product of thin factors */
+    WC_STEP_PRUNE,   /* narrows the target to a mask; stores its values only when no later step does */
+    WC_N_METHOD_ROLES
+} wc_method_role;
+
 typedef struct wc_method {
     const char *name;     /* the word in recipes, docs, tests and results */
     const char *summary;  /* one line for `wcompress methods' */
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
+    wc_method_role role;
+    bool keeps_mask; /* WC_STEP_BASE: at the positions of a mask it stores values, elsewhere nothing */
     size_t opt_size;
     const wc_opt *opts; /* ended by name == NULL */
 
     /* NULL, or the reason why this method cannot do this matrix: an answer, not an error. Must not depend on values. */
-    const char *(*applies)(size_t rows, size_t cols, const void *opt);
-    /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. */
-    void (*plan)(size_t rows, size_t cols, const void *opt, wc_part *out);
+    const char *(*applies)(const wc_place *at, const void *opt);
+    /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. *out is zero on
+     * entry and stays so when there will be no part. */
+    void (*plan)(const wc_place *at, const void *opt, wc_part *out);
+    /* WC_STEP_PRUNE, else NULL: what the mask makes of the place of all later steps (masked, kept, n, m). */
+    void (*narrow)(wc_place *at, const void *opt);
     /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.
      */
     wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
     /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
      * for the bench and for estimates of time. drift: the statistics have cross moments. */
-    double (*flops)(size_t rows, size_t cols, const void *opt, bool drift);
+    double (*flops)(const wc_place *at, const void *opt, bool drift);
     /* NULL (wc_compress_scratch allows for it), or how many bytes of memory run() takes at most beside job->w. */
-    uint64_t (*scratch)(size_t rows, size_t cols, const void *opt);
+    uint64_t (*scratch)(const wc_place *at, const void *opt);
 } wc_method;
 
 /* methods.def expanded: all methods, ended by NULL. */

@@ -53,8 +53,9 @@ typedef struct layer {
 
 static wc_status layer_open(wc_ctx *ctx, size_t rows, size_t cols, size_t tokens, layer *out)
 {
-    layer l = {.job = {.ctx = ctx, .tensor = "bench", .rows = rows, .cols = cols},
-               .stats = {.n = cols, .tokens = tokens}};
+    layer l = {
+        .job = {.ctx = ctx, .tensor = "bench", .at = {.rows = rows, .cols = cols, .kept = (uint64_t)rows * cols}},
+        .stats = {.n = cols, .tokens = tokens}};
     *out = l;
     WC_TRY(WC_ALLOC(ctx, out->w, rows * cols, "a weight matrix"));
     wc_bench_random(14, rows * cols, out->w);
@@ -85,13 +86,13 @@ static wc_status run_method(wc_ctx *ctx, void *arg)
 static wc_status bench_recipe(wc_bench_frame *f, layer *l, const char *name, const char *recipe, wc_ceiling against)
 {
     char what[96];
-    size_t rows = l->job.rows, cols = l->job.cols;
+    const wc_place *at = &l->job.at;
     if (!wc_bench_wants(f, name)) return WC_OK;
     WC_TRY(wc_recipe_parse(f->ctx, recipe, &l->recipe));
     snprintf(what, sizeof what, "%s", recipe);
     double amount = against == WC_CEILING_SGEMM
-                        ? l->recipe.step[0].method->flops(rows, cols, l->recipe.step[0].opt, l->c != NULL)
-                        : (double)(rows * cols * sizeof *l->w);
+                        ? l->recipe.step[0].method->flops(at, l->recipe.step[0].opt, l->c != NULL)
+                        : (double)(at->rows * at->cols * sizeof *l->w);
     wc_status status = wc_bench_measure(f, &(wc_bench_row){name, what, amount, against, run_method, NULL, l});
     wc_recipe_free(&l->recipe);
     return status;
@@ -100,7 +101,7 @@ static wc_status bench_recipe(wc_bench_frame *f, layer *l, const char *name, con
 static wc_status layer_error(wc_ctx *ctx, void *arg)
 {
     layer *l = arg;
-    double e = wc_quadratic_form(ctx, l->w, l->job.rows, l->h, l->job.cols);
+    double e = wc_quadratic_form(ctx, l->w, l->job.at.rows, l->h, l->job.at.cols);
     return isfinite(e) ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the layer error's panels");
 }
 

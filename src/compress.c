@@ -150,29 +150,31 @@ static wc_status run_step(wc_job *job, const wc_recipe_step *step, wc_part *part
 static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, const float *whole, wc_packed *packed,
                            wc_tensor_result *result)
 {
-    wc_job job = {.ctx = ctx,
-                  .tensor = cj->weight->name,
-                  .rows = cj->weight->rows,
-                  .cols = cj->weight->cols,
-                  .w = w,
-                  .stats = cj->stats};
+    wc_job job = {.ctx = ctx, .tensor = cj->weight->name, .w = w, .stats = cj->stats};
+    wc_status status = WC_OK;
     for (size_t i = 0; i < cj->recipe->n; i++) {
         wc_part part = {0};
         wc_wcz_blob blob = {0};
         job.stage = i;
+        job.at = wc_recipe_place(cj->recipe, i, cj->weight->rows, cj->weight->cols);
         job.whole = i ? whole : NULL;
-        wc_status status = run_step(&job, &cj->recipe->step[i], &part, result);
-        if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, i, &part, &blob);
+        status = run_step(&job, &cj->recipe->step[i], &part, result);
+        bool none = status == WC_OK && !part.kind; /* a pruner whose survivors a later step stores */
+        if (none) continue;
+        size_t number = packed->n_parts;
+        if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, number, &part, &blob);
         wc_part_free(&part);
         if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
         wc_wcz_blob_free(&blob);
-        WC_TRY(status);
-        if (i + 1 < cj->recipe->n) WC_TRY(subtract(ctx, packed->view[i], w));
+        if (status == WC_OK && i + 1 < cj->recipe->n) status = subtract(ctx, packed->view[number], w);
+        WC_TRY_OUT(status);
     }
     result->damping = job.damping_used;
     result->escalations = job.escalations;
     result->fallback = result->fallback || job.fell_back;
-    return WC_OK;
+out:
+    free(job.mask);
+    return status;
 }
 
 wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *cj, wc_packed *out, wc_tensor_result *result)

@@ -82,7 +82,8 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
     }
     for (size_t i = 0; i < r->n; i++) {
         const wc_method *m = r->step[i].method;
-        const char *reason = m->applies ? m->applies(t->source->rows, t->source->cols, r->step[i].opt) : NULL;
+        wc_place at = wc_recipe_place(r, i, t->source->rows, t->source->cols);
+        const char *reason = m->applies ? m->applies(&at, r->step[i].opt) : NULL;
         if (reason) return reason;
     }
     return NULL;
@@ -124,8 +125,9 @@ static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
     }
     for (size_t i = 0; i < t->recipe->n; i++) {
-        t->recipe->step[i].method->plan(s->rows, s->cols, t->recipe->step[i].opt, &t->part[i]);
-        t->n_parts++;
+        wc_place at = wc_recipe_place(t->recipe, i, s->rows, s->cols);
+        t->recipe->step[i].method->plan(&at, t->recipe->step[i].opt, &t->part[t->n_parts]);
+        if (t->part[t->n_parts].kind) t->n_parts++;
     }
     for (size_t i = 0; i < t->n_parts; i++) {
         uint64_t bytes;

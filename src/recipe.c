@@ -204,6 +204,41 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
     return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
 }
 
+/* Which role may not follow which, and why. Everything else may. */
+static const struct {
+    wc_method_role step, before;
+    bool unless_mask_kept; /* allowed when the step keeps masks */
+    const char *reason;
+} illegal[] = {
+    {WC_STEP_PRUNE, WC_STEP_PRUNE, false, "a tensor has one mask"},
+    {WC_STEP_PRUNE, WC_STEP_BASE, false, "every value is stored by then: prune first, then quantize what is left"},
+    {WC_STEP_BASE, WC_STEP_PRUNE, true, "it stores a value everywhere, so the mask would be lost"},
+};
+
+static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t k = 0; k < i; k++)
+            for (size_t t = 0; t < sizeof illegal / sizeof *illegal; t++) {
+                const wc_method *step = r->step[i].method, *before = r->step[k].method;
+                if (illegal[t].step != step->role || illegal[t].before != before->role) continue;
+                if (illegal[t].unless_mask_kept && step->keeps_mask) continue;
+                return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
+                               illegal[t].reason);
+            }
+    return WC_OK;
+}
+
+wc_place wc_recipe_place(const wc_recipe *r, size_t i, size_t rows, size_t cols)
+{
+    wc_place at = {.rows = rows, .cols = cols, .kept = (uint64_t)rows * cols};
+    for (size_t k = 0; k < i; k++)
+        if (r->step[k].method->narrow) r->step[k].method->narrow(&at, r->step[k].opt);
+    for (size_t k = i + 1; k < r->n; k++)
+        at.values_follow = at.values_follow || r->step[k].method->keeps_mask;
+    return at;
+}
+
 wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
 {
     wc_recipe r = {0};
@@ -222,6 +257,7 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
         WC_TRY_OUT(parse_options(ctx, text, &s, m, r.step[r.n - 1].opt));
     } while (accept(&s, '|'));
     if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+    WC_TRY_OUT(check_order(ctx, text, &r));
     *out = r;
     return WC_OK;
 out:

@@ -5,7 +5,10 @@
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
  *
  * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
- * value, so a stored recipe means the same when a later version has other defaults. */
+ * value, so a stored recipe means the same when a later version has other defaults.
+ *
+ * Lists that make no sense are refused when they are parsed, by one table with reasons: what a step is (its role)
+ * against what came before it. */
 #ifndef WC_RECIPE_H
 #define WC_RECIPE_H
 
@@ -28,6 +31,8 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out);
 void wc_recipe_free(wc_recipe *r);
 wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out);
 bool wc_recipe_needs_stats(const wc_recipe *r);
+/* Where step i stands in the recipe of a [rows, cols] matrix. */
+wc_place wc_recipe_place(const wc_recipe *r, size_t i, size_t rows, size_t cols);
 
 /* A fresh option struct with the table's defaults. */
 wc_status wc_opt_defaults(wc_ctx *ctx, const wc_method *m, void **opt);

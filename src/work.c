@@ -10,8 +10,8 @@ double wc_work_tensor(const wc_plan_tensor *t, bool drift)
     bool stats = wc_recipe_needs_stats(t->recipe);
     for (size_t i = 0; i < t->recipe->n; i++) {
         const wc_recipe_step *s = &t->recipe->step[i];
-        if (s->method->flops)
-            work += solver_factor * s->method->flops(t->source->rows, t->source->cols, s->opt, drift && stats);
+        wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
+        if (s->method->flops) work += solver_factor * s->method->flops(&at, s->opt, drift && stats);
     }
     return work + (stats ? 2 * error_factor * m * n * n : 0) + copy_byte * (double)t->bytes;
 }

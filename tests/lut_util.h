@@ -22,9 +22,10 @@ static inline struct made make_part(const char *method, const char *options, con
     float *copy = malloc((rows * cols + 1) * sizeof *copy);
     memcpy(copy, w, rows * cols * sizeof *copy);
     wc_stats stats = {.n = cols, .tokens = 1000, .h = h};
-    struct made r = {.job = {.ctx = &ctx, .tensor = "layer.7", .rows = rows, .cols = cols, .w = copy, .stage = stage}};
+    struct made r = {
+        .job = {.ctx = &ctx, .tensor = "layer.7", .at = {.rows = rows, .cols = cols}, .w = copy, .stage = stage}};
     if (h) r.job.stats = &stats;
-    assert_true(!m->applies || !m->applies(rows, cols, opt));
+    assert_true(!m->applies || !m->applies(&(wc_place){.rows = rows, .cols = cols}, opt));
     r.status = m->run(&r.job, opt, &r.part);
     strcpy(r.error, ctx.error);
     free(opt), free(copy);

@@ -32,6 +32,7 @@ note()
     echo "$line  (${seconds}s)"
     if [ "$bad" != 0 ]; then
         sed 's/^/    | /' "$log"
+        { echo "$name:"; grep -E -A4 '^FAIL |FAILED|^ERROR|Error |error:' "$log" || tail -n 5 "$log"; } | head -n 40 >>"$logs/failures"
     elif [ "$skip" != 0 ]; then
         grep -i 'skip' "$log" | grep -v '^\[' | head -n 3 | sed 's/^/    | /'
     fi
@@ -164,6 +165,8 @@ for step; do
     *) echo "usage: $0 [unit|cli|style|asan|fuzz]..." >&2 && exit 2 ;;
     esac
 done
+# Once more at the end, where whoever sees only the last lines of a log finds it.
+[ ! -e "$logs/failures" ] || sed 's/^/  failed: /' "$logs/failures"
 summary="$passed passed, $failed failed"
 [ "$skipped" = 0 ] || summary="$summary, $skipped skipped"
 echo "$summary"

@@ -11,6 +11,7 @@ const wc_method wc_method_asvd = {
     .name = "asvd",
     .summary = "product of two thin factors, best after scaling columns by the size of their inputs",
     .needs = WC_NEEDS_HESSIAN,
+    .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),
     .opts = opts,
     .applies = wc_factor_applies,

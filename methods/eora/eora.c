@@ -11,6 +11,7 @@ const wc_method wc_method_eora = {
     .name = "eora",
     .summary = "low-rank repair of the output error that earlier methods left: the best of its rank",
     .needs = WC_NEEDS_HESSIAN,
+    .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),
     .opts = opts,
     .applies = wc_factor_applies,

@@ -35,20 +35,20 @@ static const wc_opt opts[] = {
     {0},
 };
 
-static const char *applies(size_t rows, size_t cols, const void *opt)
+static const char *applies(const wc_place *at, const void *opt)
 {
     const struct options *o = opt;
-    (void)rows, (void)cols;
+    (void)at;
     if (!o->static_groups && o->order != WC_ORDER_NATURAL) return "static_groups=no needs order=natural";
     if (!o->static_groups && o->grid.scale_bits) return "static_groups=no needs scale_bits=0";
     return wc_grid_refusal(&o->grid);
 }
 
-static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
     *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(rows, cols, &o->grid, &out->grid);
+    wc_grid_plan(at->rows, at->cols, &o->grid, &out->grid);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -58,11 +58,11 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_hessian h = {0};
     float *weight = NULL;
     wc_part made;
-    plan(job->rows, job->cols, opt, &made);
-    WC_TRY_OUT(wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->cols, o->damp, (wc_order)o->order, 1, &h));
+    plan(&job->at, opt, &made);
+    WC_TRY_OUT(wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->at.cols, o->damp, (wc_order)o->order, 1, &h));
     WC_TRY_OUT(wc_job_correct_drift(job, &h, o->drift, o->residual));
-    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
-    wc_hessian_weights(o->grid.search == WC_SEARCH_HESSIAN ? job->stats->h : NULL, job->cols, weight);
+    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
+    wc_hessian_weights(o->grid.search == WC_SEARCH_HESSIAN ? job->stats->h : NULL, job->at.cols, weight);
     wc_grid_problem problem = {
         .tensor = job->tensor,
         .w = job->w,
@@ -87,10 +87,10 @@ out:
 /* Factor n^3/3; feedback m n^2; a pass of descent 2 m n^2 for D, m n max(g, 256) for changes inside a span and 2 m n g
  * for refitting the steps of groups of g columns; drift a product 2 m n^2 and two triangular solves 2 m n^2. The search
  * costs about 10 per weight and candidate, at most 40 candidates. */
-static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
-    double m = (double)rows, n = (double)cols;
+    double m = (double)at->rows, n = (double)at->cols;
     double g = o->grid.group && (double)o->grid.group < n ? o->grid.group : n;
     double pass = 2 * m * n * n + m * n * fmax(g, fmin(256, n)) + (o->refit ? 2 * m * n * g : 0);
     double search = o->grid.search == WC_SEARCH_MINMAX ? 0 : 400 * m * n;

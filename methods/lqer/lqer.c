@@ -11,6 +11,7 @@ const wc_method wc_method_lqer = {
     .name = "lqer",
     .summary = "low-rank repair of what earlier methods left, scaled by the size of the inputs",
     .needs = WC_NEEDS_HESSIAN,
+    .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),
     .opts = opts,
     .applies = wc_factor_applies,

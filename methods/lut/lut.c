@@ -68,33 +68,33 @@ static void column_weights(const wc_job *job, const struct options *o, const wc_
     if (o->weigh == WEIGH_PIVOT && h)
         pivot_weights(h, o->power, weight);
     else
-        wc_hessian_weights(job->stats && o->weigh != WEIGH_NONE ? job->stats->h : NULL, job->cols, weight);
+        wc_hessian_weights(job->stats && o->weigh != WEIGH_NONE ? job->stats->h : NULL, job->at.cols, weight);
 }
 
 /* ---- the method -----------------------------------------------------------------------------------------------------
  */
 
-static const char *applies(size_t rows, size_t cols, const void *opt)
+static const char *applies(const wc_place *at, const void *opt)
 {
     const struct options *o = opt;
-    (void)rows, (void)cols;
+    (void)at;
     if (o->weigh == WEIGH_PIVOT && !o->feedback) return "weigh=pivot needs feedback=yes";
     return wc_levels_refusal((wc_levels)o->levels, (unsigned)o->bits);
 }
 
-static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
     bool fitted = o->levels == WC_LEVELS_KMEANS;
-    size_t group = o->group ? wc_min((size_t)o->group, cols) : cols;
+    size_t group = o->group ? wc_min((size_t)o->group, at->cols) : at->cols;
     *out = (wc_part){.kind = WC_PART_LUT};
-    out->lut = (wc_lut){.rows = rows,
-                        .cols = cols,
+    out->lut = (wc_lut){.rows = at->rows,
+                        .cols = at->cols,
                         .group = group,
                         .bits = (unsigned)o->bits,
-                        .scope = !fitted        ? WC_LUT_TENSOR
-                                 : group < cols ? WC_LUT_GROUP
-                                                : WC_LUT_ROW,
+                        .scope = !fitted            ? WC_LUT_TENSOR
+                                 : group < at->cols ? WC_LUT_GROUP
+                                                    : WC_LUT_ROW,
                         .scaled = !fitted};
 }
 
@@ -102,7 +102,8 @@ static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
 static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h, bool *use)
 {
     wc_ctx *ctx = job->ctx;
-    wc_status status = wc_hessian_make(ctx, job->tensor, job->stats->h, job->cols, o->damp, (wc_order)o->order, 1, h);
+    wc_status status =
+        wc_hessian_make(ctx, job->tensor, job->stats->h, job->at.cols, o->damp, (wc_order)o->order, 1, h);
     if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
     job->damping_used = h->damping;
     job->escalations = h->escalations;
@@ -122,11 +123,11 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     bool use = false;
     float *weight = NULL;
     wc_part made;
-    plan(job->rows, job->cols, opt, &made);
-    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
+    plan(&job->at, opt, &made);
+    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     if (o->feedback) WC_TRY_OUT(prepare(job, o, &h, &use));
     if (o->feedback && !use)
-        wc_hessian_weights(NULL, job->cols, weight);
+        wc_hessian_weights(NULL, job->at.cols, weight);
     else
         column_weights(job, o, use ? &h : NULL, weight);
     wc_lut_problem problem = {
@@ -150,11 +151,12 @@ out:
 
 /* Factor n^3/3; feedback m n^2; a pass of descent 3 m n^2, and 2 m n^2 per level when it refits them; the search of
  * scales 15 candidates of 2^bits levels. */
-static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
-    double m = (double)rows, n = (double)cols, k = ldexp(1, o->bits);
-    bool refit = o->refit && o->levels == WC_LEVELS_KMEANS && o->bits <= 4 && (!o->group || (size_t)o->group >= cols);
+    double m = (double)at->rows, n = (double)at->cols, k = ldexp(1, o->bits);
+    bool refit =
+        o->refit && o->levels == WC_LEVELS_KMEANS && o->bits <= 4 && (!o->group || (size_t)o->group >= at->cols);
     double fit = o->levels == WC_LEVELS_KMEANS ? 50 * m * n : (o->minmax ? 1 : 15) * k * m * n;
     double pass = (3 + (refit ? 2 * k + 2 : 0)) * m * n * n;
     return fit + (o->feedback ? n * n * n / 3 + m * n * n + o->cd * pass + (drift ? 4 * m * n * n : 0) : 0);
@@ -209,10 +211,10 @@ static struct options nf4_options(const void *opt)
     return o;
 }
 
-static void nf4_plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void nf4_plan(const wc_place *at, const void *opt, wc_part *out)
 {
     struct options o = nf4_options(opt);
-    plan(rows, cols, &o, out);
+    plan(at, &o, out);
 }
 
 static wc_status nf4_run(wc_job *job, const void *opt, wc_part *out)
@@ -221,10 +223,10 @@ static wc_status nf4_run(wc_job *job, const void *opt, wc_part *out)
     return run(job, &o, out);
 }
 
-static double nf4_flops(size_t rows, size_t cols, const void *opt, bool drift)
+static double nf4_flops(const wc_place *at, const void *opt, bool drift)
 {
     struct options o = nf4_options(opt);
-    return flops(rows, cols, &o, drift);
+    return flops(at, &o, drift);
 }
 
 const wc_method wc_method_nf4 = {

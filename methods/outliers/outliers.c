@@ -44,7 +44,7 @@ struct target {
 static void score_all(const struct target *t, float *score)
 {
     const wc_job *job = t->job;
-    size_t rows = job->rows, cols = job->cols;
+    size_t rows = job->at.rows, cols = job->at.cols;
     float unit = ldexpf(1, -t->exp), ridge = (float)t->ridge;
     if (t->h) wc_gemm(job->ctx, WC_N, WC_N, rows, cols, cols, 1, job->w, cols, t->h, cols, 0, score, cols);
 #pragma omp parallel for schedule(static) num_threads(job->ctx->threads)
@@ -113,7 +113,7 @@ static float f16_near(double v)
 static void fit_row(const struct target *t, size_t r, const uint32_t *col, size_t n, double *g, double *v)
 {
     enum { SWEEPS = 50 };
-    size_t cols = t->job->cols;
+    size_t cols = t->job->at.cols;
     const float *e = t->job->w + r * cols;
     double unit = ldexp(1, -t->exp);
     for (size_t i = 0; i < n; i++) {
@@ -142,7 +142,7 @@ static void fit_row(const struct target *t, size_t r, const uint32_t *col, size_
 static void copy_row(const struct target *t, size_t r, const uint32_t *col, size_t n, double *v)
 {
     for (size_t i = 0; i < n; i++)
-        v[i] = ldexp((double)t->job->w[r * t->job->cols + col[i]], -t->exp);
+        v[i] = ldexp((double)t->job->w[r * t->job->at.cols + col[i]], -t->exp);
 }
 
 static wc_status set_values(const struct target *t, wc_sparse *s)
@@ -169,12 +169,12 @@ static wc_status set_values(const struct target *t, wc_sparse *s)
 /* ---- the method
  * ------------------------------------------------------------------------------------------------------ */
 
-static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
     *out = (wc_part){.kind = WC_PART_SPARSE};
-    out->sparse = (wc_sparse){.rows = rows, .cols = cols, .dtype = WC_F16};
-    out->sparse.nnz = (uint64_t)rint(o->frac * (double)rows * (double)cols);
+    out->sparse = (wc_sparse){.rows = at->rows, .cols = at->cols, .dtype = WC_F16};
+    out->sparse.nnz = (uint64_t)rint(o->frac * (double)at->rows * (double)at->cols);
 }
 
 static enum criterion resolve(const wc_job *job, const struct options *o)
@@ -186,7 +186,7 @@ static enum criterion resolve(const wc_job *job, const struct options *o)
 
 static wc_status set_weights(struct target *t, enum criterion criterion, double damp, float *weight)
 {
-    size_t n = t->job->cols;
+    size_t n = t->job->at.cols;
     const float *h = t->job->stats ? t->job->stats->h : NULL;
     double mean = 0;
     t->weight = weight;
@@ -213,11 +213,11 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     uint64_t *bin = NULL;
     wc_part made;
     wc_sparse *s = &made.sparse;
-    plan(job->rows, job->cols, opt, &made);
-    WC_TRY(wc_panel_largest(job->ctx, job->tensor, job->w, job->rows, job->cols, &top));
+    plan(&job->at, opt, &made);
+    WC_TRY(wc_panel_largest(job->ctx, job->tensor, job->w, job->at.rows, job->at.cols, &top));
     WC_TRY_OUT(wc_sparse_alloc(job->ctx, s));
-    WC_TRY_OUT(WC_ALLOC(job->ctx, score, job->rows * job->cols, "scores"));
-    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, score, job->at.rows * job->at.cols, "scores"));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     WC_TRY_OUT(WC_ALLOC(job->ctx, bin, 65536, "a histogram"));
     t.exp = s->scale_exp = wc_grid_scale_exp(top);
     WC_TRY_OUT(set_weights(&t, resolve(job, o), o->damp, weight));
@@ -232,17 +232,19 @@ out:
 }
 
 /* The product E H, when the criterion is gain. */
-static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
     (void)drift;
-    return (o->criterion == AUTO || o->criterion == GAIN ? 2 * (double)cols : 1) * (double)rows * (double)cols;
+    return (o->criterion == AUTO || o->criterion == GAIN ? 2 * (double)at->cols : 1) * (double)at->rows *
+           (double)at->cols;
 }
 
 const wc_method wc_method_outliers = {
     .name = "outliers",
     .summary =
         "the costliest weights as a sparse f16 part: first in a recipe it relieves a quantizer, later it repairs",
+    .role = WC_STEP_PEEL,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .plan = plan,

@@ -11,6 +11,7 @@ const wc_method wc_method_qera = {
     .name = "qera",
     .summary = "low-rank repair of the output error that earlier methods left; metric=rms: its cheap form",
     .needs = WC_NEEDS_HESSIAN,
+    .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),
     .opts = opts,
     .applies = wc_factor_applies,

@@ -12,18 +12,18 @@ struct options {
 
 static const wc_opt opts[] = {WC_GRID_OPTIONS(struct options, grid), {0}};
 
-static const char *applies(size_t rows, size_t cols, const void *opt)
+static const char *applies(const wc_place *at, const void *opt)
 {
     const struct options *o = opt;
-    (void)rows, (void)cols;
+    (void)at;
     return wc_grid_refusal(&o->grid);
 }
 
-static void plan(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
     *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(rows, cols, &o->grid, &out->grid);
+    wc_grid_plan(at->rows, at->cols, &o->grid, &out->grid);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -31,10 +31,10 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     const struct options *o = opt;
     float *weight;
     wc_part made;
-    plan(job->rows, job->cols, opt, &made);
-    WC_TRY(WC_ALLOC(job->ctx, weight, job->cols, "column weights"));
+    plan(&job->at, opt, &made);
+    WC_TRY(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     bool use_h = o->grid.search == WC_SEARCH_HESSIAN && job->stats;
-    wc_hessian_weights(use_h ? job->stats->h : NULL, job->cols, weight);
+    wc_hessian_weights(use_h ? job->stats->h : NULL, job->at.cols, weight);
     wc_grid_problem problem = {
         .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)o->grid.search};
     wc_status status = wc_grid_solve(job->ctx, &problem, &made.grid, NULL);
@@ -44,11 +44,11 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
 }
 
 /* The search: about 10 per weight and candidate, at most 40 candidates. */
-static double flops(size_t rows, size_t cols, const void *opt, bool drift)
+static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
     (void)drift;
-    return (o->grid.search == WC_SEARCH_MINMAX ? 10.0 : 400.0) * (double)rows * (double)cols;
+    return (o->grid.search == WC_SEARCH_MINMAX ? 10.0 : 400.0) * (double)at->rows * (double)at->cols;
 }
 
 const wc_method wc_method_rtn = {

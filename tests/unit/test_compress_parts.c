@@ -11,34 +11,35 @@
 
 enum { ROWS = 37, COLS = 300, RANK = 2, STEP = 9 };
 
-static void plan_product(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan_product(const wc_place *at, const void *opt, wc_part *out)
 {
     (void)opt;
-    *out = lowrank_plan(rows, cols, RANK, float_plan(rows, RANK, WC_F16), grid_plan(RANK, cols, 4, 32, 0, true));
+    *out = lowrank_plan(at->rows, at->cols, RANK, float_plan(at->rows, RANK, WC_F16),
+                        grid_plan(RANK, at->cols, 4, 32, 0, true));
 }
 
 static wc_status run_product(wc_job *job, const void *opt, wc_part *out)
 {
-    plan_product(job->rows, job->cols, opt, out);
+    plan_product(&job->at, opt, out);
     *out = lowrank_fill(*out);
     return WC_OK;
 }
 
-static void plan_rest(size_t rows, size_t cols, const void *opt, wc_part *out)
+static void plan_rest(const wc_place *at, const void *opt, wc_part *out)
 {
     (void)opt;
-    *out = sparse_plan(rows, cols, STEP, WC_F32);
+    *out = sparse_plan(at->rows, at->cols, STEP, WC_F32);
 }
 
 /* What is left of the target at the positions of the plan: afterwards the error there is rounding. */
 static wc_status run_rest(wc_job *job, const void *opt, wc_part *out)
 {
-    plan_rest(job->rows, job->cols, opt, out);
+    plan_rest(&job->at, opt, out);
     *out = sparse_fill(*out, STEP);
     wc_sparse *s = &out->sparse;
     for (size_t r = 0; r < s->rows; r++)
         for (uint64_t k = s->row_start[r]; k < s->row_start[r + 1]; k++)
-            ((uint32_t *)s->value)[k] = wc_f32_bits(job->w[r * job->cols + s->col[k]]);
+            ((uint32_t *)s->value)[k] = wc_f32_bits(job->w[r * job->at.cols + s->col[k]]);
     return WC_OK;
 }
 
@@ -91,8 +92,9 @@ static void products_and_positions_go_through_the_driver(void **state)
     snprintf(partial, sizeof partial, "%s.partial", path);
     wc_ctx_init(&ctx, 2);
     wc_recipe recipe = {.n = 2, .step = {{.method = &product}, {.method = &rest}}};
+    wc_place at = {.rows = ROWS, .cols = COLS};
     for (size_t i = 0; i < 2; i++)
-        recipe.step[i].method->plan(ROWS, COLS, NULL, &plan[i]);
+        recipe.step[i].method->plan(&at, NULL, &plan[i]);
     wc_wcz_tensor t = {"w", WC_F32, 2, {ROWS, COLS}, 2, plan};
     assert_int_equal(wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z), WC_OK);
     wc_part_free(&plan[0]); /* the layout keeps what it needs */
@@ -103,7 +105,7 @@ static void products_and_positions_go_through_the_driver(void **state)
     wc_wcz_free(&z);
 
     /* As after a kill: the same plan, the parts taken over from their checksums. */
-    recipe.step[0].method->plan(ROWS, COLS, NULL, &plan[0]);
+    recipe.step[0].method->plan(&at, NULL, &plan[0]);
     assert_int_equal(wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z), WC_OK);
     assert_int_equal(wc_wcz_create(&ctx, z, partial), WC_OK);
     for (size_t p = 0; p < 2; p++) {

@@ -64,8 +64,8 @@ static wc_status run(wc_ctx *ctx, const char *name, const char *options, const s
 {
     const wc_method *m = wc_method_find(name);
     void *opt = util_options(m, options);
-    wc_job job = {.ctx = ctx, .tensor = "t", .rows = l->m, .cols = l->n, .w = l->w, .stats = &l->stats};
-    assert_null(m->applies(l->m, l->n, opt));
+    wc_job job = {.ctx = ctx, .tensor = "t", .at = {.rows = l->m, .cols = l->n}, .w = l->w, .stats = &l->stats};
+    assert_null(m->applies(&(wc_place){.rows = l->m, .cols = l->n}, opt));
     wc_status status = m->run(&job, opt, out);
     free(opt);
     return status;
@@ -141,7 +141,7 @@ static void compensation_reduces_the_error(void **unused)
         wc_ctx ctx;
         wc_part part;
         wc_ctx_init(&ctx, 1);
-        wc_job job = {.ctx = &ctx, .tensor = "t", .rows = l.m, .cols = l.n, .w = l.w, .stats = &l.stats};
+        wc_job job = {.ctx = &ctx, .tensor = "t", .at = {.rows = l.m, .cols = l.n}, .w = l.w, .stats = &l.stats};
         assert_int_equal(rtn->run(&job, opt, &part), WC_OK);
         float *q = util_dequantize(&part.grid), *zero = calloc(l.m * l.n, sizeof *zero);
         for (size_t i = 0; i < l.m * l.n; i++)
@@ -233,8 +233,8 @@ static void ratio_gives_the_largest_rank(void **unused)
                 double most = atof(ratios[t] + 6) * 16 * (double)m * (double)n, over = INFINITY;
                 void *opt = util_options(svd, text);
                 wc_part part;
-                if (!svd->applies(m, n, opt)) {
-                    svd->plan(m, n, opt, &part);
+                if (!svd->applies(&(wc_place){.rows = m, .cols = n}, opt)) {
+                    svd->plan(&(wc_place){.rows = m, .cols = n}, opt, &part);
                     rank = part.lowrank.rank;
                     assert_true(bits_of(part.lowrank.a) + bits_of(part.lowrank.b) <= most);
                     wc_part_free(&part);
@@ -243,14 +243,14 @@ static void ratio_gives_the_largest_rank(void **unused)
                 if (rank == wc_min(m, n)) continue;
                 snprintf(next, sizeof next, "rank=%zu,factor_bits=%d", rank + 1, bits[b]);
                 opt = util_options(svd, next);
-                svd->plan(m, n, opt, &part);
+                svd->plan(&(wc_place){.rows = m, .cols = n}, opt, &part);
                 over = bits_of(part.lowrank.a) + bits_of(part.lowrank.b);
                 assert_true(over > most);
                 wc_part_free(&part), free(opt);
             }
     void *opt = util_options(svd, ""); /* SVD-LLM's figure for a keep ratio of 0.8 */
     wc_part part;
-    svd->plan(4096, 4096, opt, &part);
+    svd->plan(&(wc_place){.rows = 4096, .cols = 4096}, opt, &part);
     assert_int_equal(part.lowrank.rank, 1638);
     wc_part_free(&part), free(opt);
 }
@@ -273,7 +273,7 @@ static void impossible_options_are_refused(void **unused)
         assert_int_equal(m->needs, i ? WC_NEEDS_HESSIAN : 0);
         for (size_t t = 0; t < sizeof cases / sizeof *cases; t++) {
             void *opt = util_options(m, cases[t].options);
-            const char *why = m->applies(32, 64, opt);
+            const char *why = m->applies(&(wc_place){.rows = 32, .cols = 64}, opt);
             if (cases[t].why)
                 assert_string_equal(why, cases[t].why);
             else

@@ -32,11 +32,11 @@ static struct result solve(const char *method, const char *options, const float 
     float *copy = malloc((rows * cols + 1) * sizeof *copy);
     memcpy(copy, w, rows * cols * sizeof *copy);
     wc_stats stats = {.n = cols, .tokens = 1000, .h = h, .c = c};
-    struct result r = {.job = {.ctx = &ctx, .tensor = "layer.7", .rows = rows, .cols = cols, .w = copy}};
+    struct result r = {.job = {.ctx = &ctx, .tensor = "layer.7", .at = {.rows = rows, .cols = cols}, .w = copy}};
     if (h) r.job.stats = &stats;
     wc_part part = {0}, plan;
-    assert_null(m->applies(rows, cols, opt));
-    m->plan(rows, cols, opt, &plan);
+    assert_null(m->applies(&(wc_place){.rows = rows, .cols = cols}, opt));
+    m->plan(&(wc_place){.rows = rows, .cols = cols}, opt, &plan);
     r.status = m->run(&r.job, opt, &part);
     r.grid = part.grid;
     strcpy(r.error, ctx.error);
@@ -587,7 +587,7 @@ static void options_that_contradict_are_refused(void **unused)
     const wc_method *m = wc_method_find("gptq");
     for (size_t i = 0; i < 3; i++) {
         void *opt = util_options(m, bad[i]);
-        assert_non_null(m->applies(10, 10, opt));
+        assert_non_null(m->applies(&(wc_place){.rows = 10, .cols = 10}, opt));
         free(opt);
     }
 }

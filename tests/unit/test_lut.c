@@ -324,7 +324,7 @@ static void trouble_is_named(void **unused)
     const wc_method *m = wc_method_find("lut");
     void *bad[] = {util_options(m, "levels=1,bits=3"), util_options(m, "weigh=1,feedback=0")};
     for (size_t i = 0; i < 2; i++) {
-        assert_non_null(m->applies(rows, cols, bad[i]));
+        assert_non_null(m->applies(&(wc_place){.rows = rows, .cols = cols}, bad[i]));
         free(bad[i]);
     }
     free(w), free(h);

@@ -18,7 +18,7 @@ static wc_sparse sparse_of(const char *options, const float *w, size_t rows, siz
     void *opt = util_options(m, options);
     wc_part plan;
     assert_int_equal(r.status, WC_OK);
-    m->plan(rows, cols, opt, &plan);
+    m->plan(&(wc_place){.rows = rows, .cols = cols}, opt, &plan);
     assert_int_equal(r.part.kind, WC_PART_SPARSE);
     assert_int_equal(r.part.sparse.nnz, plan.sparse.nnz);
     assert_int_equal(r.part.sparse.row_start[0], 0);
