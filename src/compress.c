@@ -111,17 +111,34 @@ static wc_status energy(wc_ctx *ctx, const float *d, size_t rows, size_t cols, c
     return WC_OK;
 }
 
-/* w: scratch [rows, cols]. */
-static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats,
-                                float *w, double *error)
+/* *error of w [rows, cols], what is left of a matrix of energy `whole'. */
+static wc_status relative_error(wc_ctx *ctx, const float *w, const wc_packed *p, const wc_stats *stats, double whole,
+                                double *error)
 {
-    double whole, left;
+    double left;
+    WC_TRY(energy(ctx, w, p->rows, p->cols, stats, &left));
+    *error = whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
+    return WC_OK;
+}
+
+/* w: scratch [rows, cols]. When the last part is a stack, its levels are taken off one by one. */
+static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats,
+                                float *w, wc_tensor_result *out)
+{
+    double whole;
+    const wcd_view *last = p->view[p->n_parts - 1];
+    out->levels = wcd_stack_levels(last);
     WC_TRY(read_matrix(ctx, weight, w));
     WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &whole));
-    for (size_t i = 0; i < p->n_parts; i++)
+    for (size_t i = 0; i < p->n_parts - (out->levels > 0); i++)
         WC_TRY(subtract(ctx, p->view[i], w));
-    WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &left));
-    *error = whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
+    for (unsigned l = 0; l < out->levels; l++) {
+        wcd_view level = wcd_stack_level(last, l);
+        WC_TRY(subtract(ctx, &level, w));
+        WC_TRY(relative_error(ctx, w, p, stats, whole, &out->level_error[l]));
+    }
+    if (!out->levels) return relative_error(ctx, w, p, stats, whole, &out->error);
+    out->error = out->level_error[out->levels - 1];
     return WC_OK;
 }
 
@@ -191,7 +208,7 @@ wc_status wc_compress(wc_ctx *ctx, const wc_compress_job *cj, wc_packed *out, wc
     if (want_whole) WC_TRY_OUT(WC_ALLOC(ctx, whole, size, "a weight matrix"));
     if (want_whole) memcpy(whole, w, size * sizeof *w);
     WC_TRY_OUT(run_steps(ctx, cj, w, whole, &packed, &r));
-    WC_TRY_OUT(layer_error_in(ctx, cj->weight, &packed, cj->stats, w, &r.error));
+    WC_TRY_OUT(layer_error_in(ctx, cj->weight, &packed, cj->stats, w, &r));
     r.seconds = wc_now() - start;
     wc_wcz_describe(cj->wcz, cj->tensor, r.error,
                     (r.fallback ? WCD_TENSOR_FALLBACK : 0u) | (r.error_plain ? WCD_TENSOR_ERROR_PLAIN : 0u));

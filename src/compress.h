@@ -30,6 +30,8 @@ typedef struct wc_tensor_result {
     int escalations;  /* how often damping was raised */
     double damping;   /* relative damping that was used; 0: none */
     double seconds;
+    unsigned levels;                         /* of a stack (the last part), or 0 */
+    double level_error[WC_SIGNS_MAX_LEVELS]; /* [levels] the error with the first 1, 2, .. levels of it */
 } wc_tensor_result;
 
 /* Runs the recipe on W and puts the parts into the file as parts 0 .. n-1 of `tensor' (the caller's index in wcz).

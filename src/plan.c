@@ -137,10 +137,17 @@ static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
     return WC_OK;
 }
 
+unsigned wc_plan_stack(const wc_plan_tensor *t)
+{
+    const wc_part *last = &t->part[t->n_parts - 1];
+    return last->kind == WC_PART_SIGNS && last->signs.form == WC_SIGNS_PRODUCT ? last->signs.levels : 0;
+}
+
 static void add_up(wc_plan *plan, const wc_plan_tensor *t)
 {
     uint64_t weights = t->source->rows * t->source->cols;
     plan->weights += weights;
+    plan->levels += wc_plan_stack(t);
     plan->source_bytes += t->source->size;
     if (!t->recipe->n) return;
     if (t->role == WC_ROLE_LINEAR) {

@@ -46,6 +46,7 @@ typedef struct wc_plan {
     size_t n_linears;                      /* tensors of role LINEAR that are compressed */
     uint64_t linear_weights, linear_bytes; /* over those */
     uint64_t weights, source_bytes;        /* over all tensors */
+    size_t levels;                         /* of all stacks: what can be cut later (cut.h) */
 } wc_plan;
 
 /* config NULL: an unknown architecture; then every 2-D float tensor of at least 32 x 32 counts as a linear, names with
@@ -54,6 +55,9 @@ typedef struct wc_plan {
 wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
                        wc_plan **out);
 void wc_plan_free(wc_plan **plan);
+
+/* Levels of the tensor's stack, its last part; 0 without one. */
+unsigned wc_plan_stack(const wc_plan_tensor *t);
 
 /* The file that the plan makes, with these metadata entries: exact offsets and size. */
 wc_status wc_plan_layout(wc_ctx *ctx, const wc_plan *plan, const wc_wcz_meta *metas, size_t n_metas, wc_wcz **out);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/hash.h"
 
+#include "cut.h"
 #include "version.h"
 
 static json_t *hex(uint64_t x)
@@ -97,7 +98,7 @@ static uint64_t fingerprint_of(const wc_wcz_meta *metas, size_t n, uint64_t size
     XXH3_64bits_reset(&xxh);
     for (size_t i = 0; i < n; i++) {
         XXH3_64bits_update(&xxh, metas[i].name, strlen(metas[i].name) + 1);
-        XXH3_64bits_update(&xxh, metas[i].data, metas[i].size);
+        if (metas[i].data) XXH3_64bits_update(&xxh, metas[i].data, metas[i].size);
     }
     XXH3_64bits_update(&xxh, &size, sizeof size);
     return XXH3_64bits_digest(&xxh);
@@ -106,7 +107,7 @@ static uint64_t fingerprint_of(const wc_wcz_meta *metas, size_t n, uint64_t size
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint)
 {
     wc_buf files[N_COMPANIONS] = {{0}};
-    wc_wcz_meta metas[N_COMPANIONS + 1];
+    wc_wcz_meta metas[N_COMPANIONS + 2];
     size_t n = 1;
     char *text = describe(p);
     wc_status status = text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
@@ -114,6 +115,7 @@ wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out
         metas[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
         status = read_companions(ctx, p->input, files, metas, &n);
     }
+    if (p->plan->levels) metas[n++] = (wc_wcz_meta){"cut_order", NULL, wc_cut_order_size(p->plan->levels)};
     if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, metas, n, out);
     if (status == WC_OK) *fingerprint = fingerprint_of(metas, n, wc_wcz_size(*out));
     free(text);

@@ -22,6 +22,7 @@
 #include "calib/pass.h"
 #include "calib/statsfile.h"
 #include "compress.h"
+#include "cut.h"
 #include "input.h"
 #include "journal.h"
 #include "provenance.h"
@@ -333,6 +334,16 @@ static wc_status journal_blob(run *r, size_t i, uint32_t part, const wc_wcz_blob
     return wc_journal_append(r->ctx, &r->journal, record);
 }
 
+static wc_status journal_levels(run *r, size_t i, const wc_tensor_result *result)
+{
+    for (unsigned l = 0; l < result->levels; l++)
+        WC_TRY(wc_journal_append(
+            r->ctx, &r->journal,
+            (wc_journal_record){
+                .type = WC_JOURNAL_LEVEL, .index = (uint32_t)i, .part = l + 1, .x = result->level_error[l]}));
+    return WC_OK;
+}
+
 static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_journal_record done)
 {
     WC_TRY(wc_wcz_sync(r->ctx, r->wcz));
@@ -370,7 +381,8 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
         done.y = result.damping;
         done.count = (uint32_t)result.escalations;
         done.flags = (result.fallback ? WCD_TENSOR_FALLBACK : 0u) | (result.error_plain ? WCD_TENSOR_ERROR_PLAIN : 0u);
-        status = journal_tensor(r, i, &local, done);
+        status = journal_levels(r, i, &result);
+        if (status == WC_OK) status = journal_tensor(r, i, &local, done);
     }
     if (status == WC_OK) {
         note_result(r, t, &done);
@@ -705,8 +717,51 @@ static void show_result(run *r, const wc_run_result *x)
                                   "seconds", x->seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
 }
 
+/* The levels of tensor i's stack, as the journal knows them. */
+static wc_status list_levels(run *r, size_t i, wc_cut_level *level)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    uint64_t bytes;
+    WC_TRY(wc_part_bytes(r->ctx, &t->part[t->n_parts - 1], &bytes));
+    for (unsigned l = 0; l < wc_plan_stack(t); l++) {
+        const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_LEVEL, (uint32_t)i, l + 1);
+        if (!found)
+            return wc_fail(r->ctx, WC_VERIFY, "%s: the journal lacks level %u; use --fresh", t->source->name, l + 1);
+        level[l] = (wc_cut_level){.tensor = wc_wcz_position(r->wcz, i),
+                                  .levels = l + 1,
+                                  .error = found->x,
+                                  .bytes = bytes / wc_plan_stack(t)};
+    }
+    return WC_OK;
+}
+
+/* In which order levels are worth having, now that all errors are known. */
+static wc_status write_cut_order(run *r)
+{
+    size_t n = r->plan->levels, done = 0;
+    wc_cut_level *level = NULL;
+    uint8_t *bytes = NULL;
+    wc_wcz_meta meta = {.name = "cut_order", .size = wc_cut_order_size(n)};
+    wc_status status = WC_OK;
+    if (!n) return WC_OK;
+    WC_TRY_OUT(WC_ALLOC(r->ctx, level, n, "the order of levels"));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, bytes, meta.size, "the order of levels"));
+    for (size_t i = 0; i < r->plan->n; i++) {
+        WC_TRY_OUT(list_levels(r, i, level + done));
+        done += wc_plan_stack(&r->plan->tensor[i]);
+    }
+    WC_TRY_OUT(wc_cut_order_sort(r->ctx, level, n));
+    wc_cut_order_encode(level, n, (uint32_t)n, bytes);
+    meta.data = bytes;
+    WC_TRY_OUT(wc_wcz_fill_meta(r->ctx, r->wcz, &meta));
+out:
+    free(level), free(bytes);
+    return status;
+}
+
 static wc_status finish(run *r, wc_run_result *result)
 {
+    WC_TRY(write_cut_order(r));
     WC_TRY(wc_wcz_finish(r->ctx, r->wcz, r->output));
     wc_pass_close(&r->pass, true);
     wc_journal_close(&r->journal, true);

@@ -35,6 +35,13 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void signs_free(wc_signs *s)
+{
+    free(s->column), free(s->sign), free(s->choice), free(s->u), free(s->v), free(s->router);
+    s->column = s->sign = s->choice = NULL;
+    s->u = s->v = s->router = NULL;
+}
+
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
@@ -47,6 +54,7 @@ void wc_part_free(wc_part *p)
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
         free(p->lowrank.a), free(p->lowrank.b);
         break;
+    case WC_PART_SIGNS: signs_free(&p->signs); break;
     }
     memset(p, 0, sizeof *p);
 }
@@ -60,6 +68,7 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_SIGNS: *rows = p->signs.rows, *cols = p->signs.cols; break;
     }
 }
 
@@ -126,6 +135,71 @@ out:
     return status;
 }
 
+size_t wc_signs_cols(const wc_signs *s, unsigned level)
+{
+    unsigned which = s->form == WC_SIGNS_SCALES ? s->which[level] & WC_SIGNS_COLUMNS : WC_SIGNS_ALL;
+    return which == WC_SIGNS_SUBSET ? s->subset : which == WC_SIGNS_REST ? s->cols - s->subset : s->cols;
+}
+
+size_t wc_signs_plane(const wc_signs *s, unsigned level)
+{
+    return s->rows * wc_ceil_div(wc_signs_cols(s, level), 8);
+}
+
+static bool splits(const wc_signs *s, unsigned level)
+{
+    return s->form == WC_SIGNS_SCALES && s->which[level] & WC_SIGNS_SPLIT;
+}
+
+size_t wc_signs_scales(const wc_signs *s, unsigned level)
+{
+    if (s->form != WC_SIGNS_SCALES) return 0;
+    return wc_ceil_div(wc_signs_cols(s, level), s->group) * (splits(s, level) ? 2 : 1);
+}
+
+size_t wc_signs_sign_at(const wc_signs *s, unsigned level)
+{
+    size_t at = 0;
+    for (unsigned l = 0; l < level; l++)
+        at += wc_signs_plane(s, l);
+    return at;
+}
+
+size_t wc_signs_choice_at(const wc_signs *s, unsigned level)
+{
+    size_t at = 0;
+    for (unsigned l = 0; l < level; l++)
+        if (splits(s, l)) at += wc_signs_plane(s, l);
+    return at;
+}
+
+size_t wc_signs_scales_at(const wc_signs *s, unsigned level)
+{
+    size_t at = 0;
+    for (unsigned l = 0; l < level; l++)
+        at += s->rows * wc_signs_scales(s, l);
+    return at;
+}
+
+wc_status wc_signs_alloc(wc_ctx *ctx, wc_signs *s)
+{
+    wc_status status = WC_OK;
+    size_t choices = wc_signs_choice_at(s, s->levels), planes = s->form == WC_SIGNS_PRODUCT ? s->levels : 1;
+    bool scales = s->form == WC_SIGNS_SCALES;
+    s->column = s->sign = s->choice = NULL;
+    s->u = s->v = s->router = NULL;
+    if (s->subset) WC_TRY_OUT(WC_ALLOC(ctx, s->column, s->cols, "a subset of columns"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s->sign, wc_signs_sign_at(s, s->levels), "signs"));
+    if (choices) WC_TRY_OUT(WC_ALLOC(ctx, s->choice, choices, "choices of scales"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s->u, scales ? wc_signs_scales_at(s, s->levels) : planes * s->rows * s->rank, "scales"));
+    if (!scales) WC_TRY_OUT(WC_ALLOC(ctx, s->v, planes * s->cols * s->rank, "scales of columns"));
+    if (s->form == WC_SIGNS_EXPERTS && s->rank > 1) WC_TRY_OUT(WC_ALLOC(ctx, s->router, s->cols * s->rank, "a router"));
+    return WC_OK;
+out:
+    signs_free(s);
+    return status;
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -133,6 +207,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_SIGNS: return wc_signs_alloc(ctx, &p->signs);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

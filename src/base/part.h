@@ -15,7 +15,8 @@ typedef enum wc_part_kind {
     WC_PART_GRID = 2,
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
-    WC_PART_LOWRANK = 5
+    WC_PART_LOWRANK = 5,
+    WC_PART_SIGNS = 7
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -121,6 +122,56 @@ typedef struct wc_lowrank {
     struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
 
+/* Planes of signs, each times a magnitude, added up. A plane is a bit per weight, 1 for minus: [rows, its columns], a
+ * row in ceil(columns / 8) bytes, bit j mod 8 of byte j / 8. The forms differ in where magnitudes come from:
+ *
+ *     WC_SIGNS_PRODUCT   2^scale_exp U_l V_l: a product of rank `rank' for each level l
+ *     WC_SIGNS_SCALES    2^scale_exp times an f16 per row and group of `group' of the level's columns, or one of two
+ *                        such scales that a second plane chooses between. A level has all columns, those of a subset,
+ *                        or the others
+ *     WC_SIGNS_EXPERTS   2^scale_exp u v^T, u and v the means over `rank' experts; a router, that readers of weights do
+ *                        not need, mixes them per token */
+typedef enum wc_signs_form { WC_SIGNS_PRODUCT = 0, WC_SIGNS_SCALES = 1, WC_SIGNS_EXPERTS = 2 } wc_signs_form;
+
+enum {
+    WC_SIGNS_MAX_LEVELS = 32,  /* of a product */
+    WC_SIGNS_MAX_PLANES = 16,  /* of scales */
+    WC_SIGNS_MAX_EXPERTS = 16, /* experts have one level */
+    /* wc_signs.which */
+    WC_SIGNS_ALL = 0,
+    WC_SIGNS_SUBSET = 1,
+    WC_SIGNS_REST = 2,
+    WC_SIGNS_COLUMNS = 3, /* mask of the three above */
+    WC_SIGNS_SPLIT = 4    /* a second plane chooses the first (0) or second scale (1) */
+};
+
+typedef struct wc_signs {
+    size_t rows, cols;
+    wc_signs_form form;
+    unsigned levels;
+    int scale_exp;                      /* -126..126 */
+    size_t rank;                        /* product: 1..min(rows, cols); experts: how many; scales: 0 */
+    size_t group;                       /* scales: 1..cols, counted among the columns of the level; else 0 */
+    size_t subset;                      /* scales: columns in the subset, below cols; 0: there is none */
+    uint8_t which[WC_SIGNS_MAX_PLANES]; /* scales: [levels]; else 0 */
+    uint8_t *column;                    /* [cols] 1: in the subset; NULL without one */
+    uint8_t *sign;                      /* the planes of all levels, one after the other */
+    uint8_t *choice;                    /* the second planes of the levels that split, in the same way; or NULL */
+    uint16_t *u;                        /* f16; product: [levels, rows, rank]; experts: [rank, rows]; scales: for each
+                                         * level [rows, groups] or, split, [rows, groups, 2] */
+    uint16_t *v;                        /* f16; product: [levels, rank, cols]; experts: [rank, cols]; scales: NULL */
+    uint16_t *router;                   /* f16 [cols, rank] with more than one expert, else NULL */
+} wc_signs;
+
+/* Columns of a level, bytes of its plane, its scales per row (both of a split counted). */
+size_t wc_signs_cols(const wc_signs *s, unsigned level);
+size_t wc_signs_plane(const wc_signs *s, unsigned level);
+size_t wc_signs_scales(const wc_signs *s, unsigned level);
+/* Where a level's plane begins in sign; its second plane in choice; its scales in u. */
+size_t wc_signs_sign_at(const wc_signs *s, unsigned level);
+size_t wc_signs_choice_at(const wc_signs *s, unsigned level);
+size_t wc_signs_scales_at(const wc_signs *s, unsigned level);
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -129,6 +180,7 @@ typedef struct wc_part {
         wc_lut lut;
         wc_sparse sparse;
         wc_lowrank lowrank;
+        wc_signs signs;
     };
 } wc_part;
 
@@ -147,6 +199,7 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data point
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_signs_alloc(wc_ctx *ctx, wc_signs *s);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */

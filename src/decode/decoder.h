@@ -54,6 +54,15 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_signs_view {
+    unsigned form, levels;
+    uint32_t n;      /* form 0: rank; 1: columns per scale; 2: experts */
+    uint32_t subset; /* form 1: columns in the subset */
+    float exp2;
+    uint64_t row_size, u, v, stride; /* forms 0 and 2: bytes of a row of signs; offsets in a level; bytes of a level */
+    uint8_t which[16];               /* form 1, per level */
+} wcd_signs_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -68,6 +77,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_signs_view p;
     } u;
 } wcd_view;
 
@@ -105,6 +115,13 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
  * when it has children or no f32 values. A part can be read when all d->n_children are open. */
 wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
                           const uint8_t *blob, uint64_t size);
+
+/* A stack of levels, of which the first few are a part too (kind signs, products): how many there are, or 0 for a part
+ * that is none; the part that is level l alone; and what cutting to 1 <= levels <= all of them makes of the parameters
+ * and of the size of the blob, which is a prefix of the whole. */
+unsigned wcd_stack_levels(const wcd_view *v);
+wcd_view wcd_stack_level(const wcd_view *v, unsigned l);
+uint64_t wcd_stack_cut(const wcd_view *v, unsigned levels, uint8_t params[WCD_PARAMS]);
 
 /* *out = 2^e for a byte e that is a signed exponent in -126..126, else 0 is returned. */
 int wcd_exp2(uint8_t e, float *out);

@@ -111,15 +111,25 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
     return WCD_OK;
 }
 
-float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
+/* y [nr] = rows times x, nr <= rows_at_once. */
+static void dots(const wcd_view *v, uint64_t row, unsigned nr, const float *x, float *y)
 {
-    float lane[WCD_LANES] = {0}, w[WCD_SPAN];
+    float lane[WCD_BLOCK_ROWS][WCD_LANES] = {{0}}, w[WCD_BLOCK_ROWS][WCD_SPAN];
     for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
         unsigned n = wcd_span_at(v, c);
-        v->d->span(v, row, c, n, w);
-        wcd_lanes_add(lane, w, x + c, n);
+        decode(v, row, nr, c, n, w[0], WCD_SPAN);
+        for (unsigned i = 0; i < nr; i++)
+            wcd_lanes_add(lane[i], w[i], x + c, n);
     }
-    return wcd_lanes_sum(lane);
+    for (unsigned i = 0; i < nr; i++)
+        y[i] = wcd_lanes_sum(lane[i]);
+}
+
+float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
+{
+    float y;
+    dots(v, row, 1, x, &y);
+    return y;
 }
 
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
@@ -128,8 +138,11 @@ void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *
         v->d->product(v, r0, nr, x, y, add);
         return;
     }
-    for (uint64_t i = 0; i < nr; i++) {
-        float product = wcd_view_dot(v, r0 + i, x);
-        y[i] = add ? y[i] + product : product;
+    for (uint64_t i = 0; i < nr;) {
+        float product[WCD_BLOCK_ROWS];
+        unsigned k = rows_at_once(v, nr - i);
+        dots(v, r0 + i, k, x, product);
+        for (unsigned j = 0; j < k; j++, i++)
+            y[i] = add ? y[i] + product[j] : product[j];
     }
 }

@@ -27,7 +27,7 @@ typedef struct wc_wcz_tensor {
 
 typedef struct wc_wcz_meta {
     const char *name;
-    const void *data; /* [size] */
+    const void *data; /* [size]; NULL: stored as it is, the bytes come later (wc_wcz_fill_meta) */
     size_t size;
 } wc_wcz_meta;
 
@@ -78,7 +78,14 @@ wc_status wc_wcz_sync(wc_ctx *ctx, const wc_wcz *z);
  */
 void wc_wcz_describe(wc_wcz *z, size_t tensor, double error, uint32_t flags);
 
-/* Writes index and header, syncs, and renames to final_path. WC_BUG when a part is missing. */
+/* The number of the caller's tensor in the file: what wcd_at takes. */
+uint32_t wc_wcz_position(const wc_wcz *z, size_t tensor);
+
+/* The bytes of a metadata entry that was planned without. WC_BUG: there is no such entry of that size. */
+wc_status wc_wcz_fill_meta(wc_ctx *ctx, wc_wcz *z, const wc_wcz_meta *meta);
+
+/* Writes index and header, syncs, and renames to final_path. WC_BUG when a part or the bytes of a metadata entry are
+ * missing. */
 wc_status wc_wcz_finish(wc_ctx *ctx, wc_wcz *z, const char *final_path);
 
 /* Closes the file, which stays where it is; *z becomes NULL. */
@@ -102,6 +109,21 @@ const char *wc_wcz_name(const wc_wcz_reader *r, const wcd_tensor *t);
 
 /* The tensors as weights. Reading one of integers is WC_UNSUPPORTED. */
 wc_weight_source wc_wcz_source(const wc_wcz_reader *r);
+
+/* A part of a file that keeps only its first bytes, with other parameters, and the new error of its tensor. */
+typedef struct wc_wcz_edit {
+    uint32_t tensor, part; /* numbers in the file; the part has no children */
+    uint64_t size;         /* bytes of the blob to keep, at most all */
+    uint8_t params[WC_PARAMS_SIZE];
+    double error;
+} wc_wcz_edit;
+
+/* Writes r with these edits, and with the bytes of `meta' (stored as they are) for its entry of that name, to
+ * `partial', and renames that to `path'. Everything else is copied as it is, in pieces, with the checksums that it has;
+ * the caller has verified r. The size is that of r less what the edits save, blobs counted in multiples of 64. Nothing
+ * is left behind on failure. */
+wc_status wc_wcz_rewrite(wc_ctx *ctx, const wc_wcz_reader *r, const wc_wcz_edit *edits, size_t n,
+                         const wc_wcz_meta *meta, const char *partial, const char *path);
 
 /* A metadata entry, decompressed, its checksum compared; a NUL follows its size bytes. WC_BADFILE when absent, damaged,
  * or larger than 256 MiB. */

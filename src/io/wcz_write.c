@@ -52,6 +52,7 @@ typedef struct meta_slot {
     uint8_t *data; /* as stored, [size], allocated to the next multiple of ALIGN with zeros */
     uint32_t codec;
     uint64_t offset, size, raw_size;
+    bool missing; /* the bytes come later */
 } meta_slot;
 
 struct wc_wcz {
@@ -165,15 +166,16 @@ static wc_status add_tensors(wc_ctx *ctx, wc_wcz *z, const wc_wcz_tensor *tensor
 static wc_status add_meta(wc_ctx *ctx, wc_wcz *z, const wc_wcz_meta *m, meta_slot *out)
 {
     WC_TRY(copy_name(ctx, z, "metadata entry", m->name, &out->name));
-    size_t bound = ZSTD_compressBound(m->size);
+    size_t bound = m->data ? ZSTD_compressBound(m->size) : m->size;
     if (ZSTD_isError(bound)) return wc_fail(ctx, WC_UNSUPPORTED, "metadata `%s' is too large", m->name);
     WC_TRY(WC_ALLOC(ctx, out->data, wc_round_up(bound, ALIGN), "metadata"));
-    size_t n = ZSTD_compress(out->data, bound, m->data, m->size, ZSTD_LEVEL);
+    size_t n = m->data ? ZSTD_compress(out->data, bound, m->data, m->size, ZSTD_LEVEL) : m->size;
     if (ZSTD_isError(n)) return wc_fail(ctx, WC_NOMEM, "compressing metadata `%s': %s", m->name, ZSTD_getErrorName(n));
     out->codec = n < m->size ? CODEC_ZSTD : CODEC_RAW;
     out->raw_size = m->size;
+    out->missing = !m->data;
     out->size = out->codec == CODEC_ZSTD ? n : m->size;
-    if (out->codec == CODEC_RAW && m->size) memcpy(out->data, m->data, m->size);
+    if (out->codec == CODEC_RAW && m->size && m->data) memcpy(out->data, m->data, m->size);
     memset(out->data + out->size, 0, wc_round_up(bound, ALIGN) - out->size);
     return WC_OK;
 }
@@ -299,6 +301,12 @@ static bool same_grid(const wc_grid *g, const wc_grid *h)
            g->zero_kind == h->zero_kind && (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
 }
 
+static bool same_signs(const wc_signs *a, const wc_signs *b)
+{
+    return a->form == b->form && a->levels == b->levels && a->rank == b->rank && a->group == b->group &&
+           a->subset == b->subset && !memcmp(a->which, b->which, sizeof a->which);
+}
+
 /* All that decides sizes and places; scale_exp does not. */
 static bool same_geometry(const wc_part *a, const wc_part *b)
 {
@@ -317,6 +325,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m;
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_SIGNS: return same_signs(&a->signs, &b->signs);
     }
     return false;
 }
@@ -527,6 +536,24 @@ void wc_wcz_describe(wc_wcz *z, size_t tensor, double error, uint32_t flags)
     z->tensors[z->slot_of[tensor]].flags = flags;
 }
 
+uint32_t wc_wcz_position(const wc_wcz *z, size_t tensor)
+{
+    assert(tensor < z->n_tensors);
+    return (uint32_t)z->slot_of[tensor];
+}
+
+wc_status wc_wcz_fill_meta(wc_ctx *ctx, wc_wcz *z, const wc_wcz_meta *meta)
+{
+    for (size_t i = 0; i < z->n_metas && z->fd >= 0; i++) {
+        meta_slot *m = &z->metas[i];
+        if (strcmp(m->name, meta->name) || !m->missing || m->size != meta->size) continue;
+        memcpy(m->data, meta->data, meta->size);
+        m->missing = false;
+        return wc_pwrite(ctx, z->fd, z->path, m->data, m->size, m->offset);
+    }
+    return wc_fail(ctx, WC_BUG, "no metadata `%s' of %zu bytes is planned", meta->name, meta->size);
+}
+
 /* A cursor over zeroed bytes: what is skipped stays zero. */
 typedef struct writer {
     uint8_t *p;
@@ -648,6 +675,9 @@ wc_status wc_wcz_finish(wc_ctx *ctx, wc_wcz *z, const char *final_path)
             if (!z->tensors[i].parts[p].done)
                 return wc_fail(ctx, WC_BUG, "%s: part %zu of tensor `%s' was never written", z->path, p,
                                z->tensors[i].name);
+    for (size_t i = 0; i < z->n_metas; i++)
+        if (z->metas[i].missing)
+            return wc_fail(ctx, WC_BUG, "%s: metadata `%s' was never written", z->path, z->metas[i].name);
     uint8_t *head;
     uint64_t size = wc_round_up(HEADER_SIZE + z->index_size, ALIGN);
     WC_TRY(WC_ALLOC(ctx, head, size, "the index"));
