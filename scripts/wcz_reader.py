@@ -183,7 +183,7 @@ def parse_tensor(r, names):
 def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
-    need(1 <= kind <= 5 and version == 1, "part kind of a newer version")
+    need(kind in LAYOUTS and version == 1, "part kind of a newer version")
     need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
@@ -465,8 +465,69 @@ def product(a, b):
     return total
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
+def signs_layout(p, rows, cols):
+    form, levels, reserved, scale_exp, n, subset, reserved2 = struct.unpack("<BBBbIII", p.params[:16])
+    which = p.params[16:]
+    need(form <= 2 and levels >= 1 and n >= 1 and rows >= 1 and cols >= 1, "parameters of a signs part")
+    need(reserved == 0 and reserved2 == 0 and -126 <= scale_exp <= 126, "parameters of a signs part")
+    size, at = 0, []
+
+    def section(count):
+        nonlocal size
+        begin = up8(size)
+        size = begin + count
+        return begin
+
+    if form == 1:
+        need(levels <= 16 and n <= cols and subset < cols and zero(which[levels:]), "levels of a signs part")
+        section((cols + 7) // 8 if subset else 0)
+        for w in which[:levels]:
+            need(w <= 6 and w & 3 <= 2 and (w & 3 == 0 or subset), "columns of a signs part")
+            own = (cols, subset, cols - subset)[w & 3]
+            plane, scales = rows * packed(own, 1), 2 * rows * ((own + n - 1) // n)
+            at.append(Record(which=w & 3, split=w >> 2, cols=own, signs=section(plane),
+                             choices=section(plane) if w >> 2 else 0, scales=section(scales << (w >> 2))))
+    else:
+        need(subset == 0 and zero(which), "parameters of a signs part")
+        need((levels == 1 and n <= 16) if form else (levels <= 32 and n <= min(rows, cols)), "levels of a signs part")
+        for _ in range(levels):
+            at.append(Record(signs=section(rows * packed(cols, 1)), u=section(2 * rows * n), v=section(2 * cols * n)))
+            size = size if form else up8(size)
+        if form and n > 1:
+            section(2 * cols * n)
+    return Record(size=size, numeric=True, form=form, levels=levels, n=n, subset=subset, scale_exp=scale_exp, at=at)
+
+
+def decode_signs(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8)
+    halves = lambda at, *shape: np.frombuffer(blob, "<f2", int(np.prod(shape)), at).astype(np.float32).reshape(shape)
+    plane = lambda at, n: np.stack([unpack(b[at + r * packed(n, 1):][:packed(n, 1)], n, 1) for r in range(rows)])
+    mask = np.unpackbits(b[:(cols + 7) // 8], bitorder="little")[:cols] if l.subset else None
+    w, unit = np.zeros((rows, cols), np.float32), np.float32(2.0 ** l.scale_exp)
+    for a in l.at:
+        own, columns = cols, np.arange(cols)
+        with np.errstate(all="ignore"):
+            if l.form == 0:
+                m = product(halves(a.u, rows, l.n), halves(a.v, l.n, cols)) * unit
+            elif l.form == 2:
+                s, t = halves(a.u, l.n, rows), halves(a.v, l.n, cols)
+                for e in range(1, l.n):
+                    s[0], t[0] = s[0] + s[e], t[0] + t[e]
+                m = (s[0] / np.float32(l.n))[:, None] * (t[0] / np.float32(l.n)) * unit
+            else:
+                own = a.cols
+                columns = columns if a.which == 0 else np.flatnonzero(mask == (a.which == 1))[:own]
+                of = np.arange(own) // l.n
+                scales = halves(a.scales, rows, (own + l.n - 1) // l.n, 1 << a.split) * unit
+                choice = plane(a.choices, own) if a.split else np.zeros((rows, own), np.uint8)
+                m = np.take_along_axis(scales[:, of], choice[:, :, None], 2)[:, :, 0][:, :len(columns)]
+            minus = plane(a.signs, own)[:, :m.shape[1]] > 0
+            w[:, columns] = w[:, columns] + np.where(minus, -m, m)
+    return w
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 7: signs_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 7: decode_signs}
 
 
 # ---------------------------------------------------------------- program
@@ -482,6 +543,9 @@ def describe(p):
         return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
     if p.kind == 5:
         return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
+    if p.kind == 7:
+        how = ("rank=%d", "group=%d", "experts=%d")[l.form] % l.n
+        return "signs levels=%d %s subset=%d" % (l.levels, how, l.subset)
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
         l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed)
 

@@ -34,6 +34,7 @@ static void sparse_text(const wcd_part_info *p, char *dst, size_t size)
 static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
 {
     static const char *const tables[] = {"one table", "row tables", "group tables"};
+    static const char *const forms[] = {"signs %u levels r%u", "signs %u planes g%u", "signs %u x %u experts"};
     uint32_t group = u32_at(p->params + 4);
     if (!strcmp(p->kind_name, "grid"))
         snprintf(dst, size, "grid %ub g%u%s%s", p->params[0], group, p->params[2] ? " asym" : " sym",
@@ -43,6 +44,8 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
                  p->params[2] ? " scaled" : "");
     else if (!strcmp(p->kind_name, "sparse"))
         sparse_text(p, dst, size);
+    else if (!strcmp(p->kind_name, "signs"))
+        snprintf(dst, size, forms[p->params[0]], p->params[1], group);
     else if (!strcmp(p->kind_name, "float"))
         snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
     else

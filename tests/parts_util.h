@@ -164,9 +164,110 @@ static inline float float_value(const wc_float *f, size_t r, size_t c)
     return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
 }
 
+/* The k-th bit of plane `level' of a row: what a method sets and the file packs. */
+static inline unsigned plane_bit(const uint8_t *planes, const wc_signs *s, size_t at, unsigned level, size_t r,
+                                 size_t k)
+{
+    size_t stride = (wc_signs_cols(s, level) + 7) / 8;
+    return planes[at + r * stride + k / 8] >> k % 8 & 1;
+}
+
+/* The place of column c among those of a level, or SIZE_MAX. */
+static inline size_t level_place(const wc_signs *s, unsigned level, size_t c)
+{
+    unsigned which = s->which[level] & WC_SIGNS_COLUMNS;
+    size_t k = 0;
+    if (s->form != WC_SIGNS_SCALES || which == WC_SIGNS_ALL) return c;
+    if (s->column[c] != (which == WC_SIGNS_SUBSET)) return SIZE_MAX;
+    for (size_t j = 0; j < c; j++)
+        k += s->column[j] == (which == WC_SIGNS_SUBSET);
+    return k;
+}
+
+static inline float signs_magnitude(const wc_signs *s, unsigned level, size_t r, size_t c, size_t k)
+{
+    float unit = ldexpf(1, s->scale_exp);
+    if (s->form == WC_SIGNS_SCALES) {
+        bool split = s->which[level] & WC_SIGNS_SPLIT;
+        size_t groups = (wc_signs_cols(s, level) + s->group - 1) / s->group, at = r * groups + k / s->group;
+        if (split) at = 2 * at + plane_bit(s->choice, s, wc_signs_choice_at(s, level), level, r, k);
+        return (float)f16_value(s->u[wc_signs_scales_at(s, level) + at]) * unit;
+    }
+    float m = 0, a = 0, b = 0;
+    for (size_t i = 0; i < s->rank && s->form == WC_SIGNS_PRODUCT; i++) {
+        float product = (float)f16_value(s->u[(level * s->rows + r) * s->rank + i]) *
+                        (float)f16_value(s->v[(level * s->rank + i) * s->cols + c]);
+        m = i ? m + product : product;
+    }
+    if (s->form == WC_SIGNS_PRODUCT) return m * unit;
+    for (size_t e = 0; e < s->rank; e++) {
+        float x = (float)f16_value(s->u[e * s->rows + r]), y = (float)f16_value(s->v[e * s->cols + c]);
+        a = e ? a + x : x, b = e ? b + y : y;
+    }
+    a /= (float)s->rank, b /= (float)s->rank;
+    m = a * b;
+    return m * unit;
+}
+
+static inline float signs_value(const wc_signs *s, size_t r, size_t c)
+{
+    float w = 0;
+    for (unsigned l = 0; l < s->levels; l++) {
+        size_t k = level_place(s, l, c);
+        if (k == SIZE_MAX) continue;
+        float m = signs_magnitude(s, l, r, c, k);
+        w = plane_bit(s->sign, s, wc_signs_sign_at(s, l), l, r, k) ? w - m : w + m;
+    }
+    return w;
+}
+
+/* which: one digit per level of form 1, as in docs/FORMAT.md; "" in other forms. */
+static inline wc_part signs_plan(size_t rows, size_t cols, wc_signs_form form, unsigned levels, size_t n, size_t subset,
+                                 const char *which)
+{
+    wc_part p = {.kind = WC_PART_SIGNS};
+    p.signs = (wc_signs){.rows = rows, .cols = cols, .form = form, .levels = levels, .subset = subset};
+    *(form == WC_SIGNS_SCALES ? &p.signs.group : &p.signs.rank) = n;
+    for (unsigned l = 0; which[l]; l++)
+        p.signs.which[l] = (uint8_t)(which[l] - '0');
+    return p;
+}
+
+static inline void fill_plane(const wc_signs *s, uint8_t *plane, unsigned level, unsigned shift)
+{
+    size_t cols = wc_signs_cols(s, level), stride = (cols + 7) / 8;
+    for (size_t r = 0; r < s->rows; r++)
+        for (size_t k = 0; k < cols; k++)
+            plane[r * stride + k / 8] |= (uint8_t)(formula_code(r * cols + k + level + shift, 1) << k % 8);
+}
+
+/* The subset: columns j with (7 j + 3) mod cols < subset; 7 must not divide cols. */
+static inline wc_part signs_fill(wc_part p)
+{
+    wc_signs *s = &p.signs;
+    assert_int_equal(wc_signs_alloc(NULL, s), WC_OK);
+    for (size_t j = 0; j < s->cols && s->subset; j++)
+        s->column[j] = (7 * j + 3) % s->cols < s->subset;
+    for (unsigned l = 0; l < s->levels; l++) {
+        fill_plane(s, s->sign + wc_signs_sign_at(s, l), l, 0);
+        if (s->form == WC_SIGNS_SCALES && s->which[l] & WC_SIGNS_SPLIT)
+            fill_plane(s, s->choice + wc_signs_choice_at(s, l), l, 5);
+    }
+    size_t planes = s->form == WC_SIGNS_PRODUCT ? s->levels : 1;
+    size_t u = s->form == WC_SIGNS_SCALES ? wc_signs_scales_at(s, s->levels) : planes * s->rows * s->rank;
+    for (size_t i = 0; i < u; i++)
+        s->u[i] = formula_scale(i + 1);
+    for (size_t i = 0; i < planes * s->cols * s->rank && s->v; i++)
+        s->v[i] = formula_scale(i + 2);
+    for (size_t i = 0; i < s->cols * s->rank && s->router; i++)
+        s->router[i] = formula_scale(i + 4);
+    return p;
+}
+
 static inline float part_value(const wc_part *p, size_t r, size_t c)
 {
     switch (p->kind) {
+    case WC_PART_SIGNS: return signs_value(&p->signs, r, c);
     case WC_PART_FLOAT: return float_value(&p->floats, r, c);
     case WC_PART_GRID: return grid_value(&p->grid, r, c);
     case WC_PART_LUT: return lut_value(&p->lut, r, c);

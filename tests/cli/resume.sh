@@ -56,6 +56,9 @@ survives()
 survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
 survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$small" -o "$tmp/b.wcz"
 # shellcheck disable=SC2086
+survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
+    "$wc" compress --recipe 'bitstack(levels=3)' "$small" -o "$tmp/e.wcz" $quick
+# shellcheck disable=SC2086
 survives 'calibrate' "$tmp/c.wcstats" "$tmp/c.reference" "$wc" calibrate "$small" -o "$tmp/c.wcstats" $quick
 survives 'quantize with statistics' "$tmp/d.wcz" "$tmp/d.reference" \
     "$wc" quantize --bits 3 "$small" -o "$tmp/d.wcz" --stats "$tmp/c.wcstats"

@@ -32,7 +32,10 @@ one() { # MODEL RECIPE -> a row
     *) text=$shared/data/calib-prose.txt ;;
     esac
     [ -d "$dir" ] && [ -f "$text" ] || return 1
-    "$wc" compress --recipe "$2" "${calib[@]}" --calib-tokens 16384 -q --json -f -o "$tmp/m.wcz" "$dir" > "$tmp/c.json"
+    "$wc" compress --recipe "${2% @ *}" "${calib[@]}" --calib-tokens 16384 -q --json -f -o "$tmp/m.wcz" "$dir" > "$tmp/c.json"
+    case $2 in # `RECIPE @ SIZE': cut to that
+    *' @ '*) "$wc" cut --size "${2#* @ }" -q --json -f -o "$tmp/cut.wcz" "$tmp/m.wcz" > "$tmp/c.json" && mv "$tmp/cut.wcz" "$tmp/m.wcz" ;;
+    esac
     "$wc" eval "$tmp/m.wcz" --against "$dir" --text "$text" --tokens $tokens -p daslab -q --json > "$tmp/e.json"
     local c=$tmp/c.json e=$tmp/e.json bytes
     bytes=$(sed -n '/"result"/,$s/^ *"bytes": \([0-9]*\),*$/\1/p' "$c" | head -n 1)

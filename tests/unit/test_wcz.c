@@ -141,6 +141,7 @@ static void add_one(model *m, const char *name, wc_dtype dtype, wc_part filled, 
     wc_part *p = add(m, name, dtype, 2, (uint64_t[]){rows, cols}, 1);
     if (filled.kind == WC_PART_LUT) filled.lut.scale_exp = scale_exp;
     if (filled.kind == WC_PART_SPARSE) filled.sparse.scale_exp = scale_exp;
+    if (filled.kind == WC_PART_SIGNS) filled.signs.scale_exp = scale_exp;
     *p = filled;
     m->error[m->n - 1] = 0.5;
 }
@@ -348,6 +349,16 @@ static model *wide_parts_model(void)
             snprintf(name, sizeof name, "sparse%zu.%zu", step, s);
             add_one(m, name, WC_F16, sparse_fill(sparse_plan(rows, cols, step, WC_F16), step), -(int)step % 50);
         }
+        for (size_t n = 1; n <= 16; n += 5) {
+            size_t most = wc_min(n, wc_min(rows, cols)), subset = cols > 1 ? cols / 3 : 0;
+            snprintf(name, sizeof name, "stack%zu.%zu", n, s);
+            add_one(m, name, WC_F16, signs_fill(signs_plan(rows, cols, WC_SIGNS_PRODUCT, 3, most, 0, "")), -3);
+            snprintf(name, sizeof name, "experts%zu.%zu", n, s);
+            add_one(m, name, WC_F16, signs_fill(signs_plan(rows, cols, WC_SIGNS_EXPERTS, 1, n, 0, "")), 5);
+            snprintf(name, sizeof name, "scales%zu.%zu", n, s);
+            wc_part p = signs_plan(rows, cols, WC_SIGNS_SCALES, 4, group, subset, subset ? "6140" : "4040");
+            add_one(m, name, WC_F16, signs_fill(p), (int)n);
+        }
         for (size_t rank = 1; rank <= 257; rank += 64) {
             snprintf(name, sizeof name, "lowrank%zu.%zu", rank, s);
             wc_part a = float_plan(rows, rank, WC_F16), b = grid_plan(rank, cols, 4, group, 4, true);
@@ -424,6 +435,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
+    compare_with_second_reader("tests/data/golden/signs.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);

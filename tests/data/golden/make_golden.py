@@ -103,6 +103,38 @@ def lowrank(rank, a, b):
     return 5, struct.pack("<I28x", rank), b"", [a, b]
 
 
+def bits(rows, cols, shift):
+    return b"".join(pack([code(r * cols + k + shift, 1) for k in range(cols)], 1) for r in range(rows))
+
+
+def halves(count, shift):
+    return b"".join(struct.pack("<H", scale(i + shift)) for i in range(count))
+
+
+def signs(rows, cols, form, levels, n, subset, which, scale_exp):
+    blob, u, v = b"", 0, 0
+    if subset:
+        blob = sum(((7 * j + 3) % cols < subset) << j for j in range(cols)).to_bytes(-(-cols // 8), "little")
+    for l in range(levels):
+        own = (cols, subset, cols - subset)[which[l] & 3] if form == 1 else cols
+        blob = to8(blob) + bits(rows, own, l)
+        if form == 1:
+            count = rows * -(-own // n) << (which[l] >> 2)
+            if which[l] >> 2:
+                blob = to8(blob) + bits(rows, own, l + 5)
+            blob = to8(blob) + halves(count, u + 1)
+            u += count
+        else:
+            blob = to8(blob) + halves(rows * n, u + 1)
+            blob = to8(blob) + halves(n * cols, v + 2)
+            u, v = u + rows * n, v + n * cols
+            blob = blob if form else to8(blob)
+    if form == 2 and n > 1:
+        blob = to8(blob) + halves(n * cols, 4)
+    params = struct.pack("<BBBbIII", form, levels, 0, scale_exp, n, subset, 0) + bytes(which).ljust(16, b"\0")
+    return 7, params, blob
+
+
 def number_parts(tensors):
     """All parts in file order, with the number of their first child."""
     parts = []
@@ -189,8 +221,19 @@ def parts():
         (b"zero", 1, (2, 6), 1.0, 0, [sparse(2, 6, 0, 1, 0, 0)])], [])
 
 
+def sign_planes():
+    return build([
+        (b"experts", 1, (5, 37), 0.5, 0, [signs(5, 37, 2, 1, 3, 0, [], 2)]),
+        (b"one", 1, (5, 37), 0.5, 0, [signs(5, 37, 2, 1, 1, 0, [], 0)]),
+        (b"scales", 1, (3, 30), 0.5, 0, [signs(3, 30, 1, 4, 8, 9, [6, 1, 5, 0], -3)]),
+        (b"stack", 1, (9, 41), 0.25, 0, [signs(9, 41, 0, 3, 2, 0, [], 1)]),
+        (b"sum", 1, (2, 12), 0.125, 0, [grid(2, 12, 3, 4, 0, 0, 3.5, 0), signs(2, 12, 0, 1, 2, 0, [], 0)])],
+        [(b"cut_order", struct.pack("<IIQ", 4, 4, 0) + b"".join(
+            struct.pack("<IId", t, l, e) for t, l, e in ((3, 1, 0.75), (4, 1, 0.125), (3, 2, 0.5), (3, 3, 0.25))))])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
-    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts)):
+    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("signs", sign_planes)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
