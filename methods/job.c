@@ -18,6 +18,22 @@ wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, d
     return WC_OK;
 }
 
+wc_status wc_job_feedback(wc_job *job, const wc_feedback_options *o, wc_hessian *h, bool *use)
+{
+    wc_ctx *ctx = job->ctx;
+    wc_status status =
+        wc_hessian_make(ctx, job->tensor, job->stats->h, job->at.cols, o->damp, (wc_order)o->order, 1, h);
+    if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
+    job->damping_used = h->damping;
+    job->escalations = h->escalations;
+    *use = status == WC_OK;
+    if (status != WC_NUMERIC) return status;
+    wc_log(ctx, WC_LOG_WARN, "%s; levels are chosen without feedback for this tensor", ctx->error);
+    wc_clear_error(ctx);
+    job->fell_back = true;
+    return WC_OK;
+}
+
 wc_status wc_job_mask(wc_job *job)
 {
     size_t size = job->at.rows * job->at.cols;

@@ -10,6 +10,16 @@
  * width 1. WC_NUMERIC when the result is not finite; job->w is then unchanged. */
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual);
 
+/* The factor of H that feedback needs, of width 1, and the drift corrected with it; fills in what the job reports of
+ * damping. *use is false, with a warning, when the moments do not allow one: codes are then to be found without; *h is
+ * to be freed in any case. */
+typedef struct wc_feedback_options {
+    double damp;
+    int order; /* wc_order */
+    double drift, residual;
+} wc_feedback_options;
+wc_status wc_job_feedback(wc_job *job, const wc_feedback_options *o, wc_hessian *h, bool *use);
+
 /* job->mask, all positions kept; once per tensor. */
 wc_status wc_job_mask(wc_job *job);
 

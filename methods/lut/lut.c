@@ -98,23 +98,6 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
                         .scaled = !fitted};
 }
 
-/* The factor that feedback needs; *use false when the moments do not allow one: codes are then the nearest. */
-static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h, bool *use)
-{
-    wc_ctx *ctx = job->ctx;
-    wc_status status =
-        wc_hessian_make(ctx, job->tensor, job->stats->h, job->at.cols, o->damp, (wc_order)o->order, 1, h);
-    if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
-    job->damping_used = h->damping;
-    job->escalations = h->escalations;
-    *use = status == WC_OK;
-    if (status != WC_NUMERIC) return status;
-    wc_log(ctx, WC_LOG_WARN, "%s; levels are chosen without feedback for this tensor", ctx->error);
-    wc_clear_error(ctx);
-    job->fell_back = true;
-    return WC_OK;
-}
-
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
@@ -125,7 +108,8 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_part made;
     plan(&job->at, opt, &made);
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
-    if (o->feedback) WC_TRY_OUT(prepare(job, o, &h, &use));
+    wc_feedback_options feedback = {o->damp, o->order, o->drift, o->residual};
+    if (o->feedback) WC_TRY_OUT(wc_job_feedback(job, &feedback, &h, &use));
     if (o->feedback && !use)
         wc_hessian_weights(NULL, job->at.cols, weight);
     else
