@@ -118,7 +118,7 @@ out:
     return status;
 }
 
-/* Factor n^3/3; a pass: feedback m n^2, D 2 m n^2, and 2 m n^2 for every scale of a weight; fitting sorts m n
+/* Factor n^3/3; a pass: feedback m n^2, D 2 m n^2, H b 2 m n^2 for every scale of a weight; fitting sorts m n
  * magnitudes; drift 4 m n^2. */
 static double flops(const wc_place *at, const void *opt, bool drift)
 {
@@ -127,6 +127,14 @@ static double flops(const wc_place *at, const void *opt, bool drift)
     double scales = (1 - o->salient) * (o->levels + o->split) + o->salient * o->salient_levels;
     return n * n * n / 3 + m * n * n * (o->passes ? o->passes * (3 + 2 * scales) : 1) + 50 * m * n +
            (drift ? 4 * m * n * n : 0);
+}
+
+/* H, its factor, and its rows in another order; the planes; all panels at once. */
+static uint64_t scratch(const wc_place *at, const void *opt)
+{
+    const struct options *o = opt;
+    uint64_t m = at->rows, n = at->cols, planes = (uint64_t)(o->levels + 1 + o->salient_levels);
+    return 12 * n * n + 24 * m * n + planes * m * wc_ceil_div(n, 8);
 }
 
 const wc_method wc_method_binary = {
@@ -138,4 +146,5 @@ const wc_method wc_method_binary = {
     .plan = plan,
     .run = run,
     .flops = flops,
+    .scratch = scratch,
 };

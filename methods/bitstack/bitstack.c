@@ -68,12 +68,11 @@ static void take_signs(const struct stack *s, unsigned level)
         }
 }
 
-/* x becomes what is stored: the nearest finite f16. */
+/* x becomes what is stored. */
 static uint16_t store(float *x)
 {
-    uint16_t h = wc_f32_f16(fminf(fmaxf(*x, -65504), 65504));
-    *x = wc_f16_f32(h);
-    return h;
+    *x = wc_f16_near((double)*x);
+    return wc_f32_f16(*x);
 }
 
 static void store_factors(const struct stack *s, unsigned level)

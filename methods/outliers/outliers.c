@@ -103,11 +103,6 @@ static void choose(const float *score, uint64_t *bin, wc_sparse *s)
 /* ---- values
  * ---------------------------------------------------------------------------------------------------------- */
 
-static float f16_near(double v)
-{
-    return wc_f16_f32(wc_f32_f16((float)(v > 65504 ? 65504 : v < -65504 ? -65504 : v)));
-}
-
 /* The values of one row that minimise its (e - v) H (e - v)^T over f16, by coordinate descent from 0, so that the error
  * cannot grow. g [n] = D at the row's positions, kept up to date as the values move. */
 static void fit_row(const struct target *t, size_t r, const uint32_t *col, size_t n, double *g, double *v)
@@ -127,7 +122,7 @@ static void fit_row(const struct target *t, size_t r, const uint32_t *col, size_
     for (int sweep = 0; sweep < SWEEPS; sweep++) {
         bool moved = false;
         for (size_t i = 0; i < n; i++) {
-            double curve = (double)t->weight[col[i]], to = curve > 0 ? (double)f16_near(v[i] + g[i] / curve) : 0;
+            double curve = (double)t->weight[col[i]], to = curve > 0 ? (double)wc_f16_near(v[i] + g[i] / curve) : 0;
             double step = to - v[i];
             if (!(step * (2 * g[i] - step * curve) > 0)) continue;
             v[i] = to;
@@ -160,7 +155,7 @@ static wc_status set_values(const struct target *t, wc_sparse *s)
         else
             copy_row(t, r, s->col + first, n, v);
         for (size_t i = 0; i < n; i++)
-            value[first + i] = wc_f32_f16(f16_near(v[i]));
+            value[first + i] = wc_f32_f16(wc_f16_near(v[i]));
     }
     free(scratch);
     return WC_OK;

@@ -48,4 +48,10 @@ static inline uint16_t wc_f32_f16(float f)
     return (uint16_t)(sign | u >> 13);
 }
 
+/* The finite f16 nearest to x, as a number: what x becomes when it is stored. */
+static inline float wc_f16_near(double x)
+{
+    return wc_f16_f32(wc_f32_f16((float)(x > 65504 ? 65504 : x < -65504 ? -65504 : x)));
+}
+
 #endif

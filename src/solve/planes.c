@@ -14,8 +14,8 @@ enum { CHOICE = 0x80, MAX_LEVELS = 7, MAX_SCALES = 8 }; /* of a code: bit l is t
 
 /* The columns that share levels: those outside the subset (or all), and those in it. */
 struct share {
-    uint32_t *col; /* [n] ascending */
-    size_t n, groups;
+    uint32_t *col;                  /* [n] ascending */
+    size_t n, groups, at;           /* at: the first of them when both shares stand in a row */
     unsigned first, levels, scales; /* its levels in the part; scales per row and group */
     bool split;
 };
@@ -27,6 +27,8 @@ struct solver {
     size_t rows; /* per panel */
     struct share share[2];
     uint32_t *place; /* [cols] of a column in its share; the highest bit: in the second */
+    float *sorted;   /* [cols, cols] the rows of H, those of the first share first; NULL when that is H itself */
+    const float *h;  /* sorted, or H */
 };
 #define SECOND 0x80000000u
 
@@ -37,14 +39,13 @@ struct pair {
 struct panel {
     const struct solver *s;
     size_t nr;
-    float *e, *ordered, *t, *d; /* [cols, nr] */
-    float *q, *best;            /* [nr] */
-    double *loss;               /* [nr] */
-    uint8_t *code;              /* [cols, nr] */
-    float *scale[2];            /* per share [groups, scales, nr] */
-    float *b, *x;               /* [group, nr] the +-1 of a scale; H b, then what moves */
-    float *h, *hg;              /* [group, cols] rows of H; [group, group] */
-    struct pair *pair;          /* [group] */
+    float *e, *ordered, *t, *d, *hb; /* [cols, nr] */
+    float *q, *best;                 /* [nr] */
+    double *loss;                    /* [nr] */
+    uint8_t *code;                   /* [cols, nr] */
+    float *scale[2];                 /* per share [groups, scales, nr] */
+    float *b;                        /* [group, nr] the +-1 of a scale */
+    struct pair *pair;               /* [group] */
 };
 
 /* ---- scales ----------------------------------------------------------------------------------------------------- */
@@ -55,17 +56,12 @@ static int smaller_first(const void *a, const void *b)
     return x->magnitude < y->magnitude ? -1 : x->magnitude > y->magnitude;
 }
 
-static float as_stored(double x)
-{
-    return wc_f16_f32(wc_f32_f16((float)fmin(fmax(x, -65504), 65504)));
-}
-
 static float mean_of(const struct pair *p, size_t n)
 {
     double sum = 0, weight = 0;
     for (size_t i = 0; i < n; i++)
         sum += (double)p[i].weight * (double)p[i].magnitude, weight += (double)p[i].weight;
-    return weight > 0 ? as_stored(sum / weight) : 0;
+    return weight > 0 ? wc_f16_near(sum / weight) : 0;
 }
 
 /* The two means that leave least: sum h (m - a)^2 over a run of sorted magnitudes is sum h m^2 - (sum h m)^2 / sum h,
@@ -212,9 +208,9 @@ static void signs_of(const struct panel *p, const struct share *c, const uint32_
     }
 }
 
-/* num / den is the step to the minimum; what is stored is an f16, so the step taken is to that, if it helps. The fall
- * of the error is step (2 num - step den). Turns b into step b. */
-static bool move_scale(struct panel *p, const uint32_t *col, size_t n, float *scale)
+/* The error falls by step (2 num - step den), num = b D and den = b H b, so step = num / den is best; what is stored is
+ * an f16, so the step taken is to that, if it helps. step [nr] in p->q. */
+static bool choose_steps(struct panel *p, const uint32_t *col, size_t n, float *scale)
 {
     bool any = false;
     for (size_t r = 0; r < p->nr; r++) {
@@ -222,38 +218,35 @@ static bool move_scale(struct panel *p, const uint32_t *col, size_t n, float *sc
         for (size_t i = 0; i < n; i++) {
             double b = (double)p->b[i * p->nr + r];
             num += b * (double)p->d[(size_t)col[i] * p->nr + r];
-            den += b * (double)p->x[i * p->nr + r];
+            den += b * (double)p->hb[(size_t)col[i] * p->nr + r];
         }
-        double to = den > 0 ? (double)as_stored((double)scale[r] + num / den) : (double)scale[r];
+        double to = den > 0 ? (double)wc_f16_near((double)scale[r] + num / den) : (double)scale[r];
         double step = to - (double)scale[r];
         if (!(step * (2 * num - step * den) > 0)) step = 0;
         any = any || step != 0;
-        scale[r] = (float)((double)scale[r] + step);
-        for (size_t i = 0; i < n; i++)
-            p->b[i * p->nr + r] *= (float)step;
+        p->q[r] = (float)step;
+        scale[r] += p->q[r];
     }
     return any;
 }
 
+/* D = (W - W^) H and e = W - W^ follow: D -= step H b, e -= step b. */
 static void refit_group(struct panel *p, int which, size_t g)
 {
-    const wc_hessian *h = p->s->p->h;
     const struct share *c = &p->s->share[which];
-    const uint32_t *col = c->col + g * p->s->out->group;
-    size_t n = group_size(p, c, g), nr = p->nr;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(p->h + i * h->n, h->h + (size_t)col[i] * h->n, h->n * sizeof *p->h);
-        for (size_t j = 0; j < n; j++)
-            p->hg[i * n + j] = h->h[(size_t)col[i] * h->n + col[j]];
-    }
+    size_t first = g * p->s->out->group, n = group_size(p, c, g), nr = p->nr, all = p->s->out->cols;
+    const uint32_t *col = c->col + first;
+    const float *rows = p->s->h + (c->at + first) * all;
     for (unsigned k = 0; k < c->scales; k++) {
         signs_of(p, c, col, n, k, p->b);
-        wc_gemm1(WC_N, WC_N, n, nr, n, 1, p->hg, n, p->b, nr, 0, p->x, nr);
-        if (!move_scale(p, col, n, p->scale[which] + (g * c->scales + k) * nr)) continue;
-        wc_gemm1(WC_T, WC_N, h->n, nr, n, -1, p->h, h->n, p->b, nr, 1, p->d, nr);
+        wc_gemm1(WC_T, WC_N, all, nr, n, 1, rows, all, p->b, nr, 0, p->hb, nr);
+        if (!choose_steps(p, col, n, p->scale[which] + (g * c->scales + k) * nr)) continue;
+        for (size_t j = 0; j < all; j++)
+            for (size_t r = 0; r < nr; r++)
+                p->d[j * nr + r] -= p->q[r] * p->hb[j * nr + r];
         for (size_t i = 0; i < n; i++)
             for (size_t r = 0; r < nr; r++)
-                p->e[(size_t)col[i] * nr + r] -= p->b[i * nr + r];
+                p->e[(size_t)col[i] * nr + r] -= p->q[r] * p->b[i * nr + r];
     }
 }
 
@@ -337,16 +330,29 @@ static wc_status panel_alloc(wc_ctx *ctx, const struct solver *s, struct panel *
     if (s->p->h->order) WC_TRY(WC_ALLOC(ctx, p->ordered, all, "a permuted panel"));
     if (!s->p->passes) return WC_OK;
     WC_TRY(WC_ALLOC(ctx, p->d, all, "a panel's gradients"));
-    WC_TRY(WC_ALLOC(ctx, p->b, group * s->rows, "a panel's signs"));
-    WC_TRY(WC_ALLOC(ctx, p->x, group * s->rows, "a panel's products"));
-    WC_TRY(WC_ALLOC(ctx, p->h, group * s->out->cols, "rows of the second moments"));
-    return WC_ALLOC(ctx, p->hg, group * group, "a block of the second moments");
+    WC_TRY(WC_ALLOC(ctx, p->hb, all, "a panel's products"));
+    return WC_ALLOC(ctx, p->b, group * s->rows, "a panel's signs");
 }
 
 static void panel_free(struct panel *p)
 {
     free(p->e), free(p->ordered), free(p->t), free(p->d), free(p->q), free(p->best), free(p->loss), free(p->code);
-    free(p->scale[0]), free(p->scale[1]), free(p->b), free(p->x), free(p->h), free(p->hg), free(p->pair);
+    free(p->scale[0]), free(p->scale[1]), free(p->b), free(p->hb), free(p->pair);
+}
+
+/* The rows of H that belong to a group of columns, side by side. */
+static wc_status sort_moments(wc_ctx *ctx, struct solver *s)
+{
+    size_t n = s->out->cols;
+    s->share[1].at = s->share[0].n;
+    s->h = s->p->h ? s->p->h->h : NULL;
+    if (!s->h || !s->share[1].n || !s->p->passes) return WC_OK;
+    WC_TRY(WC_ALLOC(ctx, s->sorted, n * n, "sorted second moments"));
+    for (int which = 0; which < 2; which++)
+        for (size_t k = 0; k < s->share[which].n; k++)
+            memcpy(s->sorted + (s->share[which].at + k) * n, s->h + s->share[which].col[k] * n, n * sizeof *s->sorted);
+    s->h = s->sorted;
+    return WC_OK;
 }
 
 /* Which columns and levels belong together. */
@@ -413,11 +419,12 @@ wc_status wc_planes_solve(wc_ctx *ctx, const wc_planes_problem *p, wc_signs *out
     s.out->scale_exp = wc_grid_scale_exp(top);
     if (out->subset && p->subset) memcpy(s.out->column, p->subset, out->cols);
     WC_TRY_OUT(divide(ctx, &s));
+    WC_TRY_OUT(sort_moments(ctx, &s));
     WC_TRY_OUT(solve(ctx, &s, &sum));
     if (loss) *loss = ldexp(sum, 2 * s.out->scale_exp) / (p->h ? p->h->scale : 1);
     *out = made.signs;
 out:
-    free(s.place), free(s.share[0].col), free(s.share[1].col);
+    free(s.place), free(s.sorted), free(s.share[0].col), free(s.share[1].col);
     if (status != WC_OK) wc_part_free(&made);
     return status;
 }

@@ -26,7 +26,8 @@ typedef struct wc_planes_problem {
  * 3. Each scale in turn moves to its least-squares value in the metric H, if the error falls with the f16 that is
  *    stored: alpha += b D / b H b, b the +-1 of its weights, D = (W - W^) H. Then 2 again.
  * *loss (may be NULL): tr((W - W^) H (W - W^)^T) of the damped H; without h that of diag(weight). WC_BADFILE: W is not
- * finite. Deterministic for any number of threads. */
+ * finite. Deterministic for any number of threads. Memory: 4 cols^2 bytes for a subset, and at most 24 for each weight
+ * of the panels in work. */
 wc_status wc_planes_solve(wc_ctx *ctx, const wc_planes_problem *p, wc_signs *out, double *loss);
 
 #endif
