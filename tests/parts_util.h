@@ -175,9 +175,9 @@ static inline unsigned plane_bit(const uint8_t *planes, const wc_signs *s, size_
 /* The place of column c among those of a level, or SIZE_MAX. */
 static inline size_t level_place(const wc_signs *s, unsigned level, size_t c)
 {
-    unsigned which = s->which[level] & WC_SIGNS_COLUMNS;
+    unsigned which = s->form == WC_SIGNS_SCALES ? s->which[level] & WC_SIGNS_COLUMNS : WC_SIGNS_ALL;
     size_t k = 0;
-    if (s->form != WC_SIGNS_SCALES || which == WC_SIGNS_ALL) return c;
+    if (which == WC_SIGNS_ALL) return c;
     if (s->column[c] != (which == WC_SIGNS_SUBSET)) return SIZE_MAX;
     for (size_t j = 0; j < c; j++)
         k += s->column[j] == (which == WC_SIGNS_SUBSET);
