@@ -255,7 +255,7 @@ static void join_f32(const wcd_float_view *f, uint8_t plane[WCD_PLANES][CHUNK], 
     if (f->dtype == DTYPE_BF16) { /* the common case, in a form that compilers vectorise */
         for (unsigned i = from; i < to; i++) {
             uint32_t x = (uint32_t)plane[1][i] << 8 | plane[0][i];
-            dst[i - from] = wc_bits_f32(x << 15 | x << 31);
+            dst[i - from] = wc_bits_f32(x >> 1 << 16 | x << 31);
         }
         return;
     }
