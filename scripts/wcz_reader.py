@@ -377,15 +377,17 @@ def coded_values(l, blob):
 
 
 def decode_float(l, blob, rows, cols):
-    if l.coded:
-        blob = coded_values(l, blob).tobytes()
-    if l.dtype == 1:
+    return floats(l.dtype, coded_values(l, blob).tobytes() if l.coded else blob).reshape(rows, cols)
+
+
+def floats(dtype, blob):
+    if dtype == 1:
         v = np.frombuffer(blob, "<f4")
-    elif l.dtype == 2:
+    elif dtype == 2:
         v = np.frombuffer(blob, "<f2").astype(np.float32)
     else:
         v = (np.frombuffer(blob, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return v.reshape(rows, cols)
+    return v
 
 
 def packed(count, bits):
@@ -525,7 +527,7 @@ def sparse_positions(l, blob, rows, cols):
 
 
 def decode_sparse(l, blob, rows, cols):
-    v = decode_float(l, blob[l.values:], 1, l.nnz)[0]
+    v = floats(l.dtype, blob[l.values:])
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)

@@ -94,12 +94,7 @@ typedef struct stream {
 static uint64_t load_bits(const stream *s)
 {
     uint64_t x = 0;
-    if (s->end >= 8 && s->at <= s->end - 8) {
-        uint64_t y = wcd_u64(s->section + s->at);
-        for (int i = 0; i < 8; i++)
-            x = x << 8 | (y >> 8 * i & 255);
-        return x;
-    }
+    if (s->end >= 8 && s->at <= s->end - 8) return wcd_be64(s->section + s->at);
     for (uint64_t i = 0; i < 8; i++)
         x = x << 8 | (s->at < s->end && i < s->end - s->at ? s->section[s->at + i] : 0);
     return x;
@@ -183,24 +178,52 @@ static void build_table(const uint8_t *table, uint16_t look[1 << CODE_BITS])
         look[at++] = 1 << 8;
 }
 
-/* A whole chunk: its four streams side by side, so that no look has to wait for the one before. */
-static void all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const uint16_t look[1 << CODE_BITS],
-                        uint8_t out[CHUNK])
+/* A stream that is read far from the end of its section, without a look at the end. */
+typedef struct reader {
+    const uint8_t *at;
+    uint64_t window;
+    unsigned used;
+} reader;
+
+static inline void reader_fill(reader *r)
 {
-    stream s[STREAMS];
-    for (unsigned k = 0; k < STREAMS; k++)
-        stream_open(v, p, chunk, k, &s[k]);
-    for (unsigned i = 0; i < STREAM; i += 4) {
-        for (unsigned k = 0; k < STREAMS; k++)
-            refill(&s[k]);
-        for (unsigned j = 0; j < 4; j++)
-            for (unsigned k = 0; k < STREAMS; k++) {
-                uint16_t e = look[s[k].window >> (64 - CODE_BITS)];
-                s[k].window <<= e >> 8;
-                s[k].used += e >> 8;
-                out[k * STREAM + i + j] = (uint8_t)e;
-            }
+    r->at += r->used >> 3;
+    r->used &= 7;
+    r->window = wcd_be64(r->at) << r->used;
+}
+
+static inline uint8_t reader_next(reader *r, const uint16_t look[1 << CODE_BITS])
+{
+    unsigned e = look[r->window >> (64 - CODE_BITS)];
+    r->window <<= e >> 8;
+    r->used += e >> 8;
+    return (uint8_t)e;
+}
+
+/* A whole chunk: its four streams side by side, so that no look has to wait for the one before. False, and nothing
+ * done, when one of them may come near the end of the section: 1024 codes take at most 1536 bytes. */
+static int all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const uint16_t look[1 << CODE_BITS],
+                       uint8_t out[CHUNK])
+{
+    enum { MOST = STREAM * CODE_BITS / 8 + 16 };
+    reader r[STREAMS];
+    for (unsigned k = 0; k < STREAMS; k++) {
+        stream s;
+        stream_open(v, p, chunk, k, &s);
+        if (s.end - s.at < MOST) return 0;
+        r[k] = (reader){s.section + s.at, 0, 0};
     }
+    reader a = r[0], b = r[1], c = r[2], d = r[3];
+    for (unsigned i = 0; i < STREAM; i += 4) {
+        reader_fill(&a), reader_fill(&b), reader_fill(&c), reader_fill(&d);
+        for (unsigned j = i; j < i + 4; j++) {
+            out[j] = reader_next(&a, look);
+            out[STREAM + j] = reader_next(&b, look);
+            out[2 * STREAM + j] = reader_next(&c, look);
+            out[3 * STREAM + j] = reader_next(&d, look);
+        }
+    }
+    return 1;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
@@ -214,9 +237,8 @@ static void load_planes(const wcd_view *v, uint64_t chunk, unsigned from, unsign
     const wcd_float_view *f = &v->u.f;
     for (unsigned p = 0; p < f->width; p++) {
         const uint8_t *raw = v->blob + f->first[p] + chunk * CHUNK;
-        if (f->mode[p] == CODED && look) {
-            all_symbols(v, p, chunk, look[p], plane[p]);
-        } else if (f->mode[p] == CODED) {
+        if (f->mode[p] == CODED && look && all_symbols(v, p, chunk, look[p], plane[p])) continue;
+        if (f->mode[p] == CODED) {
             for (unsigned a = from, b; a < to; a = b) {
                 b = (a / STREAM + 1) * STREAM < to ? (a / STREAM + 1) * STREAM : to;
                 few_symbols(v, p, chunk, a, b, plane[p]);
@@ -247,16 +269,29 @@ static float value_of(uint32_t dtype, uint32_t x)
                                 : wc_bf16_f32((uint16_t)x);
 }
 
+static inline float bf16_value(uint32_t high, uint32_t low)
+{
+    return wc_bits_f32(high << 23 | low >> 1 << 16 | low << 31);
+}
+
+/* The common case; sixteen at a time with a constant trip count is the form that compilers vectorise. */
+static void join_bf16(const uint8_t *restrict high, const uint8_t *restrict low, unsigned n, float *restrict dst)
+{
+    unsigned i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (unsigned k = i; k < i + 16; k++)
+            dst[k] = bf16_value(high[k], low[k]);
+    for (; i < n; i++)
+        dst[i] = bf16_value(high[i], low[i]);
+}
+
 /* dst [to - from] */
 static void join_f32(const wcd_float_view *f, uint8_t plane[WCD_PLANES][CHUNK], unsigned from, unsigned to, float *dst)
 {
     enum { AT_ONCE = 64 };
     uint64_t bits[AT_ONCE];
-    if (f->dtype == DTYPE_BF16) { /* the common case, in a form that compilers vectorise */
-        for (unsigned i = from; i < to; i++) {
-            uint32_t x = (uint32_t)plane[1][i] << 8 | plane[0][i];
-            dst[i - from] = wc_bits_f32(x >> 1 << 16 | x << 31);
-        }
+    if (f->dtype == DTYPE_BF16) {
+        join_bf16(plane[1] + from, plane[0] + from, to - from, dst);
         return;
     }
     for (unsigned n; from < to; from += n, dst += n) {

@@ -89,26 +89,32 @@ static wc_status make_codes(wc_ctx *ctx, const uint8_t length[SYMBOLS], uint8_t 
     return WC_OK;
 }
 
-/* Codes one after the other, the first bit the highest of a byte. Returns the bytes written. */
+static inline void put_be64(uint8_t *dst, uint64_t x)
+{
+    for (int i = 0; i < 8; i++)
+        dst[i] = (uint8_t)(x >> (56 - 8 * i));
+}
+
+/* Codes one after the other, the first bit the highest of a byte. Returns the bytes written; dst has room for 8 more.
+ * At most 7 bits are held over, and four codes take 48: all fit 64. */
 static size_t put_stream(const uint8_t *x, size_t n, const uint8_t length[SYMBOLS], const uint16_t code[SYMBOLS],
                          uint8_t *dst)
 {
     uint64_t bits = 0;
     unsigned held = 0;
     const uint8_t *start = dst;
-    for (size_t i = 0; i < n; i++) {
-        bits = bits << length[x[i]] | code[x[i]];
-        held += length[x[i]];
-        if (held < 32) continue;
-        held -= 32;
-        uint32_t word = (uint32_t)(bits >> held);
-        for (int b = 0; b < 4; b++)
-            *dst++ = (uint8_t)(word >> (24 - 8 * b));
+    while (n) {
+        size_t count = wc_min(n, 4);
+        for (size_t i = 0; i < count; i++) {
+            bits = bits << length[x[i]] | code[x[i]];
+            held += length[x[i]];
+        }
+        put_be64(dst, bits << (64 - held));
+        dst += held / 8;
+        held %= 8;
+        x += count, n -= count;
     }
-    for (; held > 7; held -= 8)
-        *dst++ = (uint8_t)(bits >> (held - 8));
-    if (held) *dst++ = (uint8_t)(bits << (8 - held));
-    return (size_t)(dst - start);
+    return (size_t)(dst - start) + (held ? 1 : 0);
 }
 
 typedef struct coder {
