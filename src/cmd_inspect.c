@@ -47,7 +47,7 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "signs"))
         snprintf(dst, size, forms[p->params[0]], p->params[1], group);
     else if (!strcmp(p->kind_name, "float"))
-        snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
+        snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
     else
         snprintf(dst, size, "%s", p->kind_name);
 }

@@ -13,8 +13,8 @@ typedef enum wc_journal_type {
     WC_JOURNAL_PART,      /* a part is in the output: index, part, kind, version, params, a = xxh3; a record of its own
                              for each of its children, see wc_journal_child */
     WC_JOURNAL_TENSOR,    /* all parts of tensor `index' are: x = error, y = damping, flags, count = escalations */
-    WC_JOURNAL_LEVEL,     /* x = the error of tensor `index' with the first `part' levels of its stack (cut.h) */
-    WC_JOURNAL_EDGE       /* the activations that enter block `index' are: a, b = xxh3 of the two streams */
+    WC_JOURNAL_EDGE,      /* the activations that enter block `index' are: a, b = xxh3 of the two streams */
+    WC_JOURNAL_LEVEL      /* x = the error of tensor `index' with the first `part' levels of its stack (cut.h) */
 } wc_journal_type;
 
 typedef struct wc_journal_record {
