@@ -1,5 +1,7 @@
 #include "work.h"
 
+#include <math.h>
+
 static const double copy_byte = 100, check_byte = 10; /* 1 and 10 GB/s where products run at 100 GFLOP/s */
 static const double forward_factor = 1.3, moments_factor = 1.3, solver_factor = 1.5, error_factor = 1.5;
 
@@ -8,12 +10,13 @@ double wc_work_tensor(const wc_plan_tensor *t, bool drift)
     if (t->copied) return copy_byte * (double)t->bytes;
     double m = (double)t->source->rows, n = (double)t->source->cols, work = 0;
     bool stats = wc_recipe_needs_stats(t->recipe);
+    double measured = 1 + fmax(1, wc_plan_stack(t)); /* the energy of W, and errors: of a stack after every level */
     for (size_t i = 0; i < t->recipe->n; i++) {
         const wc_recipe_step *s = &t->recipe->step[i];
         wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
         if (s->method->flops) work += solver_factor * s->method->flops(&at, s->opt, drift && stats);
     }
-    return work + (stats ? 2 * error_factor * m * n * n : 0) + copy_byte * (double)t->bytes;
+    return work + (stats ? measured * error_factor * m * n * n : 0) + copy_byte * (double)t->bytes;
 }
 
 double wc_work_check(const wc_plan *plan)
