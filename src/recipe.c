@@ -271,7 +271,10 @@ wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, cons
         const wc_remodel_pass *pass = wc_remodel_find(s.word);
         if (!pass) break;
         WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, &r));
-        if (accept(&s, '|')) continue;
+        if (accept(&s, '|')) {
+            skip_space(&s);
+            continue;
+        }
         if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
         *rest = "keep";
         break;
