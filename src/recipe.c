@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "remodel/step.h"
+
 /* ---- options through the table ---------------------------------------------------------------------------------- */
 
 static double opt_get(const wc_opt *o, const void *opt)
@@ -184,8 +186,11 @@ static wc_status syntax_error(wc_ctx *ctx, const char *text, const scanner *s, c
 
 static wc_status unknown_method(wc_ctx *ctx, const char *name)
 {
-    char known[256];
+    char known[512];
     size_t used = 0;
+    if (wc_remodel_find(name))
+        return wc_fail(ctx, WC_OPTION, "`%s' changes the whole model: it comes before all methods, and not in a rule",
+                       name);
     for (const wc_method *const *m = wc_methods; *m && used < sizeof known; m++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", (*m)->name);
     return wc_fail(ctx, WC_OPTION, "unknown method `%s'; known are keep, %s", name, known);
@@ -210,6 +215,10 @@ static const struct {
     bool unless_mask_kept; /* allowed when the step keeps masks */
     const char *reason;
 } illegal[] = {
+    {WC_STEP_TRANSFORM, WC_STEP_BASE, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PEEL, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRODUCT, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRUNE, false, "the mask is of another basis: transforms come first"},
     {WC_STEP_COPY, WC_N_METHOD_ROLES, false,
      "it stores the tensor's own bytes, all of them: no step goes before or after it"},
     {WC_N_METHOD_ROLES, WC_STEP_COPY, false, "every bit is stored by then"},
@@ -231,6 +240,9 @@ static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
                 return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
                                illegal[t].reason);
             }
+    if (r->n && r->step[r->n - 1].method->role == WC_STEP_TRANSFORM)
+        return wc_fail(ctx, WC_OPTION, "recipe `%s': %s stores no values: a step that does has to follow", text,
+                       r->step[r->n - 1].method->name);
     return WC_OK;
 }
 
@@ -244,6 +256,41 @@ wc_place wc_recipe_place(const wc_recipe *r, size_t i, size_t rows, size_t cols)
     return at;
 }
 
+/* A step: the method's name has been scanned. */
+static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, wc_recipe *r)
+{
+    if (r->n == WC_RECIPE_MAX) return wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX);
+    wc_recipe_step *step = &r->step[r->n];
+    step->method = m;
+    WC_TRY(wc_opt_defaults(ctx, m, &step->opt));
+    r->n++;
+    return parse_options(ctx, text, s, m, step->opt);
+}
+
+wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, const char **rest)
+{
+    wc_recipe r = {0};
+    scanner s = {.p = text};
+    wc_status status = WC_OK;
+    for (*rest = text; scan_word(&s); *rest = s.p) {
+        const wc_remodel_pass *pass = wc_remodel_find(s.word);
+        if (!pass) break;
+        WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, &r));
+        if (accept(&s, '|')) {
+            skip_space(&s);
+            continue;
+        }
+        if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+        *rest = "keep";
+        break;
+    }
+    *passes = r;
+    return WC_OK;
+out:
+    wc_recipe_free(&r);
+    return status;
+}
+
 wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
 {
     wc_recipe r = {0};
@@ -254,12 +301,7 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
         if (!r.n && !strcmp(s.word, "keep") && !*s.p) break;
         const wc_method *m = wc_method_find(s.word);
         if (!m) WC_TRY_OUT(unknown_method(ctx, s.word));
-        if (r.n == WC_RECIPE_MAX)
-            WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX));
-        r.step[r.n].method = m;
-        WC_TRY_OUT(wc_opt_defaults(ctx, m, &r.step[r.n].opt));
-        r.n++;
-        WC_TRY_OUT(parse_options(ctx, text, &s, m, r.step[r.n - 1].opt));
+        WC_TRY_OUT(parse_step(ctx, text, &s, m, &r));
     } while (accept(&s, '|'));
     if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
     WC_TRY_OUT(check_order(ctx, text, &r));
@@ -292,6 +334,14 @@ wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out)
         WC_TRY(wc_buf_printf(ctx, out, ")"));
     }
     return WC_OK;
+}
+
+size_t wc_recipe_transforms(const wc_recipe *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += r->step[i].method->role == WC_STEP_TRANSFORM;
+    return n;
 }
 
 bool wc_recipe_needs_stats(const wc_recipe *r)
