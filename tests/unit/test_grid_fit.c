@@ -20,7 +20,7 @@ static wc_grid round_matrix(const char *options, const float *w, size_t rows, si
     void *opt = util_options(rtn, options);
     float *copy = malloc((rows * cols + 1) * sizeof *copy);
     memcpy(copy, w, rows * cols * sizeof *copy);
-    wc_job job = {.ctx = &ctx, .tensor = "t", .rows = rows, .cols = cols, .w = copy, .stats = stats};
+    wc_job job = {.ctx = &ctx, .tensor = "t", .at = {.rows = rows, .cols = cols}, .w = copy, .stats = stats};
     wc_part part = {0};
     assert_int_equal(rtn->run(&job, opt, &part), WC_OK);
     assert_int_equal(part.kind, WC_PART_GRID);
