@@ -9,7 +9,8 @@ typedef struct wc_grid_problem {
     const char *tensor;  /* for messages */
     const float *w;      /* [rows, cols] the target */
     const float *weight; /* [cols] column weights of the scale search */
-    wc_search search;    /* WC_SEARCH_MINMAX, or the weighted squared error (MSE and HESSIAN differ in weight) */
+    wc_search search;    /* MSE and HESSIAN differ in weight only */
+    const wc_hqq *hqq;   /* WC_SEARCH_HQQ */
     const wc_hessian *h; /* NULL: round to nearest, the fields below unused */
     bool static_groups;  /* grids are fitted before feedback; else group by group on the up-to-date targets */
     size_t block;        /* columns per gemm of the feedback */
