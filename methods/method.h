@@ -36,7 +36,8 @@ typedef struct wc_job {
     uint8_t *mask;      /* [rows, cols] 1: kept, 0: pruned; NULL: all kept. Made by a pruner (wc_job_mask), freed by the
                          * driver. at.masked says whether an earlier step made one */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
-    const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole */
+    const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole.
+                         * After transforms C both are W C^-1, and stats those of C x */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
                          */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
@@ -61,10 +62,12 @@ enum { WC_NEEDS_HESSIAN = 1 }; /* wc_method.needs */
 
 /* What a step is in a recipe; the table in src/recipe.c says which may follow which, and why others may not. */
 typedef enum wc_method_role {
-    WC_STEP_BASE,    /* stores a value for every position: quantizers */
-    WC_STEP_PEEL,    /* stores a few single values: outliers */
-    WC_STEP_PRODUCT, /* stores a product of thin factors */
-    WC_STEP_PRUNE,   /* narrows the target to a mask; stores its values only when no later step does */
+    WC_STEP_BASE,      /* stores a value for every position: quantizers */
+    WC_STEP_PEEL,      /* stores a few single values: outliers */
+    WC_STEP_PRODUCT,   /* stores a product of thin factors */
+    WC_STEP_PRUNE,     /* narrows the target to a mask; stores its values only when no later step does */
+    WC_STEP_TRANSFORM, /* changes the basis of the inputs for all later steps, which see W C^-1 and the moments of C x
+                        * (src/basis.h): plan and run emit C, a part of kind diagonal or hadamard */
     WC_N_METHOD_ROLES
 } wc_method_role;
 

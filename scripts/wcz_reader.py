@@ -168,7 +168,7 @@ def parse_tensor(r, names):
     dims = struct.unpack("<8Q", r[16:80])
     first, n_parts, flags, left, right, reserved, error = struct.unpack("<6Id", r[80:112])
     need(n_dims <= 8 and not any(dims[n_dims:]), "dimensions")
-    need(left == 0 and right == 0, "transforms of a newer version")
+    need(left == 0, "transforms of a newer version")
     need(reserved == 0 and zero(r[112:]), "reserved bytes of a tensor")
     need(dtype in DTYPES and n_parts >= 1, "element type or number of parts")
     rows, cols = 1, dims[n_dims - 1] if n_dims else 1
@@ -177,13 +177,14 @@ def parse_tensor(r, names):
         need(rows <= 1 << 56, "too many rows")
     need(cols <= 1 << 56 and rows * cols <= 1 << 56, "too many elements")
     return Record(name_at=name, name=bytes(names[name:name + name_size]), name_size=name_size, dims=dims[:n_dims],
-                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, flags=flags, error=error)
+                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, n_transforms=right, flags=flags,
+                  error=error)
 
 
 def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
-    need(1 <= kind <= 5 and version == 1, "part kind of a newer version")
+    need(kind in LAYOUTS and version == 1, "part kind of a newer version")
     need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
@@ -236,21 +237,26 @@ class File:
     def check_parts(self):
         next_part = 0
         for t in self.tensors:
-            need(t.first == next_part and t.first + t.n_parts <= len(self.parts), "parts of a tensor")
-            next_part += t.n_parts
-            t.parts = self.parts[t.first:next_part]
+            behind = t.first + t.n_parts
+            next_part += t.n_parts + t.n_transforms
+            need(t.first + t.n_parts + t.n_transforms == next_part <= len(self.parts), "parts of a tensor")
+            t.parts, t.transforms = self.parts[t.first:behind], self.parts[behind:next_part]
+            for p in t.transforms:
+                need(p.kind in TRANSFORMS, "a part among the transforms")
+                self.lay_out(p, 1, t.cols)
             for p in t.parts:
+                need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
                     need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
                     p.children = self.parts[next_part:next_part + 2]
                     next_part += 2
                     for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
-                        need(not c.n_children, "a factor that is made of parts")
+                        need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
             t.numeric = all(p.layout.numeric for p in t.parts)
-            need(t.numeric or t.n_parts == 1, "a sum of parts without values")
+            need(t.numeric or t.n_parts + t.n_transforms == 1, "a sum of parts without values")
         need(next_part == len(self.parts), "parts that belong to nothing")
 
     def lay_out(self, p, rows, cols):
@@ -266,7 +272,7 @@ class File:
         for r in self.metas:
             need(xxh3(self.blob(r)) == r.xxh3, "checksum of metadata `%s'" % r.name.decode(errors="replace"))
         for t in self.tensors:
-            for p in [q for part in t.parts for q in [part] + part.children]:
+            for p in [q for part in t.parts + t.transforms for q in [part] + part.children]:
                 need(xxh3(self.blob(p)) == p.xxh3, "checksum of tensor `%s'" % t.name.decode(errors="replace"))
         for begin, end in self.gaps:
             need(zero(self.m[begin:end]), "bytes between blobs")
@@ -279,6 +285,8 @@ class File:
         for p in t.parts:
             w = self.decode_part(p)
             total = w if total is None else total + w
+        for p in reversed(t.transforms):
+            total = TRANSFORMS[p.kind](p.layout, self.blob(p), total)
         return total
 
     def decode_part(self, p):
@@ -496,8 +504,39 @@ def product(a, b):
     return total
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout}
+def diagonal_layout(p, _rows, cols):
+    scale_exp = struct.unpack("<b", p.params[:1])[0]
+    need(-126 <= scale_exp <= 126 and cols >= 1 and zero(p.params[1:]), "parameters of a diagonal")
+    return Record(size=2 * cols, numeric=False, scale_exp=scale_exp)
+
+
+def times_diagonal(l, blob, w):
+    with np.errstate(all="ignore"):
+        return w * (np.frombuffer(blob, "<f2").astype(np.float32) * np.float32(2.0 ** l.scale_exp))
+
+
+def hadamard_layout(p, _rows, cols):
+    need(1 <= p.params[0] <= 30 and cols >= 1 and cols % (1 << p.params[0]) == 0 and zero(p.params[1:]),
+         "parameters of a Hadamard transform")
+    return Record(size=(cols + 7) // 8, numeric=False, order=1 << p.params[0])
+
+
+def times_hadamard(l, blob, w):
+    shape, length = w.shape, 1
+    with np.errstate(all="ignore"):
+        while length < l.order:
+            t = w.reshape(-1, 2, length)
+            w = np.stack([t[:, 0] + t[:, 1], t[:, 0] - t[:, 1]], axis=1)
+            length *= 2
+        w = w.reshape(shape) * np.float32(l.order ** -0.5)
+    negative = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:shape[1]] > 0
+    return np.where(negative, -w, w)
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 9: diagonal_layout,
+           10: hadamard_layout}
 DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
+TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
 # ---------------------------------------------------------------- program
@@ -511,6 +550,8 @@ def describe(p):
     if p.kind == 4:
         how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
         return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+    if p.kind in TRANSFORMS:
+        return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
         return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
@@ -524,7 +565,7 @@ def main(args):
     if args[1] == "--list":
         for t in f.tensors:
             print(t.name.decode(errors="replace"), list(t.dims), DTYPES[t.dtype][0], "error=%g" % t.error,
-                  " + ".join(describe(p) for p in t.parts))
+                  " + ".join(describe(p) for p in t.parts) + "".join(", inputs " + describe(p) for p in t.transforms))
         for r in f.metas:
             print("meta", r.name.decode(errors="replace"), "codec=%d" % r.codec, r.size, r.raw_size)
     elif args[1] == "--check":

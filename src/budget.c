@@ -44,7 +44,8 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
         const wc_plan_tensor *t = &plan->tensor[i];
         bool stats = wc_recipe_needs_stats(t->recipe);
         uint64_t rows = t->source->rows, cols = t->source->cols;
-        uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0; /* H, C and, of layers that write to it, R */
+        uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0;    /* H, C and, of layers that write to it, R */
+        if (t->n_transforms) held *= 1 + wc_min(t->n_transforms, 2); /* in the bases before and after a transform */
         if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
     }
     return most;

@@ -117,6 +117,15 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
+/* Whether step i of the recipe makes a part: its geometry. */
+static bool plan_step(const wc_plan_tensor *t, size_t i, wc_part *out)
+{
+    const wc_recipe_step *step = &t->recipe->step[i];
+    wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
+    step->method->plan(&at, step->opt, out);
+    return out->kind != 0;
+}
+
 static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
 {
     const wc_st_tensor *s = t->source;
@@ -124,12 +133,12 @@ static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
     }
-    for (size_t i = 0; i < t->recipe->n; i++) {
-        wc_place at = wc_recipe_place(t->recipe, i, s->rows, s->cols);
-        t->recipe->step[i].method->plan(&at, t->recipe->step[i].opt, &t->part[t->n_parts]);
-        if (t->part[t->n_parts].kind) t->n_parts++;
-    }
-    for (size_t i = 0; i < t->n_parts; i++) {
+    size_t transforms = wc_recipe_transforms(t->recipe);
+    for (size_t i = transforms; i < t->recipe->n; i++)
+        if (plan_step(t, i, &t->part[t->n_parts])) t->n_parts++;
+    for (; t->n_transforms < transforms; t->n_transforms++)
+        plan_step(t, t->n_transforms, &t->part[t->n_parts + t->n_transforms]);
+    for (size_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         uint64_t bytes;
         WC_TRY(wc_part_bytes(ctx, &t->part[i], &bytes));
         t->bytes += bytes;
@@ -191,7 +200,7 @@ void wc_plan_free(wc_plan **p)
     if (!p || !*p) return;
     wc_plan *plan = *p;
     for (size_t i = 0; i < plan->n; i++)
-        for (size_t k = 0; k < plan->tensor[i].n_parts; k++)
+        for (size_t k = 0; k < plan->tensor[i].n_parts + plan->tensor[i].n_transforms; k++)
             wc_part_free(&plan->tensor[i].part[k]);
     for (size_t i = 0; i < plan->n_recipes; i++) {
         wc_recipe_free(&plan->recipe[i]);
@@ -214,6 +223,7 @@ wc_status wc_plan_layout(wc_ctx *ctx, const wc_plan *plan, const wc_wcz_meta *me
                                .source_dtype = s->dtype,
                                .n_dims = s->n_dims,
                                .n_parts = plan->tensor[i].n_parts,
+                               .n_transforms = plan->tensor[i].n_transforms,
                                .parts = plan->tensor[i].part};
         memcpy(t[i].dims, s->dims, sizeof t[i].dims);
     }

@@ -30,8 +30,8 @@ typedef struct wc_plan_tensor {
     const wc_recipe *recipe;
     const char *recipe_text;     /* canonical */
     const char *kept_because;    /* a rule asked for a recipe that does not apply: why; else NULL */
-    wc_part part[WC_RECIPE_MAX]; /* geometry; one float part when kept */
-    size_t n_parts;
+    wc_part part[WC_RECIPE_MAX]; /* geometry: n_parts of the sum, one float part when kept; then n_transforms */
+    size_t n_parts, n_transforms;
     uint64_t bytes; /* of all its blobs, without padding */
 } wc_plan_tensor;
 

@@ -210,6 +210,10 @@ static const struct {
     bool unless_mask_kept; /* allowed when the step keeps masks */
     const char *reason;
 } illegal[] = {
+    {WC_STEP_TRANSFORM, WC_STEP_BASE, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PEEL, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRODUCT, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRUNE, false, "the mask is of another basis: transforms come first"},
     {WC_STEP_PRUNE, WC_STEP_PRUNE, false, "a tensor has one mask"},
     {WC_STEP_PRUNE, WC_STEP_BASE, false, "every value is stored by then: prune first, then quantize what is left"},
     {WC_STEP_BASE, WC_STEP_PRUNE, true, "it stores a value everywhere, so the mask would be lost"},
@@ -226,6 +230,9 @@ static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
                 return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
                                illegal[t].reason);
             }
+    if (r->n && r->step[r->n - 1].method->role == WC_STEP_TRANSFORM)
+        return wc_fail(ctx, WC_OPTION, "recipe `%s': %s stores no values: a step that does has to follow", text,
+                       r->step[r->n - 1].method->name);
     return WC_OK;
 }
 
@@ -287,6 +294,14 @@ wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out)
         WC_TRY(wc_buf_printf(ctx, out, ")"));
     }
     return WC_OK;
+}
+
+size_t wc_recipe_transforms(const wc_recipe *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += r->step[i].method->role == WC_STEP_TRANSFORM;
+    return n;
 }
 
 bool wc_recipe_needs_stats(const wc_recipe *r)

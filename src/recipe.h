@@ -31,6 +31,7 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out);
 void wc_recipe_free(wc_recipe *r);
 wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out);
 bool wc_recipe_needs_stats(const wc_recipe *r);
+size_t wc_recipe_transforms(const wc_recipe *r); /* how many steps are transforms: they come first */
 /* Where step i stands in the recipe of a [rows, cols] matrix. */
 wc_place wc_recipe_place(const wc_recipe *r, size_t i, size_t rows, size_t cols);
 

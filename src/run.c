@@ -311,7 +311,7 @@ static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done,
     const wc_plan_tensor *t = &r->plan->tensor[i];
     wc_packed local = {.rows = t->source->rows, .cols = t->source->cols};
     wc_status status = WC_OK;
-    for (size_t p = 0; status == WC_OK && p < t->n_parts; p++)
+    for (size_t p = 0; status == WC_OK && p < t->n_parts + t->n_transforms; p++)
         status = restore_part(r, i, (uint32_t)p, packed ? &local : NULL);
     if (status == WC_OK) wc_wcz_describe(r->wcz, i, done->x, done->flags);
     if (status == WC_OK && packed)
@@ -342,6 +342,8 @@ static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_jo
         for (uint32_t k = 0; k < b->n_children; k++)
             WC_TRY(journal_blob(r, i, wc_journal_child(p, k), &b->child[k]));
     }
+    for (uint32_t k = 0; k < packed->n_transforms; k++)
+        WC_TRY(journal_blob(r, i, (uint32_t)packed->n_parts + k, &packed->transform_blob[k]));
     done.type = WC_JOURNAL_TENSOR;
     done.index = (uint32_t)i;
     return wc_journal_append(r->ctx, &r->journal, done);

@@ -50,6 +50,8 @@ void wc_part_free(wc_part *p)
     case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
+    case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
         free(p->lowrank.a), free(p->lowrank.b);
@@ -67,7 +69,14 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
+    case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
     }
+}
+
+bool wc_part_is_transform(wc_part_kind kind)
+{
+    return kind == WC_PART_DIAGONAL || kind == WC_PART_HADAMARD;
 }
 
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN])
@@ -134,6 +143,16 @@ out:
     return status;
 }
 
+wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d)
+{
+    return WC_ALLOC(ctx, d->scale, d->cols, "column scales");
+}
+
+wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h)
+{
+    return WC_ALLOC(ctx, h->negative, h->cols, "signs of a Hadamard transform");
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -141,6 +160,8 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
+    case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

@@ -1,8 +1,9 @@
 /* part.h - the numbers of a compressed tensor, before they are bytes.
  *
- * A compressed tensor is a sum of parts, W^ = sum_k part_k. A method fills parts, a format turns one into bytes, and
- * neither knows the other: they meet in these structs. Pointers inside a part are owned by whoever holds the part
- * (wc_part_free). With all pointers NULL a part is a *plan*: its geometry alone determines its encoded size. */
+ * A compressed tensor is a sum of parts times transforms of its inputs, W^ = (sum_k part_k) C. A method fills parts, a
+ * format turns one into bytes, and neither knows the other: they meet in these structs. Pointers inside a part are
+ * owned by whoever holds the part (wc_part_free). With all pointers NULL a part is a *plan*: its geometry alone
+ * determines its encoded size. */
 #ifndef WC_BASE_PART_H
 #define WC_BASE_PART_H
 
@@ -15,7 +16,9 @@ typedef enum wc_part_kind {
     WC_PART_GRID = 2,
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
-    WC_PART_LOWRANK = 5
+    WC_PART_LOWRANK = 5,
+    WC_PART_DIAGONAL = 9, /* a transform, as the next */
+    WC_PART_HADAMARD = 10
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -154,6 +157,23 @@ typedef struct wc_lowrank {
     struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
 
+/* Transforms: C of W^ = (sum of parts) C, [cols, cols], so that the parts are multiplied with C x. They are parts
+ * without values of their own, and have the shape [1, cols] of what they store. */
+
+/* C = diag(c), c[j] = scale[j] * 2^scale_exp. */
+typedef struct wc_diagonal {
+    size_t cols;
+    int scale_exp;   /* -126..126 */
+    uint16_t *scale; /* f16 [cols], finite and not 0 */
+} wc_diagonal;
+
+/* C = blocks of H diag(s) / sqrt(order) along the diagonal: signs s, then H, the Hadamard matrix of Sylvester, H_1 = 1,
+ * H_2n = [H_n H_n; H_n -H_n]. C is orthogonal. */
+typedef struct wc_hadamard {
+    size_t cols, order; /* order: a power of two that divides cols, 2 .. 2^30 */
+    uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
+} wc_hadamard;
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -162,8 +182,12 @@ typedef struct wc_part {
         wc_lut lut;
         wc_sparse sparse;
         wc_lowrank lowrank;
+        wc_diagonal diagonal;
+        wc_hadamard hadamard;
     };
 } wc_part;
+
+bool wc_part_is_transform(wc_part_kind kind);
 
 void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and zeroes it; NULL is fine */
 
@@ -180,6 +204,8 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data point
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
+wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */

@@ -55,6 +55,15 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_diagonal_view {
+    float exp2; /* 2^scale_exp */
+} wcd_diagonal_view;
+
+typedef struct wcd_hadamard_view {
+    uint64_t order;
+    float scale; /* 1 / sqrt(order) */
+} wcd_hadamard_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -69,6 +78,8 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_diagonal_view d;
+        wcd_hadamard_view h;
     } u;
 } wcd_view;
 
@@ -89,6 +100,11 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+
+    /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
+     * row of a sum of parts, x = C x for an input. */
+    void (*row)(const wcd_view *v, float *w);
+    void (*input)(const wcd_view *v, float *x);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */

@@ -21,8 +21,10 @@ typedef struct wc_wcz_tensor {
     wc_dtype source_dtype;
     uint32_t n_dims; /* 0..8 */
     uint64_t dims[WCD_MAX_DIMS];
-    size_t n_parts;       /* at least 1 */
-    const wc_part *parts; /* plans [n_parts], each [product of all dims but the last, last dim] (part.h) */
+    size_t n_parts;       /* of the sum, at least 1 */
+    const wc_part *parts; /* plans [n_parts + n_transforms] (part.h): those of the sum, each [product of all dims but
+                           * the last, last dim], then the transforms, in the order in which an input meets them */
+    size_t n_transforms;
 } wc_wcz_tensor;
 
 typedef struct wc_wcz_meta {
@@ -56,6 +58,9 @@ typedef struct wc_wcz_blob {
     size_t n_children;
 } wc_wcz_blob;
 void wc_wcz_blob_free(wc_wcz_blob *b); /* NULL is fine */
+
+/* The number of the first transform of the caller's tensor, if it has any: how many parts its sum has. */
+size_t wc_wcz_n_parts(const wc_wcz *z, size_t tensor);
 
 /* Encodes and writes part `part' of the caller's tensor number `tensor', with its children. out may be NULL. WC_BUG
  * when its geometry is not the planned one (scale_exp is free). Different parts may be put from different threads. */

@@ -99,25 +99,40 @@ static wc_status plan_slot(wc_ctx *ctx, const wc_part *plan, part_slot *out)
     return out->encoder->size(ctx, plan, &out->size);
 }
 
-/* The slots of a tensor's parts, then those of their children, from *next on. */
+/* Parts of the sum, and transforms; without their children. */
+static size_t own_parts(const wc_wcz_tensor *t)
+{
+    return t->n_parts + t->n_transforms;
+}
+
+static wc_status check_part(wc_ctx *ctx, const wc_wcz_tensor *t, size_t p, uint64_t rows, uint64_t cols)
+{
+    const wc_part *plan = &t->parts[p];
+    bool transform = p >= t->n_parts;
+    size_t r, c;
+    wc_part_shape(plan, &r, &c);
+    if (wc_part_is_transform(plan->kind) != transform)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': a part of kind %d cannot be part %zu", t->name, (int)plan->kind, p);
+    if (r != (transform ? 1 : rows) || c != cols)
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %zu x %zu", t->name, (unsigned long long)rows,
+                       (unsigned long long)cols, r, c);
+    if (own_parts(t) > 1 && plan->kind == WC_PART_FLOAT && !wc_dtype_is_float(plan->floats.dtype))
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
+                       wc_dtype_name(plan->floats.dtype));
+    return WC_OK;
+}
+
+/* The slots of a tensor's parts and transforms, then those of their children, from *next on. */
 static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **next)
 {
     part_slot *slot = *next;
     uint64_t rows = 0, cols = 0;
     WC_TRY(matrix_shape(ctx, t, &rows, &cols));
-    for (size_t p = 0; p < t->n_parts; p++) {
-        const wc_part *plan = &t->parts[p];
-        size_t r, c;
-        wc_part_shape(plan, &r, &c);
-        if (r != rows || c != cols)
-            return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %zu x %zu", t->name,
-                           (unsigned long long)rows, (unsigned long long)cols, r, c);
-        if (t->n_parts > 1 && plan->kind == WC_PART_FLOAT && !wc_dtype_is_float(plan->floats.dtype))
-            return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
-                           wc_dtype_name(plan->floats.dtype));
-        WC_TRY(plan_slot(ctx, plan, (*next)++));
+    for (size_t p = 0; p < own_parts(t); p++) {
+        WC_TRY(check_part(ctx, t, p, rows, cols));
+        WC_TRY(plan_slot(ctx, &t->parts[p], (*next)++));
     }
-    for (size_t p = 0; p < t->n_parts; p++) {
+    for (size_t p = 0; p < own_parts(t); p++) {
         const wc_part *child[WC_PART_CHILDREN];
         slot[p].child = *next;
         slot[p].n_children = wc_part_children(&t->parts[p], child);
@@ -220,7 +235,7 @@ wc_status wc_wcz_layout(wc_ctx *ctx, const wc_wcz_tensor *tensors, size_t n, con
     wc_status status;
     z->fd = -1;
     for (size_t i = 0; i < n; i++)
-        for (size_t p = 0; p < tensors[i].n_parts; p++)
+        for (size_t p = 0; p < own_parts(&tensors[i]); p++)
             z->n_parts += 1 + wc_part_children(&tensors[i].parts[p], (const wc_part *[WC_PART_CHILDREN]){NULL});
     WC_TRY_OUT(WC_ALLOC(ctx, z->tensors, n, "the output file's plan"));
     z->n_tensors = n;
@@ -241,6 +256,11 @@ out:
 uint64_t wc_wcz_size(const wc_wcz *z)
 {
     return z->size;
+}
+
+size_t wc_wcz_n_parts(const wc_wcz *z, size_t tensor)
+{
+    return z->tensors[z->slot_of[tensor]].t.n_parts;
 }
 
 /* All bytes are reserved now, so that a full disk is known in the first second and not after hours. File systems
@@ -318,6 +338,8 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m;
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_DIAGONAL: return true;
+    case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
     }
     return false;
 }
@@ -335,7 +357,7 @@ static bool as_planned(const part_slot *s, const wc_part *numbers)
 static wc_status find_part(wc_ctx *ctx, const wc_wcz *z, size_t tensor, size_t part, part_slot **out, const char **name)
 {
     if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
-    if (tensor >= z->n_tensors || part >= z->tensors[z->slot_of[tensor]].t.n_parts)
+    if (tensor >= z->n_tensors || part >= own_parts(&z->tensors[z->slot_of[tensor]].t))
         return wc_fail(ctx, WC_BUG, "%s: there is no part %zu of tensor %zu in the plan", z->path, part, tensor);
     *out = &z->tensors[z->slot_of[tensor]].parts[part];
     *name = z->tensors[z->slot_of[tensor]].name;
@@ -559,7 +581,9 @@ static void put_tensor(writer *w, const tensor_slot *s, size_t name_offset, size
     put(w, first_part, 4);
     put(w, s->t.n_parts, 4);
     put(w, s->flags, 4);
-    w->p += 12; /* left and right transform, reserved */
+    w->p += 4; /* no left transform */
+    put(w, s->t.n_transforms, 4);
+    w->p += 4;
     put(w, error, 8);
     w->p += 16;
 }
@@ -645,7 +669,7 @@ wc_status wc_wcz_finish(wc_ctx *ctx, wc_wcz *z, const char *final_path)
 {
     if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
     for (size_t i = 0; i < z->n_tensors; i++)
-        for (size_t p = 0; p < z->tensors[i].t.n_parts; p++)
+        for (size_t p = 0; p < own_parts(&z->tensors[i].t); p++)
             if (!z->tensors[i].parts[p].done)
                 return wc_fail(ctx, WC_BUG, "%s: part %zu of tensor `%s' was never written", z->path, p,
                                z->tensors[i].name);

@@ -58,7 +58,9 @@ static void every_option_is_printed(void **state)
 {
     (void)state;
     for (const wc_method *const *m = wc_methods; *m; m++) {
-        char *text = canonical((*m)->name);
+        char asked[80]; /* a transform stores nothing by itself */
+        snprintf(asked, sizeof asked, "%s%s", (*m)->name, (*m)->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+        char *text = canonical(asked);
         for (const wc_opt *o = (*m)->opts; o->name; o++) {
             char want[80];
             snprintf(want, sizeof want, "%s=", o->name);
@@ -110,6 +112,10 @@ static void bad_recipes_are_refused_with_the_offending_word(void **state)
         {"rtn(zap=1)", "rtn has no option `zap'; it has: bits"},
         {"gptq(damp=inf)", "is not a number"},
         {"keep | rtn", "unknown method `keep'"},
+        {"hadamard", "hadamard stores no values: a step that does has to follow"},
+        {"rtn | hadamard", "hadamard cannot follow rtn: what is stored by then is in another basis"},
+        {"outliers | hadamard | rtn", "hadamard cannot follow outliers"},
+        {"svd | hadamard | rtn", "hadamard cannot follow svd"},
         {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn", "more than 8 steps"},
         {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
          "expected a method name"},

@@ -74,7 +74,7 @@ static void write_model(const model *m, const wc_wcz_meta *metas, size_t n_metas
     must(&ctx, wc_wcz_create(&ctx, z, partial));
     for (size_t k = 0; k < m->n; k++) {
         size_t i = backwards ? m->n - 1 - k : k;
-        for (size_t p = 0; p < m->tensors[i].n_parts; p++)
+        for (size_t p = 0; p < m->tensors[i].n_parts + m->tensors[i].n_transforms; p++)
             must(&ctx, wc_wcz_put(&ctx, z, i, p, &m->tensors[i].parts[p], NULL));
         wc_wcz_describe(z, i, m->error[i], m->flags[i]);
     }
@@ -195,6 +195,40 @@ static model *grids_model(void)
     return m;
 }
 
+/* The tensor's last n parts are transforms. */
+static void are_transforms(model *m, size_t n)
+{
+    wc_wcz_tensor *t = &m->tensors[m->n - 1];
+    t->n_parts -= n, t->n_transforms = n;
+    m->error[m->n - 1] = 0.5;
+}
+
+/* The numbers of make_golden.py's transforms(). */
+static model *transforms_model(void)
+{
+    model *m = new_model();
+    wc_part *p = add(m, "children", WC_F16, 2, (uint64_t[]){5, 6}, 3);
+    p[0] = lowrank_fill(lowrank_plan(5, 6, 2, float_plan(5, 2, WC_F16), grid_plan(2, 6, 4, 6, 0, false)));
+    p[0].lowrank.b->grid.zero_fixed = 8;
+    p[1] = sparse_fill(sparse_plan(5, 6, 4, WC_F16), 4);
+    p[2] = hadamard_make(6, 2);
+    are_transforms(m, 1);
+    p = add(m, "both", WC_F32, 3, (uint64_t[]){2, 3, 24}, 3);
+    p[0] = grid_fill(grid_plan(6, 24, 3, 8, 0, true));
+    p[1] = diagonal_make(24, -3), p[2] = hadamard_make(24, 8);
+    are_transforms(m, 2);
+    p = add(m, "diagonal", WC_BF16, 2, (uint64_t[]){4, 7}, 2);
+    p[0] = float_fill(float_plan(4, 7, WC_BF16)), p[1] = diagonal_make(7, 2);
+    are_transforms(m, 1);
+    p = add(m, "hadamard", WC_F16, 2, (uint64_t[]){3, 512}, 2);
+    p[0] = float_fill(float_plan(3, 512, WC_F16)), p[1] = hadamard_make(512, 512);
+    are_transforms(m, 1);
+    p = add(m, "plain", WC_F16, 2, (uint64_t[]){2, 8}, 1);
+    p[0] = float_fill(float_plan(2, 8, WC_F16));
+    are_transforms(m, 0);
+    return m;
+}
+
 static const wc_wcz_meta kinds_metas[] = {{"note", "", 0}, {"config.json", "{}", 2}};
 
 static void writer_makes_the_golden_bytes(void **state)
@@ -218,6 +252,11 @@ static void writer_makes_the_golden_bytes(void **state)
     m = grids_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/grids.wcz");
+    drop_model(m);
+
+    m = transforms_model();
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/transforms.wcz");
     drop_model(m);
 
     m = new_model();
@@ -471,6 +510,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     write_model(m, NULL, 0, path, false);
     drop_model(m);
     compare_with_second_reader(path, *state);
+    compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);
@@ -549,7 +589,7 @@ static void copying_from_a_file_is_putting(void **state)
     wc_map map;
     must(&ctx, wc_map_open(&ctx, source, &map));
     wc_part part = {.kind = WC_PART_FLOAT, .floats = {.rows = 1, .cols = N, .dtype = WC_U8, .data = bytes + SHIFT}};
-    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part};
+    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part, 0};
     for (int copy = 0; copy < 2; copy++) {
         wc_wcz *z;
         wc_wcz_blob blob = {0};
@@ -692,7 +732,7 @@ static void other_geometry_than_planned_is_a_bug(void **state)
     snprintf(path, sizeof path, "%s/g.partial", (char *)*state);
     wc_ctx_init(&ctx, 1);
     wc_part plan = grid_plan(4, 64, 4, 16, 0, true), other[3];
-    wc_wcz_tensor t = {"w", WC_F16, 2, {4, 64}, 1, &plan};
+    wc_wcz_tensor t = {"w", WC_F16, 2, {4, 64}, 1, &plan, 0};
     must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
     must(&ctx, wc_wcz_create(&ctx, z, path));
     other[0] = grid_fill(grid_plan(4, 64, 4, 32, 0, true));
@@ -719,7 +759,7 @@ static void full_disk_is_known_at_once(void **state)
     snprintf(path, sizeof path, "%s/full.partial", (char *)*state);
     wc_ctx_init(&ctx, 1);
     wc_part plan = {.kind = WC_PART_FLOAT, .floats = {(size_t)1 << 30, (size_t)1 << 20, WC_F32, NULL}};
-    wc_wcz_tensor t = {"w", WC_F32, 2, {(uint64_t)1 << 30, 1 << 20}, 1, &plan};
+    wc_wcz_tensor t = {"w", WC_F32, 2, {(uint64_t)1 << 30, 1 << 20}, 1, &plan, 0};
     must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
     assert_int_equal(wc_wcz_create(&ctx, z, path), WC_IO);
     assert_non_null(strstr(ctx.error, path));
