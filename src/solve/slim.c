@@ -5,11 +5,12 @@
 
 #include "base/half.h"
 
-/* Bins on each side of 0, as in the reference: enough for a step to be resolved, few enough to cost nothing. */
-static size_t bins_for(size_t count)
+/* Bins on each side of 0, as in the reference, but at least 64 for a level: enough for a step to be resolved, few
+ * enough to cost nothing. */
+static size_t bins_for(size_t count, unsigned bits)
 {
-    size_t n = count / 1000 < 20000 ? count / 1000 : 20000;
-    return n > 512 ? n : 512;
+    size_t n = count / 1000 < 20000 ? count / 1000 : 20000, least = bits > 4 ? (size_t)32 << bits : 512;
+    return n > least ? n : least;
 }
 
 /* The mean squared error of the grid with this step on the middles of the bins. */
@@ -27,7 +28,7 @@ static double integral(const wc_grid *grid, const uint64_t *bin, size_t bins, do
 wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, const uint8_t *mask, float top, float *step)
 {
     enum { POINTS = 10, ROUNDS = 3 };
-    size_t count = grid->rows * grid->cols, bins = bins_for(count);
+    size_t count = grid->rows * grid->cols, bins = bins_for(count, grid->bits);
     double width = (double)top / (double)bins, whole = (double)top / (double)grid->zero_fixed;
     double lo = whole / POINTS, hi = whole, least = INFINITY, unit = ldexp(1, -grid->scale_exp);
     uint64_t *bin;

@@ -176,6 +176,41 @@ static void real_zeros_and_tiles(void **unused)
     free(w);
 }
 
+/* The one step of search=slim against a scan of 400 in double, with the deployed rounding. The histogram's bins and the
+ * coarse grid cost less than 0.3 %; the published code's other step is 3 % off. */
+static void slim_finds_the_tensor_step(void **unused)
+{
+    (void)unused;
+    static const char *const options[] = {
+        "bits=4,group=0,scale_bits=0,search=3", "bits=3,group=16,scale_bits=0,search=3",
+        "bits=2,group=0,scale_bits=0,search=3", "bits=8,group=0,scale_bits=0,search=3"};
+    size_t rows = 60, cols = 200;
+    float *w = util_normals(rows * cols);
+    for (size_t i = 0; i < rows * cols; i++)
+        w[i] *= fabsf(w[i]) * 0.01f;
+    for (size_t o = 0; o < sizeof options / sizeof *options; o++) {
+        wc_grid g = round_matrix(options[o], w, rows, cols, NULL);
+        float *q = util_dequantize(&g), top = 0;
+        double ours = util_error(w, q, rows, cols, NULL), best = INFINITY, max = (1 << g.bits) - 1;
+        for (size_t i = 0; i < rows * cols; i++)
+            top = fmaxf(top, fabsf(w[i]));
+        for (int k = 1; k <= 400; k++) {
+            double s = (double)top / (double)g.zero_fixed * k / 400, e = 0;
+            for (size_t i = 0; i < rows * cols; i++) {
+                double z = (double)g.zero_fixed, x = (double)w[i];
+                e += pow(x - s * (fmin(fmax(nearbyint(x / s + z), 0), max) - z), 2);
+            }
+            best = fmin(best, e);
+        }
+        for (size_t i = 1; i < rows * wc_grid_groups(&g); i++)
+            assert_int_equal(g.scale[i], g.scale[0]);
+        print_message("%s: error / scan %.4f\n", options[o], ours / best);
+        assert_true(ours < 1.01 * best);
+        free(q), free_grid(&g);
+    }
+    free(w);
+}
+
 /* Groups without information, and magnitudes at the ends of f32. */
 static void degenerate_groups(void **unused)
 {
@@ -258,6 +293,7 @@ int main(void)
         cmocka_unit_test(search_is_close_to_a_dense_scan),
         cmocka_unit_test(two_level_scales),
         cmocka_unit_test(real_zeros_and_tiles),
+        cmocka_unit_test(slim_finds_the_tensor_step),
         cmocka_unit_test(degenerate_groups),
         cmocka_unit_test(levels_agree),
         cmocka_unit_test(rounding_is_to_nearest_even_and_clamps),

@@ -96,6 +96,8 @@ static void names_of_lists_are_their_lists(void **state)
         {"hadamard|spqr(bits=4,group=8,frac=1%,damp=0.3,scale_bits=4,zero_bits=5,tile=4) | eora",
          "hadamard | outliers(criterion=spqr,frac=1%,damp=0.3,bits=4,group=8) | "
          "gptq(bits=4,group=8,sym=no,scale_bits=4,zero_bits=5,tile=4,damp=0.3) | eora"},
+        {"rtn(search=slim,scale_bits=0) | slim(rank=16)",
+         "rtn(search=slim,scale_bits=0) | lqer(rank=16,ratio=0.052,factor_bits=4)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
