@@ -77,7 +77,7 @@ typedef struct wc_method {
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;
-    bool follows;    /* options that a recipe leaves out are those of the same names of the step behind it */
+    bool follows;    /* options that a recipe leaves out are those of the same names of the next BASE */
     bool keeps_mask; /* WC_STEP_BASE: at the positions of a mask it stores values, elsewhere nothing */
     size_t opt_size;
     const wc_opt *opts; /* ended by name == NULL */

@@ -75,6 +75,8 @@ void wc_opt_print(const wc_opt *o, const void *opt, char *dst, size_t size)
         for (int i = 0; i < (int)v; i++)
             w = strchr(w, '|') + 1;
         snprintf(dst, size, "%.*s", (int)strcspn(w, "|"), w);
+    } else if (o->type == WC_OPT_INT) {
+        snprintf(dst, size, "%.0f", v);
     } else {
         snprintf(dst, size, "%.17g", v); /* shortest form that reads back the same */
         for (int digits = 1; digits < 17; digits++) {
@@ -282,9 +284,13 @@ static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_
     return m->expand ? expand(ctx, text, r, given) : WC_OK;
 }
 
-/* Options of step that were not written are those of the next. */
-static void follow(const wc_recipe_step *step, uint64_t given, const wc_recipe_step *next)
+/* Options of step i that were not written are those of the next quantizer. */
+static void follow(const wc_recipe *r, size_t i, uint64_t given)
 {
+    const wc_recipe_step *step = &r->step[i], *next = NULL;
+    for (size_t k = r->n; k-- > i + 1;)
+        if (r->step[k].method->role == WC_STEP_BASE) next = &r->step[k];
+    if (!next) return;
     for (const wc_opt *o = step->method->opts; o->name; o++) {
         const wc_opt *f = opt_find(next->method, o->name);
         bool written = given >> (o - step->method->opts) & 1;
@@ -306,8 +312,8 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
         WC_TRY_OUT(parse_step(ctx, text, &s, m, &r, given));
     } while (accept(&s, '|'));
     if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
-    for (size_t i = r.n; i-- > 1;)
-        if (r.step[i - 1].method->follows) follow(&r.step[i - 1], given[i - 1], &r.step[i]);
+    for (size_t i = 0; i < r.n; i++)
+        if (r.step[i].method->follows) follow(&r, i, given[i]);
     WC_TRY_OUT(check_order(ctx, text, &r));
     *out = r;
     return WC_OK;

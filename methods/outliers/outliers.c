@@ -28,7 +28,8 @@ static const wc_opt opts[] = {
     {"damp", WC_OPT_REAL, offsetof(struct options, damp), 0.01, 0, 10, NULL,
      "gain, spqr: added to the diagonal of H, relative to its mean"},
     {"bits", WC_OPT_INT, offsetof(struct options, bits), 3, 1, 8, NULL, "spqr: of the grid that follows"},
-    {"group", WC_OPT_INT, offsetof(struct options, group), 16, 2, 65536, NULL, "spqr: of the grid that follows"},
+    {"group", WC_OPT_INT, offsetof(struct options, group), 16, 0, 65536, NULL,
+     "spqr: of the grid that follows; 0: the whole row"},
     {0},
 };
 
@@ -94,7 +95,7 @@ static void leave_one_out(const float *w, const float *weight, size_t g, float t
 static void score_groups(const struct target *t, const struct options *o, float *score)
 {
     const wc_job *job = t->job;
-    size_t cols = job->at.cols, group = (size_t)o->group;
+    size_t cols = job->at.cols, group = o->group ? (size_t)o->group : cols;
     float unit = ldexpf(1, -t->exp), top = (float)((1 << o->bits) - 1);
 #pragma omp parallel for schedule(static) num_threads(job->ctx->threads)
     for (size_t r = 0; r < job->at.rows; r++)
@@ -326,6 +327,7 @@ const wc_method wc_method_outliers = {
     .summary =
         "the costliest weights as a sparse f16 part: first in a recipe it relieves a quantizer, later it repairs",
     .role = WC_STEP_PEEL,
+    .follows = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .plan = plan,

@@ -65,8 +65,13 @@ static void round_column(wc_grid_panel *p, size_t column, const float *t, float 
 
 static void round_panel(struct workspace *w)
 {
-    for (size_t j = 0; j < w->panel.grid->cols; j++)
-        round_column(&w->panel, j, w->e + j * w->panel.nr, w->q);
+    size_t nr = w->panel.nr;
+    for (size_t j = 0; j < w->panel.grid->cols; j++) {
+        float *e = w->e + j * nr;
+        round_column(&w->panel, j, e, w->q);
+        for (size_t r = 0; r < nr; r++)
+            e[r] -= w->q[r];
+    }
 }
 
 /* ---- the rounder that feedback calls -------------------------------------------------------------------------- */
@@ -133,6 +138,7 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
     for (int pass = 0; p->h && pass < p->passes; pass++)
         wc_refine_pass(&refine);
     wc_grid_panel_store(&w->panel, r0, s->out);
+    if (p->left) wc_panel_store(w->e, s->out->cols, r0, nr, s->out->scale_exp, p->left);
     return loss;
 }
 

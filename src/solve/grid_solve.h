@@ -16,6 +16,7 @@ typedef struct wc_grid_problem {
     size_t block;        /* columns per gemm of the feedback */
     int passes;          /* of coordinate descent */
     bool refit;          /* they also refit steps and zeros */
+    float *left;         /* NULL, or [rows, cols]: W - W^ */
 } wc_grid_problem;
 
 /* *out holds the geometry (wc_grid_plan) on entry; its scale_exp and arrays are made, and left NULL on failure. *loss

@@ -96,6 +96,9 @@ static void names_of_lists_are_their_lists(void **state)
         {"hadamard|spqr(bits=4,group=8,frac=1%,damp=0.3,scale_bits=4,zero_bits=5,tile=4) | eora",
          "hadamard | outliers(criterion=spqr,frac=1%,damp=0.3,bits=4,group=8) | "
          "gptq(bits=4,group=8,sym=no,scale_bits=4,zero_bits=5,tile=4,damp=0.3) | eora"},
+        {"awq | gptq(bits=4,group=20)", "awq(bits=4,group=20,points=20) | gptq(bits=4,group=20)"},
+        {"awq(bits=2) | outliers(criterion=spqr,group=8) | rtn(bits=5,sym=no) | gptq(bits=6)",
+         "awq(bits=2,sym=no) | outliers(criterion=spqr,bits=5,group=8) | rtn(bits=5,sym=no) | gptq(bits=6)"},
         {"rtn(search=slim,scale_bits=0) | slim(rank=16)",
          "rtn(search=slim,scale_bits=0) | lqer(rank=16,ratio=0.052,factor_bits=4)"},
     };
@@ -105,6 +108,15 @@ static void names_of_lists_are_their_lists(void **state)
         assert_string_equal(a, b);
         free(a), free(b);
     }
+}
+
+static void integers_are_printed_as_such(void **state)
+{
+    (void)state;
+    char *text = canonical("awq(points=20,group=100)|rtn");
+    assert_non_null(strstr(text, "points=20,"));
+    assert_non_null(strstr(text, "group=100,"));
+    free(text);
 }
 
 static void bad_recipes_are_refused_with_the_offending_word(void **state)
@@ -227,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup(every_option_is_printed, fresh_ctx),
         cmocka_unit_test_setup(values_reach_the_option_struct, fresh_ctx),
         cmocka_unit_test_setup(names_of_lists_are_their_lists, fresh_ctx),
+        cmocka_unit_test_setup(integers_are_printed_as_such, fresh_ctx),
         cmocka_unit_test_setup(bad_recipes_are_refused_with_the_offending_word, fresh_ctx),
         cmocka_unit_test_setup(the_last_rule_that_matches_wins, fresh_ctx),
         cmocka_unit_test_setup(plans_that_cannot_be_are_refused, fresh_ctx),
