@@ -343,12 +343,12 @@ def up8(x):
 
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
-    tile, zero_bits = p.params[12:14]
+    tile, zero_bits = p.params[28:30]
     need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 3, "parameters of a grid part")
     need(tile == 0 or scale_bits, "tiles of a grid part")
     need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[14:]), "reserved parameters of a grid part")
+    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group

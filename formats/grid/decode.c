@@ -1,7 +1,7 @@
 /* grid v1: w = s (q - z), codes q of 1..8 bits, one s and z per row and group of columns.
  *
  *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group
- *             8 f32 zero_fixed   12 u8 tile   13 u8 zero_bits
+ *             8 f32 zero_fixed   28 u8 tile   29 u8 zero_bits
  *     blob    codes: rows packed sequences of cols values
  *             scales: f16 [rows, groups], or [rows] when scale_bits != 0, or [tiles of rows, groups, 2] with tiles
  *             scale codes: one packed sequence [rows * groups], when scale_bits != 0
@@ -24,9 +24,9 @@ static int parse_zero(const uint8_t params[WCD_PARAMS], wcd_grid_view *g)
     uint32_t zero = wcd_u32(params + 8);
     g->zero_kind = params[2];
     g->zero_fixed = wc_bits_f32(zero);
-    g->zero_bits = g->zero_kind == ZERO_INT ? g->bits : params[13];
+    g->zero_bits = g->zero_kind == ZERO_INT ? g->bits : params[29];
     if (g->zero_kind > ZERO_LINE || (g->zero_kind != ZERO_FIXED && zero)) return 0;
-    if (g->zero_kind == ZERO_LINE ? !g->tile || params[13] < 2 || params[13] > 8 : params[13] != 0) return 0;
+    if (g->zero_kind == ZERO_LINE ? !g->tile || params[29] < 2 || params[29] > 8 : params[29] != 0) return 0;
     /* The sign bit goes first: -0 has one writing only; then NaN fails both comparisons. */
     if (zero >> 31 || !(g->zero_fixed <= (float)((1 << g->bits) - 1))) return 0;
     return (float)(int)(2 * g->zero_fixed) == 2 * g->zero_fixed;
@@ -38,9 +38,9 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     g->bits = params[0];
     g->scale_bits = params[1];
     g->group = wcd_u32(params + 4);
-    g->tile = params[12];
-    for (int i = 14; i < WCD_PARAMS; i++)
-        if (params[i]) return 0;
+    g->tile = params[28];
+    for (int i = 12; i < WCD_PARAMS; i++)
+        if (params[i] && i != 28 && i != 29) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8) return 0;
     if (g->tile && !g->scale_bits) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;

@@ -74,8 +74,8 @@ static void put_params(const wc_grid *g, uint8_t params[WC_PARAMS_SIZE])
     params[3] = (uint8_t)g->scale_exp;
     wc_put_le(params + 4, g->group, 4);
     wc_put_le(params + 8, zero, 4);
-    params[12] = (uint8_t)g->tile;
-    params[13] = (uint8_t)g->zero_bits;
+    params[28] = (uint8_t)g->tile;
+    params[29] = (uint8_t)g->zero_bits;
 }
 
 static wc_status check_numbers(wc_ctx *ctx, const wc_grid *g)

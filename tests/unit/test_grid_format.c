@@ -255,11 +255,11 @@ static void tiles_are_checked(void)
     static const struct {
         int at, value;
         wcd_status status;
-    } cases[] = {{12, 0, WCD_E_CORRUPT},  {12, 1, WCD_E_CORRUPT},  {12, 15, WCD_E_CORRUPT}, {12, 17, WCD_OK},
-                 {12, 32, WCD_E_CORRUPT}, {12, 31, WCD_OK},        {13, 0, WCD_E_CORRUPT},  {13, 1, WCD_E_CORRUPT},
-                 {13, 9, WCD_E_CORRUPT},  {13, 4, WCD_E_CORRUPT},  {2, 0, WCD_E_CORRUPT},   {2, 1, WCD_E_CORRUPT},
+    } cases[] = {{28, 0, WCD_E_CORRUPT},  {28, 1, WCD_E_CORRUPT},  {28, 15, WCD_E_CORRUPT}, {28, 17, WCD_OK},
+                 {28, 32, WCD_E_CORRUPT}, {28, 31, WCD_OK},        {29, 0, WCD_E_CORRUPT},  {29, 1, WCD_E_CORRUPT},
+                 {29, 9, WCD_E_CORRUPT},  {29, 4, WCD_E_CORRUPT},  {2, 0, WCD_E_CORRUPT},   {2, 1, WCD_E_CORRUPT},
                  {2, 2, WCD_E_CORRUPT},   {1, 0, WCD_E_CORRUPT},   {1, 4, WCD_E_CORRUPT},   {11, 0x3f, WCD_E_CORRUPT},
-                 {14, 1, WCD_E_CORRUPT},  {12, 255, WCD_E_CORRUPT}};
+                 {30, 1, WCD_E_CORRUPT},  {28, 255, WCD_E_CORRUPT}};
     wc_part p = grid_fill(tile_plan(grid_plan(32, 40, 4, 8, 3, false), 16, WC_ZERO_LINE, 3));
     encoded e = encode(&p, 32, 40);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -286,7 +286,7 @@ static void bad_parameters_are_refused(void **state)
         {3, 127, WCD_E_CORRUPT}, {3, 0x81, WCD_E_CORRUPT},  {3, 0x82, WCD_OK},         {3, 126, WCD_OK},
         {4, 0, WCD_E_CORRUPT},   {4, 41, WCD_E_CORRUPT},    {4, 20, WCD_E_CORRUPT},    {7, 1, WCD_E_CORRUPT},
         {8, 1, WCD_E_CORRUPT},   {11, 0x7f, WCD_E_CORRUPT}, {11, 0xc0, WCD_E_CORRUPT}, {12, 1, WCD_E_CORRUPT},
-        {2, 3, WCD_E_CORRUPT},   {2, 4, WCD_E_CORRUPT},     {13, 3, WCD_E_CORRUPT},    {14, 1, WCD_E_CORRUPT},
+        {2, 3, WCD_E_CORRUPT},   {2, 4, WCD_E_CORRUPT},     {29, 3, WCD_E_CORRUPT},    {28, 1, WCD_E_CORRUPT},
         {31, 1, WCD_E_CORRUPT},
     };
     (void)state;

@@ -55,7 +55,7 @@ def grid(rows, cols, bits, group, scale_bits, zero_kind, zero_fixed, scale_exp, 
         blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 7)) for i in range(zeros))
     if code_bits:
         blob = to8(blob) + pack([code(i + 2, code_bits) for i in range(rows * groups)], code_bits)
-    params = struct.pack("<BBBbIfBB18x", bits, scale_bits, zero_kind, scale_exp, group, zero_fixed, tile, zero_bits)
+    params = struct.pack("<BBBbIf16xBB2x", bits, scale_bits, zero_kind, scale_exp, group, zero_fixed, tile, zero_bits)
     return 2, params, blob
 
 
