@@ -86,12 +86,12 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
 {
     wc_budget b = {.limit = limit ? limit : wc_default_memory()};
     uint64_t tensor = tensor_memory(ctx, plan);
-    b.memory = BASE + tensor;
+    b.memory = BASE + plan->held + tensor;
     if (windows) {
         wc_pass_cost cost;
         uint64_t rest;
         WC_TRY(block_bytes(ctx, plan, config->layers, &rest));
-        rest += BASE;
+        rest += BASE + plan->held;
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
             cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
             uint64_t rows = max(b.chunk_tokens, windows->seqlen);

@@ -89,6 +89,22 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
     return NULL;
 }
 
+/* The recipe with what a pass over the model puts in front of it, where that applies. */
+static wc_status put_before(wc_ctx *ctx, wc_plan *plan, const wc_plan_tensor *t, const wc_plan_options *opt,
+                            const wc_config *config, size_t *index)
+{
+    const char *steps = opt->before && t->linear != SIZE_MAX ? opt->before[t->linear] : NULL;
+    const wc_recipe *r = &plan->recipe[*index];
+    wc_buf text = {0};
+    size_t whole;
+    if (!steps || !r->n || wc_recipe_transforms(r)) return WC_OK;
+    wc_status status = wc_buf_printf(ctx, &text, "%s | %s", steps, plan->recipe_text[*index]);
+    if (status == WC_OK) status = intern_recipe(ctx, plan, (char *)text.data, &whole);
+    if (status == WC_OK && !why_not(t, &plan->recipe[whole], config)) *index = whole;
+    wc_buf_free(&text);
+    return status;
+}
+
 static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, const wc_plan_options *opt,
                              const wc_config *config, bool *hit)
 {
@@ -102,6 +118,7 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
     size_t index, keep;
     WC_TRY(intern_recipe(ctx, plan, text, &index));
     WC_TRY(intern_recipe(ctx, plan, "keep", &keep));
+    WC_TRY(put_before(ctx, plan, t, opt, config, &index));
     const char *reason = why_not(t, &plan->recipe[index], config);
     if (reason && by_rule)
         return wc_fail(ctx, WC_OPTION, "%s, %llu x %llu: `%s' does not apply: %s", t->source->name,
@@ -172,8 +189,10 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
+    plan->held = opt->held;
+    size_t most = (opt->n_rules + 4) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, most, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
     for (size_t i = 0; i < cp->n; i++) {
         wc_plan_tensor *t = &plan->tensor[plan->n++];

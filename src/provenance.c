@@ -66,6 +66,7 @@ static char *describe(const wc_provenance *p)
                   "schema_version", 1, "model", "name", name, n, "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
+    if (root && *p->passes) json_object_set_new(root, "passes", json_string(p->passes));
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     return text;
@@ -77,15 +78,31 @@ static const char *const companions[] = {
 };
 enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
 
-static wc_status read_companions(wc_ctx *ctx, const wc_input *in, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas,
+/* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
+static wc_status untie(wc_ctx *ctx, wc_buf *config)
+{
+    json_t *root = json_loadb((const char *)config->data, config->size, 0, NULL);
+    int bad = !root || json_object_set_new(root, "tie_word_embeddings", json_false());
+    char *text = bad ? NULL : json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (!text) return wc_fail(ctx, WC_NOMEM, "no memory for config.json");
+    wc_buf_free(config);
+    wc_status status = wc_buf_append(ctx, config, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas,
                                  size_t *n)
 {
+    const wc_input *in = p->input;
     for (size_t i = 0; i < N_COMPANIONS; i++) {
         char *path = wc_path_join(in->checkpoint.dir, companions[i]);
         if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
         wc_status status = wc_file_exists(path) ? wc_read_file(ctx, path, MAX_COMPANION, &files[i]) : WC_OK;
         free(path);
         WC_TRY(status);
+        if (i == 0 && p->untied) WC_TRY(untie(ctx, &files[i]));
         if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
     }
     return WC_OK;
@@ -112,7 +129,7 @@ wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out
     wc_status status = text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
     if (status == WC_OK) {
         metas[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
-        status = read_companions(ctx, p->input, files, metas, &n);
+        status = read_companions(ctx, p, files, metas, &n);
     }
     if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, metas, n, out);
     if (status == WC_OK) *fingerprint = fingerprint_of(metas, n, wc_wcz_size(*out));

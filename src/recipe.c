@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "remodel/step.h"
+
 /* ---- options through the table ---------------------------------------------------------------------------------- */
 
 static double opt_get(const wc_opt *o, const void *opt)
@@ -186,8 +188,11 @@ static wc_status syntax_error(wc_ctx *ctx, const char *text, const scanner *s, c
 
 static wc_status unknown_method(wc_ctx *ctx, const char *name)
 {
-    char known[256];
+    char known[512];
     size_t used = 0;
+    if (wc_remodel_find(name))
+        return wc_fail(ctx, WC_OPTION, "`%s' changes the whole model: it comes before all methods, and not in a rule",
+                       name);
     for (const wc_method *const *m = wc_methods; *m && used < sizeof known; m++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", (*m)->name);
     return wc_fail(ctx, WC_OPTION, "unknown method `%s'; known are keep, %s", name, known);
@@ -272,6 +277,7 @@ static wc_status expand(wc_ctx *ctx, const char *text, wc_recipe *r, uint64_t *g
     return WC_OK;
 }
 
+/* A step: the method's name has been scanned. */
 static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, wc_recipe *r,
                             uint64_t *given)
 {
@@ -296,6 +302,31 @@ static void follow(const wc_recipe *r, size_t i, uint64_t given)
         bool written = given >> (o - step->method->opts) & 1;
         if (!written && f && f->type == o->type) opt_put(o, step->opt, opt_get(f, next->opt));
     }
+}
+
+wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, const char **rest)
+{
+    wc_recipe r = {0};
+    scanner s = {.p = text};
+    uint64_t given[WC_RECIPE_MAX] = {0};
+    wc_status status = WC_OK;
+    for (*rest = text; scan_word(&s); *rest = s.p) {
+        const wc_remodel_pass *pass = wc_remodel_find(s.word);
+        if (!pass) break;
+        WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, &r, given));
+        if (accept(&s, '|')) {
+            skip_space(&s);
+            continue;
+        }
+        if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+        *rest = "keep";
+        break;
+    }
+    *passes = r;
+    return WC_OK;
+out:
+    wc_recipe_free(&r);
+    return status;
 }
 
 wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)

@@ -11,6 +11,9 @@
  * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
  * value, so a stored recipe means the same when a later version has other defaults.
  *
+ * Passes over the whole model (remodel/step.h) stand first: `rotate | gptq(bits=3)'. They belong to the run and not to
+ * a tensor: wc_recipe_split takes them off.
+ *
  * Lists that make no sense are refused when they are parsed, by one table with reasons: what a step is (its role)
  * against what came before it. */
 #ifndef WC_RECIPE_H
@@ -32,6 +35,9 @@ typedef struct wc_recipe {
 
 /* WC_OPTION with the offending word and what would be accepted. */
 wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out);
+/* The passes that text begins with, as steps whose method is a pass's face; *rest: the recipe that follows them (in
+ * text), "keep" when none does. */
+wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, const char **rest);
 void wc_recipe_free(wc_recipe *r);
 wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out);
 bool wc_recipe_needs_stats(const wc_recipe *r);

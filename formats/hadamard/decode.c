@@ -27,11 +27,11 @@ static wcd_status open_hadamard(const uint8_t params[WCD_PARAMS], wcd_view *v)
     return WCD_OK;
 }
 
-/* By sixteens, with pointers and a constant trip count, compilers vectorise it at -O2. */
+/* By eights, with pointers and a constant trip count, compilers vectorise it at -O2. */
 static void add_and_subtract(float *restrict low, float *restrict high, uint64_t n)
 {
-    for (; n >= 16; n -= 16, low += 16, high += 16)
-        for (int i = 0; i < 16; i++) {
+    for (; n >= 8; n -= 8, low += 8, high += 8)
+        for (int i = 0; i < 8; i++) {
             float a = low[i], b = high[i];
             low[i] = a + b;
             high[i] = a - b;
@@ -43,37 +43,56 @@ static void add_and_subtract(float *restrict low, float *restrict high, uint64_t
     }
 }
 
-static void rounds(float *t, uint64_t n, float scale)
+/* The rounds len = 1, 2, 4 of eight values. */
+static void first_rounds(float t[8])
 {
-    for (uint64_t len = 1; len < n; len *= 2)
+    float a[8], b[8];
+    for (int i = 0; i < 8; i += 2)
+        a[i] = t[i] + t[i + 1], a[i + 1] = t[i] - t[i + 1];
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = a[i] + a[i + 2], b[i + 1] = a[i + 1] + a[i + 3];
+        b[i + 2] = a[i] - a[i + 2], b[i + 3] = a[i + 1] - a[i + 3];
+    }
+    for (int i = 0; i < 4; i++)
+        t[i] = b[i] + b[i + 4], t[i + 4] = b[i] - b[i + 4];
+}
+
+static void rounds(float *t, uint64_t n)
+{
+    uint64_t len = 1;
+    for (uint64_t block = 0; n >= 8 && block < n; block += 8, len = 8)
+        first_rounds(t + block);
+    for (; len < n; len *= 2)
         for (uint64_t block = 0; block < n; block += 2 * len)
             add_and_subtract(t + block, t + block + len, len);
-    for (uint64_t i = 0; i < n; i++)
-        t[i] *= scale;
 }
 
 static void all_blocks(const wcd_view *v, float *t)
 {
     for (uint64_t block = 0; block < v->cols; block += v->u.h.order)
-        rounds(t + block, v->u.h.order, v->u.h.scale);
+        rounds(t + block, v->u.h.order);
 }
 
-static void apply_signs(const wcd_view *v, float *t)
+/* t[j] = t[j] * scale * s[j]; the sign goes into the scale, which changes nothing. */
+static void scale_and_sign(const wcd_view *v, float *t, float scale)
 {
+    const float by[2] = {scale, -scale};
     for (uint64_t j = 0; j < v->cols; j++)
-        if (v->blob[j / 8] >> j % 8 & 1) t[j] = -t[j];
+        t[j] *= by[v->blob[j / 8] >> j % 8 & 1];
 }
 
 static void row_hadamard(const wcd_view *v, float *w)
 {
     all_blocks(v, w);
-    apply_signs(v, w);
+    scale_and_sign(v, w, v->u.h.scale);
 }
 
 static void input_hadamard(const wcd_view *v, float *x)
 {
-    apply_signs(v, x);
+    scale_and_sign(v, x, 1);
     all_blocks(v, x);
+    for (uint64_t j = 0; j < v->cols; j++)
+        x[j] *= v->u.h.scale;
 }
 
 const wcd_decoder wcd_decoder_hadamard = {

@@ -71,6 +71,10 @@ wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const w
 wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_map *map, uint64_t offset,
                       wc_wcz_blob *out);
 
+/* The same for a float part of F32, F16 or BF16 whose values are those of a weight, rounded to nearest: read and
+ * written piece by piece. WC_NUMERIC: a value that is too large for F16. */
+wc_status wc_wcz_copy_weight(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_weight *w, wc_wcz_blob *out);
+
 /* Takes over a part that an earlier run has put: reads it back and compares its checksums. sealed: params, xxh3 and
  * children as wc_wcz_put returned them; nothing else in it is looked at. WC_VERIFY when the bytes on disk are not
  * those; then the part has to be put again. out may be NULL; memory use is then small. */

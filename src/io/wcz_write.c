@@ -13,6 +13,7 @@
 
 #include <zstd.h>
 
+#include "base/half.h"
 #include "base/hash.h"
 
 enum {
@@ -470,6 +471,65 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     b.xxh3 = XXH3_64bits_digest(&xxh);
     settle(s, WC_OK, &b, out);
     return WC_OK;
+}
+
+/* v [n] becomes n values of dtype, little-endian, in the same place: none is larger than what it was. */
+static wc_status round_floats(wc_ctx *ctx, const char *name, wc_dtype dtype, float *v, uint64_t n)
+{
+    uint8_t *dst = (uint8_t *)v;
+    unsigned bytes = wc_dtype_bits(dtype) / 8;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t x = dtype == WC_F32 ? wc_f32_bits(v[i]) : dtype == WC_F16 ? wc_f32_f16(v[i]) : wc_f32_bf16(v[i]);
+        if (dtype == WC_F16 && (x & 0x7fff) == 0x7c00)
+            return wc_fail(ctx, WC_NUMERIC, "tensor `%s': %g is too large for F16", name, (double)v[i]);
+        for (unsigned b = 0; b < bytes; b++)
+            dst[i * bytes + b] = (uint8_t)(x >> 8 * b);
+    }
+    return WC_OK;
+}
+
+/* The slot's values from row 0 on, in pieces of `step' rows through v; the padding behind them. */
+static wc_status write_rows(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, const wc_weight *w, size_t step, float *v,
+                            uint64_t *xxh3)
+{
+    wc_dtype dtype = s->plan.floats.dtype;
+    uint64_t done = 0;
+    XXH3_state_t xxh;
+    XXH3_64bits_reset(&xxh);
+    for (size_t r0 = 0; r0 < w->rows; r0 += step) {
+        size_t nr = wc_min(step, w->rows - r0);
+        uint64_t count = nr * w->cols * (wc_dtype_bits(dtype) / 8);
+        WC_TRY(w->read(ctx, w, r0, nr, v));
+        WC_TRY(round_floats(ctx, w->name, dtype, v, nr * w->cols));
+        XXH3_64bits_update(&xxh, v, count);
+        WC_TRY(wc_pwrite(ctx, z->fd, z->path, v, count, s->offset + done));
+        done += count;
+    }
+    static const uint8_t zeros[ALIGN];
+    *xxh3 = XXH3_64bits_digest(&xxh);
+    return wc_pwrite(ctx, z->fd, z->path, zeros, wc_round_up(s->size, ALIGN) - s->size, s->offset + s->size);
+}
+
+wc_status wc_wcz_copy_weight(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_weight *w, wc_wcz_blob *out)
+{
+    part_slot *s;
+    const char *name;
+    float *v;
+    WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
+    const wc_float *f = &s->plan.floats;
+    if (s->plan.kind != WC_PART_FLOAT || !wc_dtype_is_float(f->dtype) || f->rows != w->rows || f->cols != w->cols)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from %zu x %zu numbers", name, part,
+                       w->rows, w->cols);
+    size_t step = wc_min(w->rows, 1 + PIECE / (sizeof *v * (w->cols + 1)));
+    WC_TRY(WC_ALLOC(ctx, v, step * w->cols, "a piece of a tensor"));
+    wc_wcz_blob b = describe(s);
+    wc_part none = s->plan; /* no rows: only the parameters */
+    none.floats.rows = 0;
+    wc_status status = s->encoder->encode(ctx, &none, NULL, b.params);
+    if (status == WC_OK) status = write_rows(ctx, z, s, w, step, v, &b.xxh3);
+    free(v);
+    settle(s, status, &b, out);
+    return status;
 }
 
 static bool rest_is_zero(const uint8_t *p, uint64_t from, uint64_t to)

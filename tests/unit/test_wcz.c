@@ -614,6 +614,72 @@ static void copying_from_a_file_is_putting(void **state)
     free(bytes);
 }
 
+enum { WEIGHT_ROWS = 31, WEIGHT_COLS = 70001 }; /* more than one piece of 8 MiB, and rows that do not divide it */
+
+static float weight_at(size_t i)
+{
+    return (float)((int)(i * 40503 % 65521) - 32760) / 977.0f;
+}
+
+static wc_status read_formula(wc_ctx *ctx, const wc_weight *w, size_t r0, size_t nr, float *dst)
+{
+    (void)ctx;
+    for (size_t i = 0; i < nr * w->cols; i++)
+        dst[i] = weight_at(r0 * w->cols + i) * (w->index ? 4000.0f : 1);
+    return WC_OK;
+}
+
+/* Every type: the bytes of a part with the rounded values. */
+static void copying_a_weight_rounds_its_values(void **state)
+{
+    static const wc_dtype dtypes[] = {WC_F32, WC_F16, WC_BF16};
+    wc_weight w = {.rows = WEIGHT_ROWS, .cols = WEIGHT_COLS, .name = "w", .read = read_formula};
+    char path[256];
+    wc_ctx ctx;
+    wc_ctx_init(&ctx, 1);
+    snprintf(path, sizeof path, "%s/weight.wcz", (char *)*state);
+    for (int d = 0; d < 3; d++) {
+        wc_wcz *z;
+        wc_wcz_blob blob;
+        wc_part plan = float_plan(WEIGHT_ROWS, WEIGHT_COLS, dtypes[d]);
+        wc_wcz_tensor t = {"w", WC_F32, 2, {WEIGHT_ROWS, WEIGHT_COLS}, 1, &plan, 0};
+        must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+        must(&ctx, wc_wcz_create(&ctx, z, path));
+        w.index = 1; /* up to 134000: too large for F16 alone */
+        wc_status s = wc_wcz_copy_weight(&ctx, z, 0, 0, &w, &blob);
+        assert_int_equal(s, dtypes[d] == WC_F16 ? WC_NUMERIC : WC_OK);
+        wc_clear_error(&ctx);
+        w.index = 0;
+        must(&ctx, wc_wcz_copy_weight(&ctx, z, 0, 0, &w, &blob));
+        assert_null(blob.data);
+        must(&ctx, wc_wcz_get(&ctx, z, 0, 0, &blob, NULL));
+        w.rows--;
+        assert_int_equal(wc_wcz_copy_weight(&ctx, z, 0, 0, &w, NULL), WC_BUG);
+        wc_clear_error(&ctx);
+        w.rows++;
+        must(&ctx, wc_wcz_finish(&ctx, z, path));
+        wc_wcz_free(&z);
+        uint64_t size;
+        uint8_t *image = load(path, &size);
+        wcd_file f;
+        wcd_tensor found;
+        wcd_part_info part;
+        assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+        assert_int_equal(wcd_verify(&f, NULL, NULL), WCD_OK);
+        assert_int_equal(wcd_find(&f, "w", &found), WCD_OK);
+        assert_int_equal(wcd_part(&found, 0, &part), WCD_OK);
+        for (size_t i = 0; i < (size_t)WEIGHT_ROWS * WEIGHT_COLS; i += 13) {
+            float v = weight_at(i), got;
+            uint16_t half = dtypes[d] == WC_F16 ? wc_f32_f16(v) : wc_f32_bf16(v);
+            if (d == 0)
+                memcpy(&got, part.blob + 4 * i, 4), assert_true(got == v);
+            else
+                assert_int_equal(part.blob[2 * i] | part.blob[2 * i + 1] << 8, half);
+        }
+        free(image);
+    }
+}
+
 /* A low-rank part is taken over with both factors; a factor that is damaged on disk, and one put for another plan, are
  * not. */
 static void factors_are_resumed_and_checked(void **state)
@@ -859,12 +925,13 @@ static void reader_says_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(copying_from_a_file_is_putting),       WITH_SCRATCH(writer_makes_the_golden_bytes),
-        cmocka_unit_test(golden_files_read_as_written),     WITH_SCRATCH(second_reader_agrees_bit_for_bit),
-        WITH_SCRATCH(resumed_run_gives_the_same_bytes),     WITH_SCRATCH(factors_are_resumed_and_checked),
-        WITH_SCRATCH(leftovers_do_not_shine_through),       cmocka_unit_test(impossible_plans_are_refused),
-        WITH_SCRATCH(other_geometry_than_planned_is_a_bug), WITH_SCRATCH(full_disk_is_known_at_once),
-        WITH_SCRATCH(reader_gives_weights_and_metadata),    WITH_SCRATCH(reader_says_what_is_wrong),
+        WITH_SCRATCH(copying_from_a_file_is_putting),   WITH_SCRATCH(copying_a_weight_rounds_its_values),
+        WITH_SCRATCH(writer_makes_the_golden_bytes),    cmocka_unit_test(golden_files_read_as_written),
+        WITH_SCRATCH(second_reader_agrees_bit_for_bit), WITH_SCRATCH(resumed_run_gives_the_same_bytes),
+        WITH_SCRATCH(factors_are_resumed_and_checked),  WITH_SCRATCH(leftovers_do_not_shine_through),
+        cmocka_unit_test(impossible_plans_are_refused), WITH_SCRATCH(other_geometry_than_planned_is_a_bug),
+        WITH_SCRATCH(full_disk_is_known_at_once),       WITH_SCRATCH(reader_gives_weights_and_metadata),
+        WITH_SCRATCH(reader_says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
