@@ -5,6 +5,8 @@
 #ifndef WC_SOLVE_GRID_TILE_H
 #define WC_SOLVE_GRID_TILE_H
 
+#include <math.h>
+
 #include "base/half.h"
 #include "solve/grid_fit.h"
 
