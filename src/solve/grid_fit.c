@@ -236,7 +236,7 @@ float wc_tile_shrink(unsigned bits, int i)
 /* Tries the zero z with the steps cover, shrunk; with both signs if asked. */
 static void try_steps(wc_tile *t, const float *cover, const float *z, bool both_signs, wc_search search)
 {
-    bool once = search == WC_SEARCH_MINMAX || search == WC_SEARCH_HQQ;
+    bool once = wc_covers_range(search);
     for (int i = 0; i < (once ? 1 : WC_CANDIDATES); i++) {
         float s[L], p = once ? 1 : wc_tile_shrink(t->p->grid->bits, i);
         for (size_t r = 0; r < L; r++)
@@ -273,7 +273,7 @@ static inline float covering_step(float lo, float hi, float z, float qmax)
 /* Zeros are integers on the grid, so 0 is always a level and the range must include it. */
 static void search_asymmetric(wc_tile *t, const float *lo, const float *hi, wc_search search)
 {
-    int zeros = search == WC_SEARCH_MINMAX || search == WC_SEARCH_HQQ ? 1 : 3;
+    int zeros = wc_covers_range(search) ? 1 : 3;
     for (int dz = 0; dz < zeros; dz++) {
         float z[L], cover[L];
         for (size_t r = 0; r < L; r++) {
@@ -324,7 +324,7 @@ static void fit_tile(wc_tile *t, wc_search search)
         search_symmetric(t, lo, hi, search);
     else
         search_asymmetric(t, lo, hi, search);
-    least_squares(t, search == WC_SEARCH_MINMAX || search == WC_SEARCH_HQQ ? 0 : 3);
+    least_squares(t, wc_covers_range(search) ? 0 : 3);
     if (search == WC_SEARCH_HQQ) wc_tile_fit_zeros(t, search);
 }
 
@@ -361,9 +361,9 @@ static float row_scale(const wc_grid_panel *p, const float *s, const float *qq, 
 }
 
 /* The zero for a step that was moved, which keeps the offset s z. */
-static float moved_zero(const wc_tile *t, float real_z, float real_s, float s)
+static inline float moved_zero(float real_z, float real_s, float s)
 {
-    return wc_tile_zero(t, s != 0 ? real_z * (real_s / s) : 0);
+    return s != 0 ? real_z * (real_s / s) : 0;
 }
 
 /* Chooses the group's scale code and zero again, now that d is fixed: the nearest code and its neighbours; the nearest
@@ -378,13 +378,10 @@ static void fit_code(wc_tile *t, const float *d, const float *real_s, const floa
         for (int dc = 0; dc < (hqq ? 1 : 3); dc++) {
             for (size_t r = 0; r < L; r++) {
                 float c = scale_code_for(real_s[r], d[r], max) + (float)(dc == 2 ? -1 : dc);
-                float want = real_z[r] + (float)(dz == 2 ? -1 : dz);
                 c = real_s[r] == 0 ? 0 : c < 1 ? 1 : c > max ? max : c;
                 s[r] = d[r] * c;
-                z[r] = real                          ? moved_zero(t, real_z[r], real_s[r], s[r])
-                       : want < 0                    ? 0
-                       : zeros > 1 && want > t->qmax ? t->qmax
-                                                     : want;
+                float want = real ? moved_zero(real_z[r], real_s[r], s[r]) : real_z[r] + (float)(dz == 2 ? -1 : dz);
+                z[r] = wc_tile_zero(t, want);
             }
             wc_tile_try(t, s, z);
         }

@@ -47,7 +47,7 @@ static void cover(const wc_tile *t, float middle, float half, float *s, float *z
 
 void wc_tile_real(wc_tile *t, const float *lo, const float *hi, wc_search search)
 {
-    bool once = search == WC_SEARCH_MINMAX || search == WC_SEARCH_HQQ;
+    bool once = wc_covers_range(search);
     float s[L], z[L];
     for (int i = 0; i < (once ? 1 : WC_CANDIDATES); i++) {
         float p = once ? 1 : wc_tile_shrink(t->p->grid->bits, i);

@@ -46,6 +46,12 @@ static inline float wc_tile_zero(const wc_tile *t, float z)
     return z < 0 ? 0 : z > t->qmax ? t->qmax : z;
 }
 
+/* Searches that take the range as it is. */
+static inline bool wc_covers_range(wc_search search)
+{
+    return search == WC_SEARCH_MINMAX || search == WC_SEARCH_HQQ;
+}
+
 /* Nothing tried yet. */
 void wc_tile_reset(wc_tile *t);
 /* Keeps s and z where their weighted squared error is the least so far. */
