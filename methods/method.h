@@ -97,7 +97,8 @@ typedef struct wc_method {
      */
     wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
     /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
-     * for the bench and for estimates of time. drift: the statistics have cross moments. */
+     * for the bench and for estimates of time, which count the change of basis after a transform themselves. drift: the
+     * statistics have cross moments. */
     double (*flops)(const wc_place *at, const void *opt, bool drift);
     /* NULL (wc_compress_scratch allows for it), or how many bytes of memory run() takes at most beside job->w. */
     uint64_t (*scratch)(const wc_place *at, const void *opt);

@@ -1,5 +1,4 @@
 /* hadamard - a randomised Hadamard transform of a linear's inputs, done at run time. README.md says when. */
-#include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -64,15 +63,6 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     return WC_OK;
 }
 
-/* What the driver does with it: W, and H and the cross moments from both sides. */
-static double flops(const wc_place *at, const void *opt, bool drift)
-{
-    wc_part p = {0};
-    plan(at, opt, &p);
-    double vectors = (double)at->rows + (drift ? 4 : 2) * (double)at->cols;
-    return vectors * (double)at->cols * (log2((double)p.hadamard.order) + 1);
-}
-
 const wc_method wc_method_hadamard = {
     .name = "hadamard",
     .summary = "transform: a randomised Hadamard transform of the inputs, so that no weight or input stands out",
@@ -82,5 +72,4 @@ const wc_method wc_method_hadamard = {
     .applies = applies,
     .plan = plan,
     .run = run,
-    .flops = flops,
 };
