@@ -158,8 +158,7 @@ wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, dou
     WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &top));
     WC_TRY(wc_grid_alloc(ctx, &made));
     made.scale_exp = wc_grid_scale_exp(top);
-    if (p->search == WC_SEARCH_SLIM)
-        WC_TRY_OUT(wc_slim_step(ctx, &made, p->w, NULL, ldexpf(top, -made.scale_exp), &s.step));
+    if (p->search == WC_SEARCH_SLIM) WC_TRY_OUT(wc_slim_step(ctx, &made, p->w, ldexpf(top, -made.scale_exp), &s.step));
     WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)threads, "workspaces"));
     WC_TRY_OUT(WC_ALLOC(ctx, losses, panels, "panel losses"));
     for (int t = 0; t < threads; t++)

@@ -25,7 +25,7 @@ static double integral(const wc_grid *grid, const uint64_t *bin, size_t bins, do
     return sum;
 }
 
-wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, const uint8_t *mask, float top, float *step)
+wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, float top, float *step)
 {
     enum { POINTS = 10, ROUNDS = 3 };
     size_t count = grid->rows * grid->cols, bins = bins_for(count, grid->bits);
@@ -36,7 +36,6 @@ wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, const u
     if (!(top > 0)) return WC_OK;
     WC_TRY(WC_ALLOC(ctx, bin, 2 * bins, "a histogram"));
     for (size_t i = 0; i < count; i++) {
-        if (mask && !mask[i]) continue;
         double at = floor((double)w[i] * unit / width) + (double)bins;
         bin[(size_t)fmin(fmax(at, 0), (double)(2 * bins - 1))]++;
     }
