@@ -46,7 +46,7 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "hadamard"))
         snprintf(dst, size, "hadamard %u", 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "float"))
-        snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
+        snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
     else
         snprintf(dst, size, "%s", p->kind_name);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "formats/format.h"
+#include "remodel.h"
 
 /* ---- recipes ---------------------------------------------------------------------------------------------------- */
 
@@ -61,18 +62,21 @@ static void classify(wc_plan_tensor *t, const wc_config *config)
 
 static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
 {
-    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return "keep";
+    const char *rest = opt->rest ? opt->rest : "keep";
+    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return rest;
     if (t->role == WC_ROLE_EMBED) return opt->embed;
     if (t->role == WC_ROLE_HEAD) return opt->head;
-    if (t->role != WC_ROLE_LINEAR) return "keep";
+    if (t->role != WC_ROLE_LINEAR) return rest;
     bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
-    return outside ? "keep" : opt->linear;
+    return outside ? rest : opt->linear;
 }
 
 /* What the recipe cannot do with this tensor, or NULL. */
 static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc_config *config)
 {
     if (!r->n) return NULL;
+    if (r->step[0].method->survey)
+        return wc_remodel_made(t->source) ? "a pass over the model has changed it: its own bytes are not wanted" : NULL;
     if (!wc_dtype_is_float(t->source->dtype)) return "only F32, F16 and BF16 values can be compressed";
     if (!t->source->rows || !t->source->cols) return "the tensor is empty";
     if (wc_recipe_needs_stats(r)) {
@@ -97,7 +101,7 @@ static wc_status put_before(wc_ctx *ctx, wc_plan *plan, const wc_plan_tensor *t,
     const wc_recipe *r = &plan->recipe[*index];
     wc_buf text = {0};
     size_t whole;
-    if (!steps || !r->n || wc_recipe_transforms(r)) return WC_OK;
+    if (!steps || !r->n || r->step[0].method->survey || wc_recipe_transforms(r)) return WC_OK;
     wc_status status = wc_buf_printf(ctx, &text, "%s | %s", steps, plan->recipe_text[*index]);
     if (status == WC_OK) status = intern_recipe(ctx, plan, (char *)text.data, &whole);
     if (status == WC_OK && !why_not(t, &plan->recipe[whole], config)) *index = whole;
@@ -143,15 +147,20 @@ static bool plan_step(const wc_plan_tensor *t, size_t i, wc_part *out)
     return out->kind != 0;
 }
 
-static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
+static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t)
 {
     const wc_st_tensor *s = t->source;
-    if (!t->recipe->n) {
+    const wc_recipe_step *first = t->recipe->n ? &t->recipe->step[0] : NULL;
+    t->copied = !first || first->method->survey;
+    if (t->copied) {
+        wc_place at = {.rows = s->rows, .cols = s->cols, .kept = s->rows * s->cols};
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+        if (first)
+            WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }
     size_t transforms = wc_recipe_transforms(t->recipe);
-    for (size_t i = transforms; i < t->recipe->n; i++)
+    for (size_t i = transforms; !t->copied && i < t->recipe->n; i++)
         if (plan_step(t, i, &t->part[t->n_parts])) t->n_parts++;
     for (; t->n_transforms < transforms; t->n_transforms++)
         plan_step(t, t->n_transforms, &t->part[t->n_parts + t->n_transforms]);
@@ -190,7 +199,7 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
     plan->held = opt->held;
-    size_t most = (opt->n_rules + 4) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
+    size_t most = (opt->n_rules + 5) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
@@ -199,7 +208,7 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
         t->source = cp->tensor[i];
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
-        WC_TRY_OUT(lay_out(ctx, t));
+        WC_TRY_OUT(lay_out(ctx, cp, t));
         add_up(plan, t);
     }
     for (size_t i = 0; i < opt->n_rules; i++)

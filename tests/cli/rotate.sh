@@ -63,6 +63,8 @@ gives 'not in a rule' 2 '.rotate. changes the whole model' \
     compress --recipe 'rotate | rtn' --rule '*q_proj.weight=rotate | rtn' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'not after a method' 2 '.rotate. changes the whole model' compress --recipe 'rtn | rotate' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'a transform alone' 2 'stores no values' compress --recipe 'hadamard' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'not the own bytes of a changed tensor' 2 'a pass over the model has changed it' \
+    compress --recipe 'rotate | rtn' --rule '*q_proj.weight=lossless' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'an order that does not divide' 2 'order does not divide the columns' \
     compress --recipe keep --rule '*q_proj.weight=hadamard(order=512) | rtn' "$small" -o "$tmp/no.wcz" --dry-run
 # shellcheck disable=SC2086
