@@ -202,7 +202,7 @@ static void floats_keep_their_bits(void **state)
     assert_memory_equal(dst, f32, sizeof dst);
     free(e.data);
 
-    p.floats = (wc_float){2, 3, WC_F16, half, NULL};
+    p.floats = (wc_float){.rows = 2, .cols = 3, .dtype = WC_F16, .data = half};
     e = encode(&p, 2, 3);
     assert_int_equal(wcd_view_set_rows(&e.view, 0, 2, dst, 3), WCD_OK);
     for (int i = 0; i < 5; i++)
