@@ -34,7 +34,8 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
 }
 
 static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz"};
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
+                                     "tests/data/golden/grids.wcz"};
 
 static void every_flipped_bit_is_detected(void **state)
 {
