@@ -3,6 +3,7 @@
 #define WC_METHODS_JOB_H
 
 #include "methods/method.h"
+#include "solve/grid_fit.h"
 #include "solve/hessian.h"
 
 /* Moves job->w to the target that makes up for the drift of the inputs and of the residual stream (solve/drift.h), the
@@ -19,6 +20,10 @@ typedef struct wc_feedback_options {
     double drift, residual;
 } wc_feedback_options;
 wc_status wc_job_feedback(wc_job *job, const wc_feedback_options *o, wc_hessian *h, bool *use);
+
+/* *part: job->w rounded to nearest on a grid, its scales and zeros chosen by grid->search with the weights of
+ * job->stats; hqq: constants of WC_SEARCH_HQQ, else NULL. *part holds the plan on entry, and on failure. */
+wc_status wc_job_round(wc_job *job, const wc_grid_options *grid, const wc_hqq *hqq, wc_part *part);
 
 /* job->mask, all positions kept; once per tensor. */
 wc_status wc_job_mask(wc_job *job);

@@ -78,9 +78,14 @@ typedef struct wc_method {
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;
+    bool follows;    /* options that a recipe leaves out are those of the same names of the next BASE */
     bool keeps_mask; /* WC_STEP_BASE: at the positions of a mask it stores values, elsewhere nothing */
     size_t opt_size;
     const wc_opt *opts; /* ended by name == NULL */
+
+    /* NULL; or this is a name for a list of steps: writes the recipe that it stands for, and all functions below are
+     * NULL. Recipes are kept and printed as that list. */
+    void (*expand)(const void *opt, char *recipe, size_t size);
 
     /* NULL, or the reason why this method cannot do this matrix: an answer, not an error. Must not depend on values. */
     const char *(*applies)(const wc_place *at, const void *opt);

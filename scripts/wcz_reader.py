@@ -426,38 +426,69 @@ def up8(x):
 
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
-    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 1, "parameters of a grid part")
+    tile, zero_bits = p.params[28:30]
+    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 3, "parameters of a grid part")
+    need(tile == 0 or scale_bits, "tiles of a grid part")
+    need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[12:]), "reserved parameters of a grid part")
+    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
+    tiles = (rows + tile - 1) // tile * groups if tile else 0
+    n_scales = 2 * tiles if tile else rows if scale_bits else rows * groups
+    n_zeros = (0, 0, rows * groups, 2 * tiles)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     scales = up8(rows * packed(cols, bits))
-    size = scales + 2 * (rows if scale_bits else rows * groups)
-    codes = zeros = 0
+    size = scales + 2 * n_scales
+    codes = zeros = zero_codes = 0
     if scale_bits:
         codes = up8(size)
         size = codes + packed(rows * groups, scale_bits)
-    if zero_kind:
+    if n_zeros:
         zeros = up8(size)
-        size = zeros + packed(rows * groups, bits)
+        size = zeros + 2 * n_zeros
+    if code_bits:
+        zero_codes = up8(size)
+        size = zero_codes + packed(rows * groups, code_bits)
     return Record(size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind, scale_exp=scale_exp,
-                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros)
+                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
+                  zero_codes=zero_codes, tile=tile, n_scales=n_scales, n_zeros=n_zeros, code_bits=code_bits)
+
+
+def of_groups(l, b, at, bits, rows):
+    """f32 [rows, groups] of a packed sequence."""
+    return unpack(b[at:], rows * l.groups, bits).reshape(rows, l.groups).astype(np.float32)
+
+
+def on_lines(l, lines, codes):
+    """offset + step * code, [rows, groups]; lines [tiles of rows, groups, 2]."""
+    of_row = lines.reshape(-1, l.groups, 2)[np.arange(len(codes)) // l.tile]
+    return of_row[:, :, 0] + of_row[:, :, 1] * codes
 
 
 def decode_grid(l, blob, rows, cols):
     b = np.frombuffer(blob, np.uint8)
     stride = packed(cols, l.bits)
     q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
-    n_scales = rows if l.scale_bits else rows * l.groups
-    s = np.frombuffer(blob, "<f2", n_scales, l.scales).astype(np.float32).reshape(rows, -1)
+    s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
+    z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
+    exp2 = np.float32(2.0 ** l.scale_exp)
     with np.errstate(all="ignore"):
-        s = s * np.float32(2.0 ** l.scale_exp)
-        if l.scale_bits:
-            s = s * unpack(b[l.codes:], rows * l.groups, l.scale_bits).reshape(rows, l.groups).astype(np.float32)
-        z = np.full((rows, l.groups), l.zero_fixed, np.float32)
-        if l.zero_kind:
-            z = unpack(b[l.zeros:], rows * l.groups, l.bits).reshape(rows, l.groups).astype(np.float32)
+        if l.tile:
+            s = on_lines(l, s, of_groups(l, b, l.codes, l.scale_bits, rows)) * exp2
+        else:
+            s = s.reshape(rows, -1) * exp2
+            if l.scale_bits:
+                s = s * of_groups(l, b, l.codes, l.scale_bits, rows)
+        if l.zero_kind == 0:
+            z = np.full((rows, l.groups), l.zero_fixed, np.float32)
+        elif l.zero_kind == 1:
+            z = of_groups(l, b, l.zero_codes, l.code_bits, rows)
+        elif l.zero_kind == 2:
+            z = z.reshape(rows, l.groups)
+        else:
+            z = on_lines(l, z, of_groups(l, b, l.zero_codes, l.code_bits, rows))
         of = np.arange(cols) // l.group
         return s[:, of] * (q.astype(np.float32) - z[:, of])
 

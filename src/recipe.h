@@ -4,6 +4,10 @@
  *     step   = method [ "(" [ option { "," option } ] ")" ]
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
  *
+ * A method may be a name for a list (spqr): it is parsed as that list. One that prepares the quantizer behind it
+ * (awq) takes the options that it shares with it, and that were not written, from there. Both are printed as what they
+ * became.
+ *
  * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
  * value, so a stored recipe means the same when a later version has other defaults.
  *

@@ -42,6 +42,13 @@ static void signs_free(wc_signs *s)
     s->u = s->v = s->router = NULL;
 }
 
+static void free_arrays(wc_grid *g)
+{
+    free(g->code), free(g->scale), free(g->scale_code), free(g->zero), free(g->zero_f16);
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
+}
+
 void wc_float_code_free(wc_float_code *c)
 {
     if (!c) return;
@@ -55,7 +62,7 @@ void wc_part_free(wc_part *p)
     if (!p) return;
     switch (p->kind) {
     case WC_PART_FLOAT: free(p->floats.owned), wc_float_code_free(p->floats.code); break;
-    case WC_PART_GRID: free(p->grid.code), free(p->grid.scale), free(p->grid.scale_code), free(p->grid.zero); break;
+    case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
     case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
@@ -110,17 +117,18 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
 
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g)
 {
-    size_t groups = wc_grid_groups(g);
+    size_t all_groups = g->rows * wc_grid_groups(g), zero_f16s = wc_grid_zero_f16s(g);
     wc_status status = WC_OK;
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, g->code, g->rows * g->cols, "grid codes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, g->scale_bits ? g->rows : g->rows * groups, "grid scales"));
-    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, g->rows * groups, "grid scale codes"));
-    if (g->zero_kind == WC_ZERO_INT) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, g->rows * groups, "grid zeros"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, wc_grid_scales(g), "grid scales"));
+    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, all_groups, "grid scale codes"));
+    if (wc_grid_zero_code_bits(g)) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, all_groups, "grid zeros"));
+    if (zero_f16s) WC_TRY_OUT(WC_ALLOC(ctx, g->zero_f16, zero_f16s, "grid zeros"));
     return WC_OK;
 out:
-    free(g->code), free(g->scale), free(g->scale_code), free(g->zero);
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    free_arrays(g);
     return status;
 }
 

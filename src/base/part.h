@@ -63,31 +63,64 @@ typedef struct wc_float {
 
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
- * s comes in two forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of scale_bits
- * per group. Both are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or overflows. All
- * products are exact in f32: s = f16 * 2^e * code needs at most 11 + 8 mantissa bits; w^ = s (q - z) is one f32
- * rounding. The last group of a row is short when group does not divide cols. */
+ * s comes in three forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of
+ * scale_bits per group. Tiles: a tile is `tile' consecutive rows of one group of columns; its steps lie on a line,
+ * s = offset + step * code, with two f16 per tile and a code of scale_bits per row and group; a line of zeros likewise
+ * (SpQR, arXiv 2306.03078). All are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or
+ * overflows. With integer and fixed zeros and no tiles all products are exact in f32: s = f16 * 2^e * code needs at
+ * most 11 + 8 mantissa bits; w^ = s (q - z) is one f32 rounding. The last group of a row is short when group does not
+ * divide cols, the last tile when tile does not divide rows. */
 typedef enum wc_zero_kind {
     WC_ZERO_FIXED = 0, /* the same zero_fixed for the whole tensor (symmetric grids) */
-    WC_ZERO_INT = 1    /* an integer 0 .. 2^bits-1 per group (asymmetric grids) */
+    WC_ZERO_INT = 1,   /* an integer 0 .. 2^bits-1 per group (asymmetric grids) */
+    WC_ZERO_F16 = 2,   /* an f16 per group: any real number, also outside the range of the codes */
+    WC_ZERO_LINE = 3   /* offset + step * code on the line of its tile */
 } wc_zero_kind;
 
 typedef struct wc_grid {
     size_t rows, cols, group; /* 1 <= group <= cols; groups per row = ceil(cols/group) */
     unsigned bits;            /* 1..8 */
-    unsigned scale_bits;      /* 0: one level; 2..8: two levels */
+    unsigned scale_bits;      /* 0: one level; 2..8: two levels or tiles */
     wc_zero_kind zero_kind;
+    unsigned zero_bits;  /* WC_ZERO_LINE: 2..8, else 0 */
+    size_t tile;         /* 0: none; rows of a tile, 1..255, needs scale_bits */
     float zero_fixed;    /* in half steps, 0 .. 2^bits-1; used when WC_ZERO_FIXED */
     int scale_exp;       /* -126..126 */
     uint8_t *code;       /* q: [rows, cols], 0 .. 2^bits-1 */
-    uint16_t *scale;     /* f16, sign allowed: [rows, groups] if scale_bits == 0, else [rows] */
+    uint16_t *scale;     /* f16, sign allowed: [rows, groups] if scale_bits == 0, [rows] with two levels, [tiles of
+                          * rows, groups, 2] offset and step with tiles */
     uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
-    uint8_t *zero;       /* [rows, groups] if WC_ZERO_INT, else NULL */
+    uint8_t *zero;       /* [rows, groups] integers if WC_ZERO_INT, codes if WC_ZERO_LINE, else NULL */
+    uint16_t *zero_f16;  /* f16: [rows, groups] if WC_ZERO_F16, [tiles of rows, groups, 2] if WC_ZERO_LINE, else NULL */
 } wc_grid;
 
 static inline size_t wc_grid_groups(const wc_grid *g)
 {
     return wc_ceil_div(g->cols, g->group);
+}
+
+/* f16 numbers of the lines of all tiles. */
+static inline size_t wc_grid_lines(const wc_grid *g)
+{
+    return g->tile ? 2 * wc_ceil_div(g->rows, g->tile) * wc_grid_groups(g) : 0;
+}
+
+/* f16 numbers in `scale' and in `zero_f16', bits of a number in `zero' (0: there are none). */
+static inline size_t wc_grid_scales(const wc_grid *g)
+{
+    return g->tile ? wc_grid_lines(g) : g->scale_bits ? g->rows : g->rows * wc_grid_groups(g);
+}
+
+static inline size_t wc_grid_zero_f16s(const wc_grid *g)
+{
+    return g->zero_kind == WC_ZERO_F16    ? g->rows * wc_grid_groups(g)
+           : g->zero_kind == WC_ZERO_LINE ? wc_grid_lines(g)
+                                          : 0;
+}
+
+static inline unsigned wc_grid_zero_code_bits(const wc_grid *g)
+{
+    return g->zero_kind == WC_ZERO_INT ? g->bits : g->zero_kind == WC_ZERO_LINE ? g->zero_bits : 0;
 }
 
 /* Levels from a table: w^ = s T[q] with codes q of `bits' bits, tables T of 2^bits f16 levels, one table per tensor,

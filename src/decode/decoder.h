@@ -31,12 +31,13 @@ typedef struct wcd_float_view {
 } wcd_float_view;
 
 typedef struct wcd_grid_view {
-    unsigned bits, scale_bits; /* scale_bits 0: one level of scales */
-    int zero_int;              /* a zero per group, else zero_fixed */
-    float zero_fixed, exp2;    /* exp2 = 2^scale_exp */
+    unsigned bits, scale_bits;     /* scale_bits 0: one level of scales */
+    unsigned zero_kind, zero_bits; /* of the card; bits of a number in zero_codes, 0: there are none */
+    unsigned tile;                 /* rows of a tile; 0: no tiles */
+    float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
     uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
-    const uint8_t *scales, *scale_codes, *zeros;
+    const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {

@@ -318,8 +318,9 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
 
 static bool same_grid(const wc_grid *g, const wc_grid *h)
 {
-    return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits &&
-           g->zero_kind == h->zero_kind && (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
+    return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits && g->tile == h->tile &&
+           g->zero_kind == h->zero_kind && g->zero_bits == h->zero_bits &&
+           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed);
 }
 
 static bool same_signs(const wc_signs *a, const wc_signs *b)

@@ -180,6 +180,22 @@ static model *parts_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's grids(). */
+static model *grids_model(void)
+{
+    model *m = new_model();
+    wc_part line = tile_plan(grid_plan(33, 40, 3, 16, 3, false), 16, WC_ZERO_LINE, 3);
+    add_one(m, "tile.line", WC_F32, grid_fill(factor(line, -5)), 0);
+    add_one(m, "tile.int", WC_F32, grid_fill(tile_plan(grid_plan(5, 70, 5, 70, 8, true), 255, WC_ZERO_INT, 0)), 0);
+    wc_part fixed = tile_plan(grid_plan(5, 70, 2, 9, 4, false), 2, WC_ZERO_FIXED, 0);
+    add_one(m, "tile.fixed", WC_F32, grid_fill(factor(fixed, -7)), 0);
+    wc_part two = tile_plan(grid_plan(5, 70, 3, 16, 5, false), 0, WC_ZERO_F16, 0);
+    add_one(m, "f16.two", WC_F32, grid_fill(factor(two, 2)), 0);
+    wc_part one = tile_plan(grid_plan(5, 70, 4, 16, 0, false), 0, WC_ZERO_F16, 0);
+    add_one(m, "f16", WC_F32, grid_fill(factor(one, -3)), 0);
+    return m;
+}
+
 /* The tensor's last n parts are transforms. */
 static void are_transforms(model *m, size_t n)
 {
@@ -232,6 +248,11 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/parts.wcz");
     write_model(m, NULL, 0, path, true);
     same_file(path, "tests/data/golden/parts.wcz");
+    drop_model(m);
+
+    m = grids_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/grids.wcz");
     drop_model(m);
 
     m = transforms_model();
@@ -369,6 +390,27 @@ static model *wide_model(void)
     return m;
 }
 
+/* Tiles and zeros that are real numbers, in shapes that end inside a tile, a block or a group. */
+static model *wide_tiles_model(void)
+{
+    static const struct {
+        size_t rows, cols, group;
+    } shapes[] = {{1, 1, 1}, {35, 63, 16}, {16, 130, 128}, {17, 300, 7}};
+    model *m = new_model();
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (size_t tile = 0; tile <= 16; tile += 8)
+            for (wc_zero_kind kind = WC_ZERO_FIXED; kind <= (tile ? WC_ZERO_LINE : WC_ZERO_F16); kind++) {
+                char name[32];
+                unsigned bits = 1 + (unsigned)(s + tile / 4 + kind) % 8, scale_bits = tile ? 1 + bits : 0;
+                snprintf(name, sizeof name, "t%zu.%zu.%d", s, tile, (int)kind);
+                wc_part p = grid_plan(shapes[s].rows, shapes[s].cols, bits, shapes[s].group, scale_bits % 9, false);
+                p = tile_plan(p, p.grid.scale_bits ? tile : 0, kind, kind == WC_ZERO_LINE ? 9 - bits % 7 - 1 : 0);
+                if (!p.grid.tile && kind == WC_ZERO_LINE) continue;
+                add_one(m, name, WC_F16, grid_fill(factor(p, (int)bits - 3 * (int)s)), 0);
+            }
+    return m;
+}
+
 /* The other kinds in shapes that end inside a span, a block or a group; the sums of kinds are those of parts_model. */
 static model *wide_parts_model(void)
 {
@@ -475,6 +517,11 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
     compare_with_second_reader("tests/data/golden/signs.wcz", *state);
+    compare_with_second_reader("tests/data/golden/grids.wcz", *state);
+    m = wide_tiles_model();
+    write_model(m, NULL, 0, path, false);
+    drop_model(m);
+    compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);

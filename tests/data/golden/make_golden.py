@@ -41,15 +41,21 @@ def to8(b):
     return b + bytes(-len(b) % 8)
 
 
-def grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp):
+def grid(rows, cols, bits, group, scale_bits, zero_kind, zero_fixed, scale_exp, tile=0, zero_bits=0):
     groups = -(-cols // group)
+    lines = 2 * -(-rows // tile) * groups if tile else 0
+    scales = lines or (rows if scale_bits else rows * groups)
+    zeros = (0, 0, rows * groups, lines)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     blob = b"".join(pack([code(r * cols + c, bits) for c in range(cols)], bits) for r in range(rows))
-    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(rows if scale_bits else rows * groups))
+    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(scales))
     if scale_bits:
         blob = to8(blob) + pack([code(i + 1, scale_bits) for i in range(rows * groups)], scale_bits)
-    if zero_int:
-        blob = to8(blob) + pack([code(i + 2, bits) for i in range(rows * groups)], bits)
-    params = struct.pack("<BBBbIf20x", bits, scale_bits, zero_int, scale_exp, group, zero_fixed)
+    if zeros:
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 7)) for i in range(zeros))
+    if code_bits:
+        blob = to8(blob) + pack([code(i + 2, code_bits) for i in range(rows * groups)], code_bits)
+    params = struct.pack("<BBBbIf16xBB2x", bits, scale_bits, zero_kind, scale_exp, group, zero_fixed, tile, zero_bits)
     return 2, params, blob
 
 
@@ -247,6 +253,15 @@ def sign_planes():
             struct.pack("<IId", t, l, e) for t, l, e in ((3, 1, 0.75), (4, 1, 0.125), (3, 2, 0.5), (3, 3, 0.25))))])
 
 
+def grids():
+    return build([
+        (b"f16", 1, (5, 70), 0.5, 0, [grid(5, 70, 4, 16, 0, 2, 0.0, -3)]),
+        (b"f16.two", 1, (5, 70), 0.5, 0, [grid(5, 70, 3, 16, 5, 2, 0.0, 2)]),
+        (b"tile.fixed", 1, (5, 70), 0.5, 0, [grid(5, 70, 2, 9, 4, 0, 1.5, -7, 2)]),
+        (b"tile.int", 1, (5, 70), 0.5, 0, [grid(5, 70, 5, 70, 8, 1, 0.0, 0, 255)]),
+        (b"tile.line", 1, (33, 40), 0.5, 0, [grid(33, 40, 3, 16, 3, 3, 0.0, -5, 16, 3)])], [])
+
+
 def transforms():
     return build([
         (b"both", 1, (2, 3, 24), 0.5, 0, [grid(6, 24, 3, 8, 0, 1, 0.0, 0)], [diagonal(24, -3), hadamard(24, 3)]),
@@ -259,7 +274,7 @@ def transforms():
 
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
-    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("signs", sign_planes),
+    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("signs", sign_planes), ("grids", grids),
                        ("transforms", transforms)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
