@@ -5,10 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Parity-check polynomials of the best codes for amplitude modulation, Ungerboeck 1982 and 1987. */
-static const unsigned h0[] = {1, 0, 05, 013, 023, 045, 0103, 0235, 0515};
-static const unsigned h1[] = {0, 0, 02, 04, 04, 010, 024, 0126, 0362};
-
 static unsigned parity(unsigned x)
 {
     return (unsigned)__builtin_parity(x);
@@ -18,12 +14,6 @@ static unsigned parity(unsigned x)
 static unsigned shifted(const wc_trellis *t, unsigned s)
 {
     return s >> 1 ^ (s & 1 ? t->a : 0);
-}
-
-unsigned wc_trellis_next(const wc_trellis *t, unsigned s, int j)
-{
-    int k = (j - (int)(s & 1)) / 2;
-    return shifted(t, s) ^ (k & 1 ? t->b : 0);
 }
 
 /* l A^power s */
@@ -43,8 +33,9 @@ static bool is_coordinate(const wc_trellis *t, unsigned l)
 
 bool wc_trellis_make(unsigned memory, wc_trellis *out)
 {
-    if (memory > WC_TRELLIS_MEMORY || memory == 1) return false;
-    wc_trellis t = {.memory = memory, .a = h0[memory] >> 1, .b = h1[memory] >> 1, .states = (size_t)1 << memory};
+    if (memory > WC_CODED_MEMORY || memory == 1) return false;
+    wc_trellis t = {.memory = memory, .states = (size_t)1 << memory};
+    t.a = wc_coded_machine[memory][0], t.b = wc_coded_machine[memory][1];
     unsigned l = 0;
     while (memory && !is_coordinate(&t, l))
         l++; /* ends: the codes are controllable */
@@ -148,7 +139,7 @@ float wc_trellis_reference(const wc_trellis *t, const wck_trellis_rates *rates, 
             for (int z1 = 0; z1 < 2; z1++) {
                 float cost;
                 int point = nearest(rates, lambda, u[i], class_of[i], (int)(t->memory ? s & 1 : 0) + 2 * z1, &cost);
-                unsigned next = wc_trellis_next(t, s, point);
+                unsigned next = wc_coded_next(t->memory, s, point);
                 if (now[s] + cost >= then[next]) continue;
                 then[next] = now[s] + cost;
                 work->from[i * t->states + next] = (uint8_t)s;

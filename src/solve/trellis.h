@@ -33,10 +33,8 @@
 #ifndef WC_SOLVE_TRELLIS_H
 #define WC_SOLVE_TRELLIS_H
 
-#include "base/mem.h"
+#include "base/coded.h"
 #include "kernels/trellis.h"
-
-enum { WC_TRELLIS_MEMORY = 8 }; /* log2 of the largest number of states */
 
 typedef struct wc_trellis {
     unsigned memory, a, b; /* 2^memory states; a, b of the observer form */
@@ -46,9 +44,6 @@ typedef struct wc_trellis {
 
 /* memory 0 (one state: scalar quantization by even integers) or 2 .. 8; false for any other. */
 bool wc_trellis_make(unsigned memory, wc_trellis *out);
-
-/* The state after point j in state s, observer form. j must have the parity of s (even when memory is 0). */
-unsigned wc_trellis_next(const wc_trellis *t, unsigned s, int j);
 
 /* Memory for sequences of up to n samples. Free with wc_trellis_work_free. */
 typedef struct wc_trellis_work {

@@ -48,7 +48,7 @@ static double path_cost(const wc_trellis *t, const wck_trellis_rates *r, float l
         int q = j[i] & 1, symbol = ((j[i] - q) / 2 >> r->shift[class_of[i]]) + 32;
         symbol = symbol < 0 || symbol > 63 ? 0 : symbol;
         sum += pow((double)u[i] - j[i], 2) + (double)(lambda * r->bits[(2 * class_of[i] + q) * 64 + symbol]);
-        s = wc_trellis_next(t, s, j[i]);
+        s = wc_coded_next(t->memory, s, j[i]);
     }
     return sum;
 }
@@ -59,7 +59,7 @@ static void viterbi_finds_the_cheapest_path(void **state)
     wck_trellis_rates rates;
     (void)state;
     make_rates(&rates);
-    for (unsigned memory = 0; memory <= WC_TRELLIS_MEMORY; memory++) {
+    for (unsigned memory = 0; memory <= WC_CODED_MEMORY; memory++) {
         wc_trellis t;
         wc_trellis_work work;
         if (!wc_trellis_make(memory, &t)) {
@@ -107,8 +107,8 @@ static void every_path_of_three_steps_is_tried(void **state)
         for (int a = -20; a <= 20; a += 2)
             for (int b = -20; b <= 20; b++)
                 for (int c = -20; c <= 20; c++) {
-                    unsigned s = wc_trellis_next(&t, 0, a);
-                    if ((b ^ (int)s) & 1 || (c ^ (int)wc_trellis_next(&t, s, b)) & 1) continue;
+                    unsigned s = wc_coded_next(2, 0, a);
+                    if ((b ^ (int)s) & 1 || (c ^ (int)wc_coded_next(2, s, b)) & 1) continue;
                     j[0] = (int16_t)a, j[1] = (int16_t)b, j[2] = (int16_t)c;
                     best = fmin(best, path_cost(&t, &rates, 0.1f, 3, u, class_of, j));
                 }
