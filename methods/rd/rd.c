@@ -68,8 +68,14 @@ static wc_status damped(wc_job *job, const struct options *o, double extra, wc_h
                            h);
 }
 
-/* A dead input's column is worth only what damping makes it worth: next to no bits. */
-static void cheapen_dead(const wc_job *job, wc_hessian *h)
+static bool is_dead(const wc_job *job, size_t j, float top)
+{
+    return !((double)job->stats->h[j * job->at.cols + j] > 1e-12 * (double)top);
+}
+
+/* Columns of inputs that were always 0 are dropped: a step c / pivot that is four times their largest weight makes
+ * every point 0, which costs next to no bits. */
+static void drop_dead(const wc_job *job, double c, wc_hessian *h)
 {
     size_t n = h->n;
     float top = 0;
@@ -77,8 +83,11 @@ static void cheapen_dead(const wc_job *job, wc_hessian *h)
         top = fmaxf(top, job->stats->h[j * n + j]);
     for (size_t i = 0; i < n; i++) {
         size_t j = h->order ? h->order[i] : i;
-        if (!((double)job->stats->h[j * n + j] > 1e-12 * (double)top))
-            h->pivot[i] = (float)sqrt(fmax(h->damping, 1e-6));
+        double largest = 0;
+        if (!is_dead(job, j, top)) continue;
+        for (size_t r = 0; r < job->at.rows; r++)
+            largest = fmax(largest, fabs((double)job->w[r * n + j]));
+        h->pivot[i] = (float)fmin((double)h->pivot[i], c / fmax(4 * largest, 1e-30));
     }
 }
 
@@ -96,7 +105,7 @@ static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h)
     double c = wc_rd_first_step(h, job->w, rows, cols, o->bits);
     double extra = square > 0 ? o->kappa * c * c / (4 * square * mean) : 0;
     if (extra > 1e-6 && isfinite(extra)) WC_TRY(damped(job, o, extra, h));
-    cheapen_dead(job, h);
+    drop_dead(job, c, h);
     return WC_OK;
 }
 

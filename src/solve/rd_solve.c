@@ -40,7 +40,8 @@ typedef struct solver {
     float *step;        /* [cols] decoded steps */
     tile_sums *sums;    /* [tiles] */
     wc_coded_count *counts;
-    int8_t shrink[WC_CODED_CLASSES][3]; /* as the last pass would have them */
+    int8_t shrink[WC_CODED_CLASSES][3];    /* as the last pass would have them */
+    wc_coded_class used[WC_CODED_CLASSES]; /* what the last pass decided by */
     double loss;
 } solver;
 
@@ -378,6 +379,7 @@ static wc_status pass(solver *s, uint64_t *bytes)
 {
     WC_TRY(run_tiles(s));
     gather(s);
+    memcpy(s->used, s->out->law, sizeof s->used);
     fit_laws(s);
     WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
     *bytes += wc_coded_lay_out(s->out).stream;
@@ -429,8 +431,8 @@ static void keep(const wc_coded *from, wc_coded *to)
 
 /* c for the next pass, from the rates of the last two. d rate / d log2(c) is about -1, less where columns are empty. */
 typedef struct search {
-    double log_c, rate; /* of the pass before; 0: none */
-    double slope;
+    double log_c, rate;   /* of the pass before; rate 0: none */
+    double slope, lo, hi; /* log2(c) that gave too much, and too little */
 } search;
 
 static double next_step(search *g, double log_c, double rate, double target)
@@ -438,7 +440,11 @@ static double next_step(search *g, double log_c, double rate, double target)
     if (g->rate > 0 && fabs(log_c - g->log_c) > 0.004)
         g->slope = fmin(fmax((rate - g->rate) / (log_c - g->log_c), -1.3), -0.2);
     g->log_c = log_c, g->rate = rate;
-    return log_c + fmin(fmax((target - rate) / g->slope, -1), 1);
+    double next = log_c + fmin(fmax((target - rate) / g->slope, -1), 1);
+    if (rate > target) g->lo = fmax(g->lo, log_c);
+    if (rate < target) g->hi = fmin(g->hi, log_c);
+    if (g->lo < g->hi && (next <= g->lo || next >= g->hi)) next = 0.5 * (g->lo + g->hi);
+    return next;
 }
 
 static double bits_per_weight(const solver *s, uint64_t bytes)
@@ -455,27 +461,41 @@ static void report(const solver *s, double c, double loss, uint64_t bytes, int p
                          .passes = passes};
 }
 
-/* Passes until one fits s->out->bytes well; best holds it. */
+/* The next pass decides by the same laws: its rate is then a smooth function of c. */
+static void only_step(solver *s, double c)
+{
+    s->c = c;
+    set_steps(s);
+    memcpy(s->out->law, s->used, sizeof s->used);
+}
+
+/* Passes until one fits s->out->bytes well; best holds it. After p->passes laws and classes are settled, and only c
+ * moves. */
 static wc_status find(solver *s, wc_coded *best, wc_rd_point *result)
 {
+    const search fresh = {.slope = -0.9, .lo = -INFINITY, .hi = INFINITY};
+    search g = fresh;
     uint64_t most = s->out->bytes, best_bytes = 0, bytes = 0;
     double wanted = bits_per_weight(s, most), target = wanted - 0.4 * slack;
-    search g = {.slope = -0.9};
     for (int n = 1; n <= LAST_PASS; n++) {
         WC_TRY(pass(s, &bytes));
         double rate = bits_per_weight(s, bytes);
         wc_log(s->ctx, WC_LOG_DEBUG, "%s: pass %d, step %.6g: %.4f bits, loss %.6g", s->p->tensor, n, s->c, rate,
                s->loss);
-        if (bytes <= most && (bytes >= best_bytes || n == s->p->passes) && n >= s->p->passes) {
+        if (n >= s->p->passes && bytes <= most && bytes > best_bytes) {
             best_bytes = bytes;
             keep(s->out, best);
             report(s, s->c, s->loss, bytes, n, result);
         }
-        if (best_bytes && (n >= s->p->passes + EXTRA_PASSES || wanted - bits_per_weight(s, best_bytes) <= slack))
-            return WC_OK;
+        bool last = n >= s->p->passes + EXTRA_PASSES;
+        if (best_bytes && (last || wanted - bits_per_weight(s, best_bytes) <= slack)) return WC_OK;
+        if (n == s->p->passes) g = fresh;
         double log_c = next_step(&g, log2(s->c), rate, target);
-        if (n >= s->p->passes + EXTRA_PASSES) log_c = log2(s->c) + fmax(rate - wanted, 0) + 0.004 * (n - s->p->passes);
-        adapt(s, exp2(log_c), n == 1);
+        if (last) log_c = log2(s->c) + fmax(rate - wanted, 0) + 0.002 * (n - s->p->passes);
+        if (n < s->p->passes)
+            adapt(s, exp2(log_c), n == 1);
+        else
+            only_step(s, exp2(log_c));
     }
     return wc_fail(s->ctx, WC_BUDGET, "%s: %.4g bits per weight are not enough", s->p->tensor, wanted);
 }
