@@ -97,6 +97,11 @@ WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out
  * anything, NaN included. */
 WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
 
+/* dst = the bytes of rows r0 .. r0+n as the original checkpoint had them (source_dtype, little-endian), whatever their
+ * dtype, NaN payloads included: for tensors that were kept or compressed without loss. WCD_E_NOT_NUMERIC: the tensor
+ * was compressed with loss, or into another type. WCD_E_ARGUMENT: rows outside the tensor, or not of whole bytes. */
+WCD_API wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst);
+
 /* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
  * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. A
  * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. */

@@ -65,6 +65,7 @@ typedef enum wc_method_role {
     WC_STEP_PEEL,    /* stores a few single values: outliers */
     WC_STEP_PRODUCT, /* stores a product of thin factors */
     WC_STEP_PRUNE,   /* narrows the target to a mask; stores its values only when no later step does */
+    WC_STEP_COPY,    /* stores the checkpoint's own bytes in another writing: lossless */
     WC_N_METHOD_ROLES
 } wc_method_role;
 
@@ -83,6 +84,10 @@ typedef struct wc_method {
     /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. *out is zero on
      * entry and stays so when there will be no part. */
     void (*plan)(const wc_place *at, const void *opt, wc_part *out);
+    /* WC_STEP_COPY, else NULL; such a method has no plan and no run. Looks at the stored values, [rows, cols] of dtype
+     * at data, and makes the plan of the part that the driver then writes from them; its size depends on the values. */
+    wc_status (*survey)(wc_ctx *ctx, const wc_place *at, wc_dtype dtype, const uint8_t *data, const void *opt,
+                        wc_part *out);
     /* WC_STEP_PRUNE, else NULL: what the mask makes of the place of all later steps (masked, kept, n, m). */
     void (*narrow)(wc_place *at, const void *opt);
     /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.

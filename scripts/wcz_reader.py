@@ -274,7 +274,8 @@ class File:
     def decode(self, t):
         """f32 [rows, cols]; the bytes of the blob when there are no f32 values."""
         if not t.numeric:
-            return np.frombuffer(self.blob(t.parts[0]), np.uint8)
+            l, blob = t.parts[0].layout, self.blob(t.parts[0])
+            return np.frombuffer(coded_values(l, blob).tobytes() if l.coded else blob, np.uint8)
         total = None
         for p in t.parts:
             w = self.decode_part(p)
@@ -290,21 +291,103 @@ class File:
 # ---------------------------------------------------------------- kinds (sections 7 to 12)
 
 def float_layout(p, rows, cols):
-    dtype = p.params[0]
-    need(dtype in DTYPES and zero(p.params[1:]), "parameters of a float part")
+    dtype, coding = p.params[0], p.params[1]
+    need(dtype in DTYPES and coding <= 1, "parameters of a float part")
     bits = rows * cols * DTYPES[dtype][1]
+    if coding:
+        return coded_layout(p, dtype, rows * cols)
+    need(zero(p.params[2:]), "parameters of a float part")
     need(bits % 8 == 0, "a float part that does not fill its last byte")
-    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3)
+    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3, coded=False)
+
+
+CHUNK, STREAMS, SUPER, ENTRY = 4096, 4, 64, 10
+RAW, CONSTANT, CODED = 0, 1, 2
+
+
+def coded_layout(p, dtype, n):
+    width, chunks, end = DTYPES[dtype][1] // 8, (n + CHUNK - 1) // CHUNK, 0
+    mode, constant = p.params[2:10], p.params[10:18]
+    need(n and DTYPES[dtype][1] % 8 == 0 and zero(p.params[18:24]), "parameters of a coded float part")
+    planes = []
+    for i in range(8):
+        need(mode[i] <= CODED and (i < width or not mode[i]), "mode of a plane")
+        need(mode[i] == CONSTANT or not constant[i], "constant of a plane")
+        plane = Record(mode=mode[i], constant=constant[i])
+        if i < width and mode[i] == RAW:
+            plane.first, end = up8(end), up8(end) + n
+        elif mode[i] == CODED:
+            plane.first = up8(end)
+            plane.bases = plane.first + 288
+            plane.entries = up8(plane.bases + (chunks + SUPER - 1) // SUPER * 8)
+            end = plane.entries + chunks * ENTRY
+        planes.append(plane)
+    streams, stream_bytes = up8(end), struct.unpack("<Q", p.params[24:])[0]
+    return Record(size=streams + stream_bytes, dtype=dtype, numeric=dtype <= 3, coded=True, n=n, chunks=chunks,
+                  planes=planes[:width], streams=streams)
+
+
+def code_table(table):
+    """For every 12-bit window the symbol and the length of the code that it begins with."""
+    counts = struct.unpack("<16H", table[:32])
+    symbol, length, at, k = np.zeros(4096, np.uint8), np.ones(4096, np.int64), 0, 0
+    for bits in range(1, 13):
+        for _ in range(counts[bits]):
+            step = 1 << (12 - bits)
+            symbol[at:at + step], length[at:at + step] = table[32 + k], bits
+            at, k = at + step, k + 1
+    need(at == 4096 and counts[0] == 0 and not any(counts[13:]), "the code of a plane")
+    return symbol, length
+
+
+def coded_plane(l, plane, blob):
+    """All streams of the plane side by side, a symbol of each in every step."""
+    symbol, length = code_table(bytes(blob[plane.first:plane.first + 288]))
+    entries = np.frombuffer(blob, np.uint8, l.chunks * ENTRY, plane.entries).reshape(-1, ENTRY)
+    bases = np.frombuffer(blob, "<u8", (l.chunks + SUPER - 1) // SUPER, plane.bases).astype(np.int64)
+    start = entries[:, :4].copy().view("<u4").astype(np.int64)
+    sizes = entries[:, 4:].copy().view("<u2").astype(np.int64)
+    start = bases[np.arange(l.chunks) // SUPER].reshape(-1, 1) + start
+    start = np.concatenate([start, start + np.cumsum(sizes, 1)], 1).reshape(-1) + l.streams
+    bits = np.concatenate([np.frombuffer(blob, np.uint8), np.zeros(4096, np.uint8)]).astype(np.int64)
+    pos, out = 8 * start, np.zeros((len(start), CHUNK // STREAMS), np.uint8)
+    for i in range(CHUNK // STREAMS):
+        at = np.minimum(pos // 8, len(bits) - 4)
+        window = (bits[at] << 16 | bits[at + 1] << 8 | bits[at + 2]) << pos % 8 >> 12 & 4095
+        out[:, i] = symbol[window]
+        pos = pos + length[window]
+    return out.reshape(-1)[:l.n]
+
+
+def coded_values(l, blob):
+    """The values as unsigned integers of the element's width."""
+    width = len(l.planes)
+    x = np.zeros(l.n, np.uint64)
+    for i, plane in enumerate(l.planes):
+        if plane.mode == RAW:
+            b = np.frombuffer(blob, np.uint8, l.n, plane.first)
+        elif plane.mode == CONSTANT:
+            b = np.full(l.n, plane.constant, np.uint8)
+        else:
+            b = coded_plane(l, plane, blob)
+        x |= b.astype(np.uint64) << np.uint64(8 * i)
+    if l.dtype <= 4:
+        x = x >> np.uint64(1) | (x & np.uint64(1)) << np.uint64(8 * width - 1)
+    return x.astype("<u%d" % width)
 
 
 def decode_float(l, blob, rows, cols):
-    if l.dtype == 1:
+    return floats(l.dtype, coded_values(l, blob).tobytes() if l.coded else blob).reshape(rows, cols)
+
+
+def floats(dtype, blob):
+    if dtype == 1:
         v = np.frombuffer(blob, "<f4")
-    elif l.dtype == 2:
+    elif dtype == 2:
         v = np.frombuffer(blob, "<f2").astype(np.float32)
     else:
         v = (np.frombuffer(blob, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return v.reshape(rows, cols)
+    return v
 
 
 def packed(count, bits):
@@ -444,7 +527,7 @@ def sparse_positions(l, blob, rows, cols):
 
 
 def decode_sparse(l, blob, rows, cols):
-    v = decode_float(l, blob[l.values:], 1, l.nnz)[0]
+    v = floats(l.dtype, blob[l.values:])
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)
@@ -607,7 +690,7 @@ DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8:
 def describe(p):
     l = p.layout
     if p.kind == 1:
-        return "float " + DTYPES[l.dtype][0]
+        return "float " + DTYPES[l.dtype][0] + (" coded" if l.coded else "")
     if p.kind == 3:
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:

@@ -45,7 +45,8 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
         bool stats = wc_recipe_needs_stats(t->recipe);
         uint64_t rows = t->source->rows, cols = t->source->cols;
         uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0; /* H, C and, of layers that write to it, R */
-        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
+        if (!t->copied) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
+        if (t->part[0].kind == WC_PART_FLOAT && t->part[0].floats.code) most = max(most, t->bytes + t->bytes / 64);
     }
     return most;
 }
@@ -72,7 +73,7 @@ static wc_status block_bytes(wc_ctx *ctx, const wc_plan *plan, size_t layers, ui
     *out = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const wc_plan_tensor *t = &plan->tensor[i];
-        if (!t->recipe->n || t->layer >= layers) continue;
+        if (t->copied || t->layer >= layers) continue;
         bytes[t->layer] += t->bytes + t->source->size;
         *out = max(*out, bytes[t->layer]);
     }

@@ -44,7 +44,7 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "sparse"))
         sparse_text(p, dst, size);
     else if (!strcmp(p->kind_name, "float"))
-        snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
+        snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
     else
         snprintf(dst, size, "%s", p->kind_name);
 }

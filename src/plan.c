@@ -61,18 +61,19 @@ static void classify(wc_plan_tensor *t, const wc_config *config)
 
 static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
 {
-    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return "keep";
+    const char *rest = opt->rest ? opt->rest : "keep";
+    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return rest;
     if (t->role == WC_ROLE_EMBED) return opt->embed;
     if (t->role == WC_ROLE_HEAD) return opt->head;
-    if (t->role != WC_ROLE_LINEAR) return "keep";
+    if (t->role != WC_ROLE_LINEAR) return rest;
     bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
-    return outside ? "keep" : opt->linear;
+    return outside ? rest : opt->linear;
 }
 
 /* What the recipe cannot do with this tensor, or NULL. */
 static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc_config *config)
 {
-    if (!r->n) return NULL;
+    if (!r->n || r->step[0].method->survey) return NULL;
     if (!wc_dtype_is_float(t->source->dtype)) return "only F32, F16 and BF16 values can be compressed";
     if (!t->source->rows || !t->source->cols) return "the tensor is empty";
     if (wc_recipe_needs_stats(r)) {
@@ -117,14 +118,19 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
-static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
+static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t)
 {
     const wc_st_tensor *s = t->source;
-    if (!t->recipe->n) {
+    const wc_recipe_step *first = t->recipe->n ? &t->recipe->step[0] : NULL;
+    t->copied = !first || first->method->survey;
+    if (t->copied) {
+        wc_place at = {.rows = s->rows, .cols = s->cols, .kept = s->rows * s->cols};
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+        if (first)
+            WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }
-    for (size_t i = 0; i < t->recipe->n; i++) {
+    for (size_t i = 0; !t->copied && i < t->recipe->n; i++) {
         wc_place at = wc_recipe_place(t->recipe, i, s->rows, s->cols);
         t->recipe->step[i].method->plan(&at, t->recipe->step[i].opt, &t->part[t->n_parts]);
         if (t->part[t->n_parts].kind) t->n_parts++;
@@ -163,15 +169,15 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 5, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 5, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
     for (size_t i = 0; i < cp->n; i++) {
         wc_plan_tensor *t = &plan->tensor[plan->n++];
         t->source = cp->tensor[i];
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
-        WC_TRY_OUT(lay_out(ctx, t));
+        WC_TRY_OUT(lay_out(ctx, cp, t));
         add_up(plan, t);
     }
     for (size_t i = 0; i < opt->n_rules; i++)

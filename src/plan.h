@@ -17,7 +17,8 @@ typedef struct wc_plan_rule {
 } wc_plan_rule;
 
 typedef struct wc_plan_options {
-    const char *linear, *embed, *head; /* recipe texts for the three roles; everything else is kept */
+    const char *linear, *embed, *head; /* recipe texts for the three roles */
+    const char *rest;                  /* for everything else; NULL: keep */
     const wc_plan_rule *rule;          /* overrides */
     size_t n_rules;
     size_t first_block, last_block; /* linears outside these blocks are kept; 0, SIZE_MAX: all */
@@ -33,6 +34,7 @@ typedef struct wc_plan_tensor {
     wc_part part[WC_RECIPE_MAX]; /* geometry; one float part when kept */
     size_t n_parts;
     uint64_t bytes; /* of all its blobs, without padding */
+    bool copied;    /* stored from the checkpoint's own bytes: keep, or a method of role WC_STEP_COPY */
 } wc_plan_tensor;
 
 typedef struct wc_plan {

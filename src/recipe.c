@@ -204,12 +204,15 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
     return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
 }
 
-/* Which role may not follow which, and why. Everything else may. */
+/* Which role may not follow which, and why; WC_N_METHOD_ROLES: none may. Everything else may. */
 static const struct {
     wc_method_role step, before;
     bool unless_mask_kept; /* allowed when the step keeps masks */
     const char *reason;
 } illegal[] = {
+    {WC_STEP_COPY, WC_N_METHOD_ROLES, false,
+     "it stores the tensor's own bytes, all of them: no step goes before or after it"},
+    {WC_N_METHOD_ROLES, WC_STEP_COPY, false, "every bit is stored by then"},
     {WC_STEP_PRUNE, WC_STEP_PRUNE, false, "a tensor has one mask"},
     {WC_STEP_PRUNE, WC_STEP_BASE, false, "every value is stored by then: prune first, then quantize what is left"},
     {WC_STEP_BASE, WC_STEP_PRUNE, true, "it stores a value everywhere, so the mask would be lost"},
@@ -221,7 +224,9 @@ static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
         for (size_t k = 0; k < i; k++)
             for (size_t t = 0; t < sizeof illegal / sizeof *illegal; t++) {
                 const wc_method *step = r->step[i].method, *before = r->step[k].method;
-                if (illegal[t].step != step->role || illegal[t].before != before->role) continue;
+                bool match = (illegal[t].step == WC_N_METHOD_ROLES || illegal[t].step == step->role) &&
+                             (illegal[t].before == WC_N_METHOD_ROLES || illegal[t].before == before->role);
+                if (!match) continue;
                 if (illegal[t].unless_mask_kept && step->keeps_mask) continue;
                 return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
                                illegal[t].reason);

@@ -205,7 +205,8 @@ static wc_status check_weights(run *r)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (!wc_dtype_is_float(t->source->dtype) || (!t->recipe->n && t->role == WC_ROLE_OTHER)) continue;
+        if (!wc_dtype_is_float(t->source->dtype) || (t->copied && t->role == WC_ROLE_OTHER)) continue;
+        if (t->copied && t->recipe->n && !r->calibrated) continue; /* without loss, whatever the bits are */
         WC_TRY(wc_checkpoint_check_finite(r->ctx, &r->in.checkpoint, t->source));
     }
     wc_report_progress(r->report, wc_work_check(r->plan), "checked the weights");
@@ -392,9 +393,21 @@ static wc_status copy_tensor(run *r, size_t i)
     if (found) return restore_tensor(r, i, found, NULL);
     wc_packed packed = {.n_parts = 1};
     const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
-    WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
-    wc_wcz_describe(r->wcz, i, 0, 0);
-    WC_TRY(journal_tensor(r, i, &packed, (wc_journal_record){0}));
+    wc_part coded = t->part[0]; /* the plan's: borrowed */
+    wc_journal_record done = {0};
+    if (coded.floats.code) {
+        coded.floats.data = map->data + t->source->offset;
+        done.x = coded.floats.code->error;
+        if (done.x > 0) done.flags = WCD_TENSOR_ERROR_PLAIN;
+        WC_TRY(wc_wcz_put(r->ctx, r->wcz, i, 0, &coded, &packed.blob[0]));
+        wc_map_release(map, t->source->offset, t->source->size);
+    } else {
+        WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
+    }
+    wc_wcz_describe(r->wcz, i, done.x, done.flags);
+    wc_status status = journal_tensor(r, i, &packed, done);
+    wc_wcz_blob_free(&packed.blob[0]);
+    WC_TRY(status);
     wc_report_progress(r->report, wc_work_tensor(t, false), t->source->name);
     return WC_OK;
 }
@@ -411,7 +424,7 @@ static wc_status plain_tensors(run *r)
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
         WC_TRY(interrupted(r));
-        if (!t->recipe->n) {
+        if (t->copied) {
             WC_TRY(copy_tensor(r, i));
         } else if (!in_a_calibrated_block(r, t) && !wc_recipe_needs_stats(t->recipe)) {
             WC_TRY(compress_tensor(r, i, NULL, NULL));
@@ -449,7 +462,7 @@ static wc_status embed_streams(run *r)
     wc_status status = WC_OK;
     for (size_t i = 0; status == WC_OK && i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (t->role != WC_ROLE_EMBED || !t->recipe->n) continue;
+        if (t->role != WC_ROLE_EMBED || t->copied) continue;
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
         if (!done) status = wc_fail(r->ctx, WC_BUG, "%s: not compressed before the first block", t->source->name);
         if (status == WC_OK) status = restore_tensor(r, i, done, &packed);
@@ -510,7 +523,7 @@ static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_s
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
-        if (i == SIZE_MAX || !r->plan->tensor[i].recipe->n) continue;
+        if (i == SIZE_MAX || r->plan->tensor[i].copied) continue;
         WC_TRY(interrupted(r));
         WC_TRY(compress_tensor(r, i, stats, &packed[linear[k]]));
         if (block) block->linear[linear[k]] = wc_packed_weight(&packed[linear[k]], r->plan->tensor[i].source->name);
@@ -529,7 +542,7 @@ static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
-        if (i != SIZE_MAX && r->plan->tensor[i].recipe->n &&
+        if (i != SIZE_MAX && !r->plan->tensor[i].copied &&
             !wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             return true;
     }
@@ -590,7 +603,7 @@ static wc_status restore_block(run *r, size_t layer)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (t->layer != layer || t->linear == SIZE_MAX || !t->recipe->n) continue;
+        if (t->layer != layer || t->linear == SIZE_MAX || t->copied) continue;
         WC_TRY(compress_tensor(r, i, NULL, NULL));
     }
     return WC_OK;

@@ -5,7 +5,7 @@ static const double forward_factor = 1.3, moments_factor = 1.3, solver_factor = 
 
 double wc_work_tensor(const wc_plan_tensor *t, bool drift)
 {
-    if (!t->recipe->n) return copy_byte * (double)t->bytes;
+    if (t->copied) return copy_byte * (double)t->bytes;
     double m = (double)t->source->rows, n = (double)t->source->cols, work = 0;
     bool stats = wc_recipe_needs_stats(t->recipe);
     for (size_t i = 0; i < t->recipe->n; i++) {

@@ -305,11 +305,25 @@ static void read_block(const wcd_view *v, uint64_t block, uint64_t r0, uint64_t 
     }
 }
 
-static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld, int add)
+static void all_blocks(const wcd_view *v, uint64_t r0, uint64_t nr, const sink *s)
 {
-    sink s = {dst, ld, NULL, add};
     for (uint64_t block = 0; nr && block < v->u.c.blocks; block++)
-        read_block(v, block, r0, nr, &s);
+        read_block(v, block, r0, nr, s);
+}
+
+static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+{
+    all_blocks(v, r0, nr, &(sink){dst, ld, NULL, 0});
+}
+
+static void add_rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+{
+    all_blocks(v, r0, nr, &(sink){dst, ld, NULL, 1});
+}
+
+static void product_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    all_blocks(v, r0, nr, &(sink){y, 0, x, add});
 }
 
 static void span_coded(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
@@ -323,17 +337,11 @@ static void span_coded(const wcd_view *v, uint64_t row, uint64_t col, unsigned n
     memcpy(dst, w, n * sizeof *w);
 }
 
-static void product_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
-{
-    sink s = {y, 0, x, add};
-    for (uint64_t block = 0; nr && block < v->u.c.blocks; block++)
-        read_block(v, block, r0, nr, &s);
-}
-
 const wcd_decoder wcd_decoder_coded = {.id = 8,
                                        .version = 1,
                                        .name = "coded",
                                        .open = open_coded,
                                        .span = span_coded,
                                        .rows = rows_coded,
+                                       .add_rows = add_rows_coded,
                                        .product = product_coded};

@@ -35,11 +35,19 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+void wc_float_code_free(wc_float_code *c)
+{
+    if (!c) return;
+    for (unsigned p = 0; p < WC_PLANES; p++)
+        free(c->size[p]);
+    free(c);
+}
+
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
     switch (p->kind) {
-    case WC_PART_FLOAT: free(p->floats.owned); break;
+    case WC_PART_FLOAT: free(p->floats.owned), wc_float_code_free(p->floats.code); break;
     case WC_PART_GRID: free(p->grid.code), free(p->grid.scale), free(p->grid.scale_code), free(p->grid.zero); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;

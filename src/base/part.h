@@ -31,12 +31,31 @@ unsigned wc_dtype_bits(wc_dtype t);            /* 0 if unknown */
 wc_dtype wc_dtype_from_name(const char *name); /* WC_DTYPE_NONE if unknown */
 bool wc_dtype_is_float(wc_dtype t);            /* F32, F16, BF16: the types that methods and the forward pass read */
 
+/* How values are written in fewer bytes without loss: their bytes in planes (base/planes.h), each plane as it is, as
+ * one constant, or in a prefix code of its own, in chunks of four streams. Made from the values (solve/plane_code.h);
+ * it determines the size. */
+enum { WC_PLANES = 8, WC_PLANE_CHUNK = 4096, WC_PLANE_STREAMS = 4, WC_CODE_BITS = 12 };
+typedef enum wc_plane_mode { WC_PLANE_RAW = 0, WC_PLANE_CONSTANT = 1, WC_PLANE_CODED = 2 } wc_plane_mode;
+
+typedef struct wc_float_code {
+    unsigned planes; /* bytes of an element */
+    unsigned drop;   /* low mantissa bits that are rounded away before; 0: lossless */
+    double error;    /* |D|^2 / |W|^2 of that rounding; 0 if nothing is dropped */
+    uint8_t mode[WC_PLANES], constant[WC_PLANES];
+    uint8_t length[WC_PLANES][256]; /* of the codes in bits, 0: does not occur; a complete code of at least two */
+    uint64_t chunks;                /* ceil(rows * cols / WC_PLANE_CHUNK) */
+    uint16_t *size[WC_PLANES];      /* coded planes: bytes of each stream, [chunks, WC_PLANE_STREAMS] */
+    uint64_t stream_bytes;          /* the sum of all these */
+} wc_float_code;
+void wc_float_code_free(wc_float_code *c); /* with the struct itself; NULL is fine */
+
 /* Stored values, kept bit for bit. */
 typedef struct wc_float {
     size_t rows, cols;
     wc_dtype dtype;
     const uint8_t *data; /* [rows, cols] of dtype, little-endian; NOT owned: it may point into a mapped file */
     uint8_t *owned;      /* NULL, or memory behind data that wc_part_free releases (wc_float_alloc) */
+    wc_float_code *code; /* NULL: written as they are; else owned, also by a plan: the values have been seen */
 } wc_float;
 
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.

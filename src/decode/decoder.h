@@ -20,8 +20,14 @@ enum {
  */
 #define WCD_MAX_ELEMENTS ((uint64_t)1 << 56)
 
+enum { WCD_PLANES = 8 };
+
 typedef struct wcd_float_view {
     uint32_t dtype;
+    uint8_t coded, width; /* width: bytes of an element; only when coded, as all that follows */
+    uint8_t mode[WCD_PLANES], constant[WCD_PLANES];
+    uint64_t first[WCD_PLANES], bases[WCD_PLANES], entries[WCD_PLANES]; /* offsets of each plane's sections */
+    uint64_t streams, stream_bytes;
 } wcd_float_view;
 
 typedef struct wcd_grid_view {
@@ -91,6 +97,11 @@ typedef struct wcd_decoder {
      * Safe for any bytes in the blob. */
     void (*span)(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst);
 
+    /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
+    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+    /* NULL, or the same added to dst: for kinds whose rows cost less together. */
+    void (*add_rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+
     /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
     unsigned n_children;
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
@@ -98,8 +109,6 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
-    /* NULL, or dst[i * ld .. + cols) = or += row r0 + i, i < nr: for kinds whose rows cost less together. */
-    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld, int add);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */

@@ -5,6 +5,7 @@
 
 #include "decode/bytes.h"
 #include "decode/decoder.h"
+#include "decode/float_bytes.h"
 #include "decode/xxh3.h"
 
 enum {
@@ -413,6 +414,23 @@ wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, si
         if (s == WCD_OK) s = p ? wcd_view_add_rows(v, r0, n, dst, ld) : wcd_view_set_rows(v, r0, n, dst, ld);
         if (s != WCD_OK) return s;
     }
+    return WCD_OK;
+}
+
+wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst)
+{
+    wcd_view v[WCD_VIEWS];
+    if (!t || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
+    wcd_status s = view_part(t, t->first_part, v);
+    if (s != WCD_OK) return s;
+    if (t->n_parts != 1 || v->d->id != 1 || v->u.f.dtype != t->source_dtype) return WCD_E_NOT_NUMERIC;
+    uint64_t first = r0 * t->cols, end = first + n * t->cols, bits = wcd_dtype_bits(t->source_dtype);
+    if (v->u.f.coded)
+        wcd_float_bytes(v, first, end, dst);
+    else if (first * bits % 8 || end * bits % 8)
+        return WCD_E_ARGUMENT;
+    else if (end > first)
+        memcpy(dst, v->blob + first * bits / 8, (size_t)((end - first) * bits / 8));
     return WCD_OK;
 }
 

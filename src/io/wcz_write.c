@@ -308,7 +308,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     wc_part_shape(b, &r, &c);
     if (r != rows || c != cols) return false;
     switch (a->kind) {
-    case WC_PART_FLOAT: return a->floats.dtype == b->floats.dtype;
+    case WC_PART_FLOAT: return a->floats.dtype == b->floats.dtype && a->floats.code == b->floats.code;
     case WC_PART_GRID: return same_grid(&a->grid, &b->grid);
     case WC_PART_LUT:
         return a->lut.group == b->lut.group && a->lut.bits == b->lut.bits && a->lut.scope == b->lut.scope &&
@@ -430,7 +430,7 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     part_slot *s;
     const char *name;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (s->plan.kind != WC_PART_FLOAT || offset > map->size || s->size > map->size - offset)
+    if (s->plan.kind != WC_PART_FLOAT || s->plan.floats.code || offset > map->size || s->size > map->size - offset)
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
     wc_wcz_blob b = describe(s);
     wc_part none = s->plan; /* no rows: only the parameters */
