@@ -47,10 +47,14 @@ typedef struct model {
     bucket b[2][SYMBOLS];
 } model;
 
-typedef struct unit {
-    model m[CLASSES];
+typedef struct stream {
     const uint8_t *p, *end; /* words not read yet */
     uint32_t x[LANES];
+} stream;
+
+typedef struct unit {
+    model m[CLASSES];
+    stream in;
     uint8_t state[COLS], col_class[COLS];
     float step[COLS];
     unsigned cols;
@@ -181,11 +185,12 @@ static void open_unit(const wcd_view *v, uint64_t tile, uint64_t block, unit *u)
     uint64_t end = wcd_u32(c->ends + 4 * at);
     end = end < c->stream_words ? end : c->stream_words;
     first = first < end ? first : end;
-    u->p = c->stream + 2 * first, u->end = c->stream + 2 * end;
+    stream *in = &u->in;
+    in->p = c->stream + 2 * first, in->end = c->stream + 2 * end;
     for (int l = 0; l < LANES; l++) {
-        int there = u->end - u->p >= 4;
-        u->x[l] = there ? wcd_u32(u->p) : 0;
-        u->p += there ? 4 : 0;
+        int there = in->end - in->p >= 4;
+        in->x[l] = there ? wcd_u32(in->p) : 0;
+        in->p += there ? 4 : 0;
     }
     for (int i = 0; i < CLASSES; i++)
         u->m[i].ready = 0;
@@ -211,47 +216,57 @@ static void classes_of_row(const wcd_view *v, uint64_t row, unit *u, model *of[C
     }
 }
 
-/* A state below 2^16 takes a word. checked: the stream may end here. */
-static inline void refill(unit *u, unsigned lane, int checked)
+/* A state below 2^16 takes a word. checked: the stream may end here; else there is a word, wanted or not: no branch. */
+static inline void refill(stream *in, unsigned lane, int checked)
 {
-    uint32_t x = u->x[lane];
-    if (x >> 16) return;
-    uint32_t word = !checked || u->end - u->p >= 2 ? wcd_u16(u->p) : 0;
-    u->p += !checked || u->end - u->p >= 2 ? 2 : 0;
-    u->x[lane] = x << 16 | word;
+    uint32_t x = in->x[lane];
+    if (checked) {
+        if (x >> 16) return;
+        int there = in->end - in->p >= 2;
+        in->x[lane] = x << 16 | (there ? wcd_u16(in->p) : 0u);
+        in->p += there ? 2 : 0;
+    } else {
+        uint32_t wanted = x < 65536, taken = x << 16 | wcd_u16(in->p);
+        in->x[lane] = wanted ? taken : x;
+        in->p += 2 * wanted;
+    }
+}
+
+/* Value of point 2 k + (state & 1), and the next state. */
+static inline float take_point(const uint8_t next[2], const model *m, int k, uint8_t *state, float step)
+{
+    unsigned s = *state;
+    int j = 2 * k + (int)(s & 1), near = j < -3 ? -3 : j > 3 ? 3 : j;
+    *state = (uint8_t)(s >> 1 ^ (next[0] & (0u - (s & 1))) ^ (next[1] & (0u - ((unsigned)k & 1))));
+    return step * (float)(64 * j - m->shrink[3 + near]);
 }
 
 /* n <= 8 columns from column c of the unit on. */
-static inline void group(unit *u, const uint8_t next[2], model *const of[CLASSES], unsigned c, unsigned n, int checked,
-                         float *dst)
+static inline void group(unit *u, stream *in, const uint8_t next[2], model *const of[CLASSES], unsigned c, unsigned n,
+                         int checked, float *dst)
 {
+    const model *m[LANES];
     int k[LANES];
     unsigned raw[LANES], any = 0;
     for (unsigned l = 0; l < n; l++) {
-        const model *m = of[u->col_class[c + l]];
-        uint32_t x = u->x[l], slot = x % SLOTS;
-        const bucket *b = &m->b[u->state[c + l] & 1][slot / BUCKET];
+        uint32_t x = in->x[l], slot = x % SLOTS;
+        m[l] = of[u->col_class[c + l]];
+        const bucket *b = &m[l]->b[u->state[c + l] & 1][slot / BUCKET];
         int second = slot >= b->split;
-        u->x[l] = b->freq[second] * (x / SLOTS) + (uint16_t)(slot + b->rank[second]);
-        k[l] = b->symbol[second];
-        raw[l] = k[l] ? m->shift : RAW;
+        in->x[l] = b->freq[second] * (x / SLOTS) + (uint16_t)(slot + b->rank[second]);
+        k[l] = b->symbol[second] - SYMBOLS / 2;
+        raw[l] = k[l] > -SYMBOLS / 2 ? m[l]->shift : RAW;
         any |= raw[l];
-        refill(u, l, checked);
+        refill(in, l, checked);
     }
     for (unsigned l = 0; any && l < n; l++) {
-        uint32_t low = u->x[l] & ((1u << raw[l]) - 1);
-        k[l] = k[l] ? (int)((uint32_t)(k[l] - SYMBOLS / 2) << raw[l] | low) : (int16_t)low;
-        u->x[l] >>= raw[l];
-        if (raw[l]) refill(u, l, checked);
+        uint32_t low = in->x[l] & ((1u << raw[l]) - 1);
+        k[l] = k[l] > -SYMBOLS / 2 ? (int)((uint32_t)k[l] << raw[l] | low) : (int16_t)low;
+        in->x[l] >>= raw[l];
+        refill(in, l, checked);
     }
-    for (unsigned l = 0; l < n; l++) {
-        const model *m = of[u->col_class[c + l]];
-        unsigned s = u->state[c + l];
-        int kk = any ? k[l] : k[l] - SYMBOLS / 2, j = 2 * kk + (int)(s & 1);
-        int shrink = m->shrink[3 + (j < -3 ? -3 : j > 3 ? 3 : j)];
-        u->state[c + l] = (uint8_t)(s >> 1 ^ (next[0] & (0u - (s & 1))) ^ (next[1] & (0u - ((unsigned)kk & 1))));
-        dst[l] = u->step[c + l] * (float)(64 * j - shrink);
-    }
+    for (unsigned l = 0; l < n; l++)
+        dst[l] = take_point(next, m[l], k[l], &u->state[c + l], u->step[c + l]);
 }
 
 /* The next row of the unit. Eight columns take at most 32 bytes. */
@@ -260,11 +275,13 @@ static void next_row(const wcd_view *v, uint64_t row, unit *u, float *dst)
     const uint8_t *next = machine[v->u.c.memory];
     model *of[CLASSES];
     unsigned c = 0;
+    stream in = u->in;
     classes_of_row(v, row, u, of);
-    for (; c + LANES <= u->cols && u->end - u->p >= 4 * LANES; c += LANES)
-        group(u, next, of, c, LANES, 0, dst + c);
+    for (; c + LANES <= u->cols && in.end - in.p >= 4 * LANES; c += LANES)
+        group(u, &in, next, of, c, LANES, 0, dst + c);
     for (; c < u->cols; c += LANES)
-        group(u, next, of, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+        group(u, &in, next, of, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+    u->in = in;
 }
 
 /* ---- the decoder ----------------------------------------------------------------------------------------------------
