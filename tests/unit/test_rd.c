@@ -242,6 +242,60 @@ static void loss_is_the_error_in_the_damped_metric(void **state)
     free(w), free(moments);
 }
 
+static void put_file(const char *folder, const char *name, const float *v, size_t n)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(v, sizeof *v, n, f), n);
+    fclose(f);
+}
+
+/* tests/oracle/rd.py at the same step: entropy and error. Laws, classes and side information differ, so the bits of the
+ * streams are compared with an entropy: usually 0.3 % apart, the errors 1 %. Scalar quantization instead of 8 states
+ * costs 25 % of the error, a wrong feedback a multiple. */
+static void a_numpy_encoder_gets_the_same_curve(void **state)
+{
+    enum { ROWS = 700, COLS = 40, MEMORY = 3 };
+    char folder[] = "/tmp/wc-rd-XXXXXX", command[600];
+    wc_ctx ctx;
+    wc_hessian h;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    wc_ctx_init(&ctx, 1);
+    util_state = 61;
+    float *w = util_normals(ROWS * COLS), *moments = util_moments(COLS, 400, 0.6, 0.01), damped[COLS * COLS];
+    assert_int_equal(wc_hessian_make(&ctx, "t", moments, COLS, 0.02, WC_ORDER_NATURAL, 1, &h), WC_OK);
+    for (size_t i = 0; i < COLS * COLS; i++)
+        damped[i] = h.h[i] / (float)h.scale;
+    put_file(folder, "w.bin", w, ROWS * COLS);
+    put_file(folder, "h.bin", damped, COLS * COLS);
+    for (int bits = 2; bits <= 4; bits += 2) {
+        wc_rd_problem problem = {.tensor = "t", .w = w, .h = &h, .lambda = 0.15, .passes = 3, .block = 64};
+        wc_coded geometry = {.rows = ROWS, .cols = COLS, .tile = ROWS, .memory = MEMORY};
+        wc_rd_point point = {.step = wc_rd_first_step(&h, w, ROWS, COLS, bits) / sqrt(h.scale)};
+        double entropy = 0, error = 0;
+        assert_int_equal(wc_rd_measure(&ctx, &problem, &geometry, &point), WC_OK);
+        double side = 8.0 * (double)wc_rd_side_bytes(&geometry) / (ROWS * COLS);
+        snprintf(command, sizeof command,
+                 "OPENBLAS_NUM_THREADS=1 /usr/bin/python3 -B tests/oracle/rd.py %s %d %d %d %.17g 0.15", folder, ROWS,
+                 COLS, MEMORY, point.step);
+        FILE *f = popen(command, "r");
+        assert_non_null(f);
+        assert_int_equal(fscanf(f, "%lf %lf", &entropy, &error), 2);
+        assert_int_equal(pclose(f), 0);
+        print_message("%.4f bits of streams, %.4f of entropy; error %g, %g\n", point.bits - side, entropy, point.loss,
+                      error);
+        assert_true(fabs(point.bits - side - entropy) < 0.03);
+        assert_true(fabs(point.loss / error - 1) < 0.03);
+    }
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+    wc_hessian_free(&h);
+    free(w), free(moments);
+}
+
 static void threads_do_not_change_a_bit(void **state)
 {
     (void)state;
@@ -331,6 +385,7 @@ int main(void)
         cmocka_unit_test(any_rate_is_met),
         cmocka_unit_test(streams_are_near_the_entropy_of_the_points),
         cmocka_unit_test(loss_is_the_error_in_the_damped_metric),
+        cmocka_unit_test(a_numpy_encoder_gets_the_same_curve),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(degenerate_layers_are_solved),
         cmocka_unit_test(thin_matrices_are_solved_or_refused),
