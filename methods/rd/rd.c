@@ -1,5 +1,6 @@
 /* Entropy-coded trellis quantization at a requested rate, near the Shannon limit of the layer. See README.md. */
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/coded.h"
 #include "methods/job.h"
@@ -60,12 +61,23 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
     *out = (wc_part){.kind = WC_PART_CODED, .coded = geometry(at, opt)};
 }
 
-/* H with the damping that goes with the step: first a factor as it is, which says what the step will be. */
-static wc_status damped(wc_job *job, const struct options *o, double extra, wc_hessian *h)
+static wc_status make_factor(wc_job *job, const struct options *o, const float *moments, double extra, wc_hessian *h)
 {
     wc_hessian_free(h);
-    return wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->at.cols, o->damp + extra, (wc_order)o->order, 1,
-                           h);
+    return wc_hessian_make(job->ctx, job->tensor, moments, job->at.cols, o->damp + extra, (wc_order)o->order, 1, h);
+}
+
+/* Moments that allow no factor: all inputs then count the same, and nothing is fed back. */
+static wc_status without_moments(wc_job *job, const struct options *o, float **identity, wc_hessian *h)
+{
+    size_t n = job->at.cols;
+    wc_log(job->ctx, WC_LOG_WARN, "%s; all inputs count the same for this tensor", job->ctx->error);
+    wc_clear_error(job->ctx);
+    job->fell_back = true;
+    WC_TRY(WC_ALLOC(job->ctx, *identity, n * n, "second moments"));
+    for (size_t j = 0; j < n; j++)
+        (*identity)[j * n + j] = 1;
+    return make_factor(job, o, *identity, 0, h);
 }
 
 static bool is_dead(const wc_job *job, size_t j, float top)
@@ -91,22 +103,34 @@ static void drop_dead(const wc_job *job, double c, wc_hessian *h)
     }
 }
 
-static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h)
+/* Damping that goes with a step c, relative to the mean of the diagonal of H. */
+static double matched_damping(const wc_job *job, double kappa, double c, const wc_hessian *h)
 {
     size_t rows = job->at.rows, cols = job->at.cols;
-    double square = 0;
-    WC_TRY(damped(job, o, 0, h));
-    WC_TRY(wc_job_correct_drift(job, h, o->drift, o->residual));
+    double square = 0, mean = 0;
     for (size_t i = 0; i < rows * cols; i++)
         square += (double)job->w[i] * (double)job->w[i] / ((double)rows * (double)cols);
-    double mean = 0;
     for (size_t j = 0; j < cols; j++)
         mean += (double)h->h[j * cols + j] / (double)cols / (1 + h->damping);
-    double c = wc_rd_first_step(h, job->w, rows, cols, o->bits);
-    double extra = square > 0 ? o->kappa * c * c / (4 * square * mean) : 0;
-    if (extra > 1e-6 && isfinite(extra)) WC_TRY(damped(job, o, extra, h));
-    drop_dead(job, c, h);
-    return WC_OK;
+    double extra = kappa * c * c / (4 * square * mean);
+    return isfinite(extra) ? extra : 0;
+}
+
+/* A factor of H as it is says what the step will be; then one of H with the damping that goes with that step. */
+static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h)
+{
+    float *identity = NULL;
+    wc_status status = make_factor(job, o, job->stats->h, 0, h);
+    if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
+    if (status == WC_NUMERIC) status = without_moments(job, o, &identity, h);
+    WC_TRY_OUT(status);
+    double c = wc_rd_first_step(h, job->w, job->at.rows, job->at.cols, o->bits);
+    double extra = matched_damping(job, o->kappa, c, h);
+    if (extra > 1e-6) WC_TRY_OUT(make_factor(job, o, identity ? identity : job->stats->h, extra, h));
+    if (!identity) drop_dead(job, c, h);
+out:
+    free(identity);
+    return status;
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)

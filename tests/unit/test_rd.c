@@ -106,8 +106,8 @@ static void gaps_to_the_water_filling_bound(void **state)
         const char *options;
         double limit;
     } table[] = {
-        {1, 1, "", 0.066},           {1, 2, "", 0.059},   {1, 4, "states=3", 0.088},   {1e4, 2, "", 0.215},
-        {1e4, 3, "states=3", 0.180}, {1e4, 4, "", 0.100}, {1e4, 3, "states=0", 0.380},
+        {1, 1, "states=5", 0.072},   {1, 2, "", 0.059},           {1, 4, "states=3", 0.088},   {1e4, 2, "", 0.215},
+        {1e4, 3, "states=3", 0.180}, {1e4, 4, "states=5", 0.110}, {1e4, 3, "states=0", 0.380},
     };
     enum { ROWS = 1024, COLS = 256 };
     double eigenvalue[COLS];
@@ -354,6 +354,13 @@ static void degenerate_layers_are_solved(void **state)
     q = decoded(&m.part, 2, &left);
     assert_memory_equal(q, zero, ROWS * COLS * sizeof *q);
     free(q), free(zero);
+
+    h[5] = NAN; /* no factor: all inputs count the same */
+    m = make_part("rd", "bits=3,states=3", w, ROWS, COLS, h, 0, 1);
+    assert_true(m.status == WC_OK && m.job.fell_back);
+    q = decoded(&m.part, 3, &left);
+    assert_true(util_error(w, q, ROWS, COLS, NULL) < 0.03 * ROWS * COLS); /* R(D) gives 0.016 at 3 bits */
+    free(q);
 
     w[3 * COLS + 8] = NAN;
     m = make_part("rd", "bits=2", w, ROWS, COLS, h, 0, 1);
