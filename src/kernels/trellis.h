@@ -29,8 +29,8 @@ typedef struct wck_trellis {
      * u_i, and cost[r * n + i] = (u_i - j)^2 + lambda * bits. */
     void (*candidates)(size_t n, const float *u, const uint8_t *class_of, const wck_trellis_rates *rates, float lambda,
                        float *cost, int32_t *point);
-    /* n steps of the Viterbi recursion over `states' >= 2 states in shift-register form: state p goes to 2 p and 2 p +
-     * 1 mod states. z, f: 0 or -1 for each state. total [states] is updated; from[t * states + s] = 1 when the better
+    /* n steps of the Viterbi recursion over 4, 8, .. or 256 states in shift-register form: state p goes to 2 p and 2 p
+     * + 1 mod states. z, f: 0 or -1 for each state. total [states] is updated; from[t * states + s] = 1 when the better
      * way into s comes from p >= states / 2. */
     void (*advance)(size_t n, size_t states, const int32_t *z, const int32_t *f, const float *cost, float *total,
                     uint8_t *from);

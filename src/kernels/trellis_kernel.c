@@ -52,14 +52,30 @@ static inline void select(size_t half, const float *restrict zero, const float *
     }
 }
 
-static void advance(size_t n, size_t states, const int32_t *restrict z, const int32_t *restrict f,
-                    const float *restrict cost, float *restrict total, uint8_t *restrict from)
+/* Inlined once per number of states: loops of known length. */
+static inline __attribute__((always_inline)) void steps(size_t n, size_t states, const int32_t *restrict z,
+                                                        const int32_t *restrict f, const float *restrict cost,
+                                                        float *restrict total, uint8_t *restrict from)
 {
     float zero[WCK_TRELLIS_STATES], one[WCK_TRELLIS_STATES];
     for (size_t t = 0; t < n; t++) {
         const float e[4] = {cost[t], cost[n + t], cost[2 * n + t], cost[3 * n + t]};
         branches(states, z, f, e, total, zero, one);
         select(states / 2, zero, one, total, from + t * states);
+    }
+}
+
+static void advance(size_t n, size_t states, const int32_t *restrict z, const int32_t *restrict f,
+                    const float *restrict cost, float *restrict total, uint8_t *restrict from)
+{
+    switch (states) {
+    case 4: steps(n, 4, z, f, cost, total, from); break;
+    case 8: steps(n, 8, z, f, cost, total, from); break;
+    case 16: steps(n, 16, z, f, cost, total, from); break;
+    case 32: steps(n, 32, z, f, cost, total, from); break;
+    case 64: steps(n, 64, z, f, cost, total, from); break;
+    case 128: steps(n, 128, z, f, cost, total, from); break;
+    default: steps(n, 256, z, f, cost, total, from);
     }
 }
 
