@@ -156,7 +156,9 @@ static wc_status bench_methods(wc_bench_frame *f, size_t n)
         free(opt);
         if (!can) continue;
         status = layer_open(f->ctx, at.rows, n, (*m)->needs & WC_NEEDS_HESSIAN ? n : 0, &l);
-        if (status == WC_OK) status = bench_recipe(f, &l, name, (*m)->name);
+        char recipe[48]; /* a transform stores nothing by itself; the first step is what is measured */
+        snprintf(recipe, sizeof recipe, "%s%s", (*m)->name, (*m)->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+        if (status == WC_OK) status = bench_recipe(f, &l, name, recipe);
         layer_close(&l);
     }
     return status;

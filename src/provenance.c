@@ -67,6 +67,7 @@ static char *describe(const wc_provenance *p)
                   "schema_version", 1, "model", "name", name, n, "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
+    if (root && *p->passes) json_object_set_new(root, "passes", json_string(p->passes));
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     return text;
@@ -87,16 +88,32 @@ static const char *const companions[] = {
 };
 enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
 
+/* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
+static wc_status untie(wc_ctx *ctx, wc_buf *config)
+{
+    json_t *root = json_loadb((const char *)config->data, config->size, 0, NULL);
+    int bad = !root || json_object_set_new(root, "tie_word_embeddings", json_false());
+    char *text = bad ? NULL : json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (!text) return wc_fail(ctx, WC_NOMEM, "no memory for config.json");
+    wc_buf_free(config);
+    wc_status status = wc_buf_append(ctx, config, text, strlen(text));
+    free(text);
+    return status;
+}
+
 /* index: that of a sharded checkpoint too, the last of the list. */
-static wc_status read_companions(wc_ctx *ctx, const wc_input *in, bool index, wc_buf files[N_COMPANIONS],
+static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, bool index, wc_buf files[N_COMPANIONS],
                                  wc_wcz_meta *metas, size_t *n)
 {
+    const wc_input *in = p->input;
     for (size_t i = 0; i < (size_t)N_COMPANIONS - (index ? 0 : 1); i++) {
         char *path = wc_path_join(in->checkpoint.dir, companions[i]);
         if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
         wc_status status = wc_file_exists(path) ? wc_read_file(ctx, path, MAX_COMPANION, &files[i]) : WC_OK;
         free(path);
         WC_TRY(status);
+        if (i == 0 && p->untied) WC_TRY(untie(ctx, &files[i]));
         if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
     }
     return WC_OK;
@@ -162,7 +179,7 @@ static wc_status add_headers(wc_ctx *ctx, const wc_provenance *p, entries *e)
 
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint)
 {
-    size_t shards = holds_all(p->plan) ? p->input->checkpoint.n_shards : 0;
+    size_t shards = !*p->passes && holds_all(p->plan) ? p->input->checkpoint.n_shards : 0;
     wc_buf files[N_COMPANIONS] = {{0}};
     entries e = {.n = 1};
     char *text = describe(p);
@@ -171,7 +188,7 @@ wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out
     if (status == WC_OK) status = WC_ALLOC(ctx, e.buffer, 2 * shards, "metadata entries");
     if (status == WC_OK) {
         e.meta[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
-        status = read_companions(ctx, p->input, shards > 1, files, e.meta, &e.n);
+        status = read_companions(ctx, p, shards > 1, files, e.meta, &e.n);
     }
     if (status == WC_OK && shards) status = add_headers(ctx, p, &e);
     if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, e.meta, e.n, out);

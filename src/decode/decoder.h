@@ -31,12 +31,13 @@ typedef struct wcd_float_view {
 } wcd_float_view;
 
 typedef struct wcd_grid_view {
-    unsigned bits, scale_bits; /* scale_bits 0: one level of scales */
-    int zero_int;              /* a zero per group, else zero_fixed */
-    float zero_fixed, exp2;    /* exp2 = 2^scale_exp */
+    unsigned bits, scale_bits;     /* scale_bits 0: one level of scales */
+    unsigned zero_kind, zero_bits; /* of the card; bits of a number in zero_codes, 0: there are none */
+    unsigned tile;                 /* rows of a tile; 0: no tiles */
+    float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
     uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
-    const uint8_t *scales, *scale_codes, *zeros;
+    const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {
@@ -69,6 +70,15 @@ typedef struct wcd_coded_view {
     const uint8_t *col_step, *col_class, *row_class, *ends, *stream;
 } wcd_coded_view;
 
+typedef struct wcd_diagonal_view {
+    float exp2; /* 2^scale_exp */
+} wcd_diagonal_view;
+
+typedef struct wcd_hadamard_view {
+    uint64_t order;
+    float scale; /* 1 / sqrt(order) */
+} wcd_hadamard_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -84,6 +94,8 @@ typedef struct wcd_view {
         wcd_sparse_view s;
         wcd_lowrank_view r;
         wcd_coded_view c;
+        wcd_diagonal_view d;
+        wcd_hadamard_view h;
     } u;
 } wcd_view;
 
@@ -109,6 +121,11 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+
+    /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
+     * row of a sum of parts, x = C x for an input. */
+    void (*row)(const wcd_view *v, float *w);
+    void (*input)(const wcd_view *v, float *x);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */
