@@ -346,9 +346,10 @@ static void build_tables(const wcd_view *v, look_up look[WCD_PLANES])
         if (v->u.f.mode[p] == CODED) build_table(v->blob + v->u.f.first[p], look[p]);
 }
 
-/* Chunk by chunk with tables: 96 KiB of stack for the widest type. */
-static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+/* Chunk by chunk with tables: 112 KiB of stack for the widest type. */
+static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld, int add)
 {
+    float sum[CHUNK];
     look_up look[WCD_PLANES];
     uint8_t plane[WCD_PLANES][CHUNK];
     uint64_t at = r0 * v->cols, end = (r0 + nr) * v->cols, col = 0;
@@ -359,22 +360,30 @@ static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, 
         load_planes(v, at / CHUNK, from, to, (const look_up *)look, plane);
         for (unsigned i = from, n; i < to; i += n) {
             n = v->cols - col < to - i ? (unsigned)(v->cols - col) : to - i;
-            join_f32(&v->u.f, plane, i, i + n, dst + col);
+            join_f32(&v->u.f, plane, i, i + n, add ? sum : dst + col);
+            for (unsigned k = 0; add && k < n; k++)
+                dst[col + k] += sum[k];
             col += n;
             if (col == v->cols) col = 0, dst += ld;
         }
     }
 }
 
-static void rows_float(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+static void rows_float(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld, int add)
 {
+    float sum[WCD_SPAN];
     if (v->u.f.coded) {
-        rows_coded(v, r0, nr, dst, ld);
+        rows_coded(v, r0, nr, dst, ld, add);
         return;
     }
     for (uint64_t r = 0; r < nr; r++)
-        for (uint64_t c = 0; c < v->cols; c += WCD_SPAN)
-            span_raw(v, (r0 + r) * v->cols + c, wcd_span_at(v, c), dst + r * ld + c);
+        for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
+            unsigned n = wcd_span_at(v, c);
+            float *to = dst + r * ld + c;
+            span_raw(v, (r0 + r) * v->cols + c, n, add ? sum : to);
+            for (unsigned k = 0; add && k < n; k++)
+                to[k] += sum[k];
+        }
 }
 
 void wcd_float_bytes(const wcd_view *v, uint64_t at, uint64_t end, uint8_t *dst)

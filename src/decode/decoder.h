@@ -60,6 +60,15 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_coded_view {
+    unsigned memory, classes;
+    int row_classes;
+    uint32_t tile;
+    float step;
+    uint64_t blocks, stream_words;
+    const uint8_t *col_step, *col_class, *row_class, *ends, *stream;
+} wcd_coded_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -74,6 +83,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_coded_view c;
     } u;
 } wcd_view;
 
@@ -87,8 +97,8 @@ typedef struct wcd_decoder {
      * Safe for any bytes in the blob. */
     void (*span)(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst);
 
-    /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
-    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+    /* NULL, or dst[i * ld .. + cols) = or += row r0 + i, i < nr: for kinds whose rows cost less together. */
+    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld, int add);
 
     /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
     unsigned n_children;
