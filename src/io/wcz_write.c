@@ -348,6 +348,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
                a->sparse.m == b->sparse.m;
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
     case WC_PART_SIGNS: return same_signs(&a->signs, &b->signs);
+    case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
     }
