@@ -45,6 +45,8 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
         sparse_text(p, dst, size);
     else if (!strcmp(p->kind_name, "float"))
         snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
+    else if (!strcmp(p->kind_name, "ggml"))
+        snprintf(dst, size, "ggml %s", wc_ggml_type_by_id(p->params[0])->name);
     else
         snprintf(dst, size, "%s", p->kind_name);
 }

@@ -42,7 +42,7 @@ rule()
 }
 
 shopt -s nullglob
-decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h formats/formats.def formats/*/decode.c'
+decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c'
 rule base 'src/base/*.[ch]' 'src/base/*'
 rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c include/wcdecode.h' "$decode"
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'

@@ -171,7 +171,8 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_GRID: return grid_value(&p->grid, r, c);
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
-    case WC_PART_LOWRANK: break;
+    case WC_PART_LOWRANK:
+    case WC_PART_GGML: break; /* ggml_util.h */
     }
     float sum = 0;
     for (size_t k = 0; k < p->lowrank.rank; k++) {

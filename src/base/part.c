@@ -35,6 +35,12 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void ggml_free(wc_ggml *g)
+{
+    free(g->code), free(g->sign), free(g->scale), free(g->min), free(g->d), free(g->m);
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+}
+
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
@@ -47,6 +53,7 @@ void wc_part_free(wc_part *p)
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
         free(p->lowrank.a), free(p->lowrank.b);
         break;
+    case WC_PART_GGML: ggml_free(&p->ggml); break;
     }
     memset(p, 0, sizeof *p);
 }
@@ -60,6 +67,7 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
     }
 }
 
@@ -126,6 +134,24 @@ out:
     return status;
 }
 
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g)
+{
+    const wc_ggml_type *t = g->type;
+    size_t all = g->rows * g->cols;
+    wc_status status = WC_OK;
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, g->code, all / t->dim, "block codes"));
+    if (t->sign_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->sign, all / 8, "block signs"));
+    if (t->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale, all / t->sub, "block scale codes"));
+    if (t->min_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->min, all / t->sub, "block min codes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->d, all / t->block, "block scales"));
+    if (t->has_m) WC_TRY_OUT(WC_ALLOC(ctx, g->m, all / t->block, "block minimums"));
+    return WC_OK;
+out:
+    ggml_free(g);
+    return status;
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -133,6 +159,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

@@ -54,6 +54,11 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_ggml_view {
+    const struct wcd_ggml_block *type;
+    const struct wcd_ggml_values *values;
+} wcd_ggml_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -68,6 +73,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_ggml_view b;
     } u;
 } wcd_view;
 
