@@ -34,8 +34,8 @@ def main():
            "/* clang-format off */"]
     for name, (dim, bits, values, words) in tables(os.path.join(root, "docs/ggml_grids.txt")).items():
         out.append("static const uint16_t wc_ggml_%s[%d] = {" % (name[:-5], len(words)))
-        for i in range(0, len(words), 16):
-            out.append("    " + " ".join("0x%04x," % w for w in words[i:i + 16]))
+        for i in range(0, len(words), 12):
+            out.append("    " + " ".join("0x%04x," % w for w in words[i:i + 12]))
         out.append("};")
     out += ["/* clang-format on */", "", "#endif", ""]
     with open(os.path.join(root, "src/base/ggml_grids.h"), "w") as f:
