@@ -123,6 +123,9 @@ static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
     if (!t->recipe->n) {
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+        if (s->ggml)
+            t->part[0] = (wc_part){.kind = WC_PART_GGML,
+                                   .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
     }
     for (size_t i = 0; i < t->recipe->n; i++) {
         wc_place at = wc_recipe_place(t->recipe, i, s->rows, s->cols);

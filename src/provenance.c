@@ -75,17 +75,14 @@ static const char *const companions[] = {
     "config.json", "generation_config.json",  "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
     "vocab.json",  "special_tokens_map.json", "merges.txt",     "added_tokens.json",     "chat_template.jinja",
 };
-enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
+enum { N_COMPANIONS = sizeof companions / sizeof *companions };
 
 static wc_status read_companions(wc_ctx *ctx, const wc_input *in, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas,
                                  size_t *n)
 {
     for (size_t i = 0; i < N_COMPANIONS; i++) {
-        char *path = wc_path_join(in->checkpoint.dir, companions[i]);
-        if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
-        wc_status status = wc_file_exists(path) ? wc_read_file(ctx, path, MAX_COMPANION, &files[i]) : WC_OK;
-        free(path);
-        WC_TRY(status);
+        bool found;
+        WC_TRY(wc_input_text(ctx, in, companions[i], &files[i], &found));
         if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
     }
     return WC_OK;

@@ -59,6 +59,11 @@ static wc_status open_input(run *r)
     WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
     if (!r->in.has_checkpoint)
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: already compressed; give the original model", r->opt->model);
+    if (r->in.checkpoint.gguf)
+        wc_log(r->ctx, WC_LOG_WARN,
+               "%s: a GGUF file; what was lost when it was made cannot come back: better start from "
+               "the original model",
+               r->opt->model);
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
@@ -385,6 +390,22 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
     return status;
 }
 
+/* A tensor of a GGUF file whose rows are stored in another order. */
+static wc_status copy_in_order(run *r, size_t i, wc_wcz_blob *out)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    wc_part part = t->part[0];
+    wc_buf bytes = {0};
+    wc_status status = wc_checkpoint_raw(r->ctx, &r->in.checkpoint, t->source, &bytes);
+    if (part.kind == WC_PART_GGML)
+        part.ggml.blocks = bytes.data;
+    else
+        part.floats.data = bytes.data;
+    if (status == WC_OK) status = wc_wcz_put(r->ctx, r->wcz, i, 0, &part, out);
+    wc_buf_free(&bytes);
+    return status;
+}
+
 static wc_status copy_tensor(run *r, size_t i)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
@@ -392,7 +413,8 @@ static wc_status copy_tensor(run *r, size_t i)
     if (found) return restore_tensor(r, i, found, NULL);
     wc_packed packed = {.n_parts = 1};
     const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
-    WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
+    WC_TRY(t->source->interleaved ? copy_in_order(r, i, &packed.blob[0])
+                                  : wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
     wc_wcz_describe(r->wcz, i, 0, 0);
     WC_TRY(journal_tensor(r, i, &packed, (wc_journal_record){0}));
     wc_report_progress(r->report, wc_work_tensor(t, false), t->source->name);

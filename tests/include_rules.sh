@@ -51,10 +51,12 @@ rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/*
 rule methods 'methods/*.[ch] methods/*.def methods/*/*.[ch]' \
     'src/base/* src/calib/stats.h src/solve/* src/kernels/* src/linalg/* methods/*'
 rule encoders 'formats/*.[ch] formats/*.def formats/*/encode.c' 'src/base/* formats/*.h formats/formats.def'
-rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h'
+rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h src/decode/decoder.h'
 rule model 'src/model/*.[ch]' 'src/base/* src/model/* src/kernels/* src/linalg/* src/io/json.h src/io/escape.h'
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
+rule export 'src/export/*.[ch]' \
+    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
     'src/*.h src/commands.def src/*/*.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
 
