@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,9 @@ static wc_status intern_recipe(wc_ctx *ctx, wc_plan *plan, const char *text, siz
 
 /* ---- roles ------------------------------------------------------------------------------------------------------ */
 
+enum {
+    MOST_DEFAULTS = 24
+};                      /* recipes besides those of rules: a mix has at most 9 types, with and without statistics */
 enum { MIN_SIDE = 32 }; /* of a 2-D tensor in an unknown model, below which it is no weight matrix worth compressing */
 
 static wc_role guess_role(const wc_st_tensor *t)
@@ -59,14 +63,25 @@ static void classify(wc_plan_tensor *t, const wc_config *config)
 
 /* ---- rules ------------------------------------------------------------------------------------------------------ */
 
-static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
+/* An embedding has no inputs to calibrate with; the head of an untied model has. */
+static const char *mixed_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                char dst[64])
+{
+    bool inputs = opt->calibrated && t->role != WC_ROLE_EMBED;
+    snprintf(dst, 64, "%s(type=%s)", inputs ? "ggml" : "ggml_rtn",
+             wc_mix_type(opt->mix, config, t->role, t->linear, t->layer)->name);
+    return dst;
+}
+
+static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                  char dst[64])
 {
     if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return "keep";
-    if (t->role == WC_ROLE_EMBED) return opt->embed;
-    if (t->role == WC_ROLE_HEAD) return opt->head;
-    if (t->role != WC_ROLE_LINEAR) return "keep";
     bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
-    return outside ? "keep" : opt->linear;
+    bool matrix = t->role == WC_ROLE_EMBED || t->role == WC_ROLE_HEAD || t->role == WC_ROLE_LINEAR;
+    if (!matrix || (t->role == WC_ROLE_LINEAR && outside)) return "keep";
+    if (opt->mix && config) return mixed_recipe(t, opt, config, dst);
+    return t->role == WC_ROLE_EMBED ? opt->embed : t->role == WC_ROLE_HEAD ? opt->head : opt->linear;
 }
 
 /* What the recipe cannot do with this tensor, or NULL. */
@@ -92,7 +107,8 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
 static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, const wc_plan_options *opt,
                              const wc_config *config, bool *hit)
 {
-    const char *text = default_recipe(t, opt);
+    char mixed[64];
+    const char *text = default_recipe(t, opt, config, mixed);
     bool by_rule = false;
     for (size_t i = 0; i < opt->n_rules; i++)
         if (!fnmatch(opt->rule[i].pattern, t->source->name, 0)) {
@@ -166,8 +182,8 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + MOST_DEFAULTS, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + MOST_DEFAULTS, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
     for (size_t i = 0; i < cp->n; i++) {
         wc_plan_tensor *t = &plan->tensor[plan->n++];

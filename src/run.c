@@ -75,15 +75,23 @@ static wc_status open_input(run *r)
     return WC_OK;
 }
 
+static bool can_be_run(const run *r)
+{
+    return r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+}
+
 /* The default recipe: gptq when the model can be run, rtn (and a word about it) when it cannot. */
 static const char *choose_linear_recipe(run *r)
 {
     if (r->opt->plan.linear) return r->opt->plan.linear;
-    bool can_run = r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+    bool can_run = can_be_run(r);
     if (!can_run)
         wc_report_note(r->report, "plan", "data-free: %s, so weights are rounded to nearest without calibration",
                        r->in.has_config ? r->in.no_tokenizer : r->in.no_config);
-    snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
+    if (r->opt->plan.mix)
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "keep"); /* the mix decides */
+    else
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
     return r->linear_recipe;
 }
 
@@ -137,6 +145,8 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    plan.calibrated = can_be_run(r);
+    if (plan.mix) WC_TRY(wc_input_need_forward(r->ctx, &r->in)); /* roles and layers come from the config */
     WC_TRY(check_recipe(r, plan.linear));
     WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
