@@ -95,7 +95,12 @@ static wc_status put_model(tokenizer *t, const char *asked)
         WC_TRY(put_text(t, "tokenizer.ggml.pre", asked ? asked : "default"));
         return wc_gguf_put_flag(t->ctx, t->w, "tokenizer.ggml.add_space_prefix", prepend || c.metaspace);
     }
-    const char *pre = asked ? asked : c.bytes ? recognise(&c) : NULL;
+    if (!c.bytes)
+        return wc_fail(
+            t->ctx, WC_UNSUPPORTED,
+            "%s: its tokenizer works neither on bytes nor on pieces as SentencePiece: GGUF has no form for it",
+            t->in->path);
+    const char *pre = asked ? asked : recognise(&c);
     if (!pre)
         return wc_fail(t->ctx, WC_UNSUPPORTED,
                        "%s: the way its tokenizer cuts text is none that llama.cpp is known to have; name one with "
@@ -245,6 +250,28 @@ out:
     return status;
 }
 
+/* llama.cpp makes any token of two neighbours that together spell one, by score. A tokenizer that lists fewer pairs
+ * cuts a few texts in another way. */
+static void compare_merges(tokenizer *t)
+{
+    size_t pairs = 0;
+    const char *token;
+    json_t *id;
+    json_object_foreach((json_t *)t->vocab, token, id)
+    {
+        size_t n = strlen(token);
+        bool whole = t->type[json_integer_value(id)] == NORMAL;
+        for (size_t cut = 1; whole && cut < n; cut++)
+            pairs += ((unsigned char)token[cut] & 0xc0) != 0x80 && json_object_getn(t->vocab, token, cut) &&
+                     json_object_getn(t->vocab, token + cut, n - cut);
+    }
+    if (pairs != json_array_size(t->merges))
+        wc_log(t->ctx, WC_LOG_WARN,
+               "%s: its tokenizer merges %zu pairs of tokens, llama.cpp will merge %zu: a few texts will be cut "
+               "differently",
+               t->in->path, json_array_size(t->merges), pairs);
+}
+
 /* ---- special tokens
  * -------------------------------------------------------------------------------------------------- */
 
@@ -271,19 +298,24 @@ static bool config_id(const json_t *config, const char *key, uint32_t *id)
 
 static wc_status put_special(tokenizer *t, const json_t *config, const json_t *extra)
 {
-    uint32_t bos, eos, pad, unknown = 0, first;
-    bool template = wc_tokenizer_bos(t->in->tokenizer, &first);
-    bool has_bos = named_id(t, extra, "bos_token", &bos) || config_id(config, "bos_token_id", &bos);
+    uint32_t bos, eos, pad, unknown = 0;
+    wc_ids frame = {0}; /* what stands around an empty text */
+    bool template = wc_tokenizer_bos(t->in->tokenizer, &bos);
+    WC_TRY(wc_tokenizer_encode(t->ctx, t->in->tokenizer, "", 0, WC_ENCODE_TEMPLATE, &frame));
+    bool ends = frame.n > (size_t) template;
+    uint32_t last = ends ? frame.id[frame.n - 1] : 0;
+    wc_ids_free(&frame);
+    bool has_bos = template || named_id(t, extra, "bos_token", &bos) || config_id(config, "bos_token_id", &bos);
     bool has_eos = named_id(t, extra, "eos_token", &eos) || config_id(config, "eos_token_id", &eos);
     const char *unk = json_string_value(json_object_get(t->model, "unk_token"));
-    if (template) bos = first, has_bos = true;
+    if (ends) eos = last, has_eos = true;
     WC_TRY(put_id(t, "tokenizer.ggml.bos_token_id", has_bos, bos));
     WC_TRY(put_id(t, "tokenizer.ggml.eos_token_id", has_eos, eos));
     WC_TRY(put_id(t, "tokenizer.ggml.unknown_token_id", unk && wc_tokenizer_token_id(t->in->tokenizer, unk, &unknown),
                   unknown));
     WC_TRY(put_id(t, "tokenizer.ggml.padding_token_id", named_id(t, extra, "pad_token", &pad), pad));
     WC_TRY(wc_gguf_put_flag(t->ctx, t->w, "tokenizer.ggml.add_bos_token", template));
-    WC_TRY(wc_gguf_put_flag(t->ctx, t->w, "tokenizer.ggml.add_eos_token", false));
+    WC_TRY(wc_gguf_put_flag(t->ctx, t->w, "tokenizer.ggml.add_eos_token", ends));
     const json_t *chat = json_object_get(extra, "chat_template");
     if (!json_is_string(chat)) return WC_OK;
     return wc_gguf_put_string(t->ctx, t->w, "tokenizer.chat_template", json_string_value(chat),
@@ -304,7 +336,11 @@ static wc_status put_all(tokenizer *t, const json_t *config, const json_t *extra
     WC_TRY_OUT(put_model(t, pre));
     WC_TRY_OUT(list_tokens(t, list));
     WC_TRY_OUT(put_tokens(t));
-    WC_TRY_OUT(t->spm ? put_scores(t) : put_merges(t));
+    if (t->spm) {
+        WC_TRY_OUT(put_scores(t));
+        compare_merges(t);
+    }
+    WC_TRY_OUT(put_merges(t)); /* with scores nobody but our own reader looks at them */
     status = put_special(t, config, extra);
 out:
     json_decref(list);

@@ -337,6 +337,9 @@ wc_status wc_gguf_u64(wc_ctx *ctx, const wc_gguf *g, const char *key, uint64_t d
     bool whole = k->type <= WC_GGUF_I32 || k->type == WC_GGUF_U64 || k->type == WC_GGUF_I64;
     if (!whole || !k->count) return wc_fail(ctx, WC_BADFILE, "GGUF: key %s is no whole number", key);
     uint64_t x = get(k->data, widths[k->type]);
+    bool with_sign =
+        k->type == WC_GGUF_I8 || k->type == WC_GGUF_I16 || k->type == WC_GGUF_I32 || k->type == WC_GGUF_I64;
+    if (with_sign && x >> (8 * widths[k->type] - 1)) return wc_fail(ctx, WC_BADFILE, "GGUF: key %s is negative", key);
     if (x < lo || x > hi)
         return wc_fail(ctx, WC_BADFILE, "GGUF: key %s is %llu; allowed is %llu to %llu", key, (ull)x, (ull)lo, (ull)hi);
     *out = x;

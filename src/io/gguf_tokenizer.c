@@ -237,36 +237,50 @@ static json_t *space_normalizer(bool prefix)
 /* ---- the whole
  * ----------------------------------------------------------------------------------------------------------- */
 
-static json_t *template_with(const vocab *v, uint64_t bos)
+static void add_special(json_t *single, json_t *specials, const vocab *v, uint64_t id)
 {
-    if (bos >= v->n) return json_null();
-    json_t *token = text(v->token[bos]);
-    return json_pack("{s:s, s:[{s:{s:O, s:i}}, {s:{s:s, s:i}}], s:[], s:{s:{s:O, s:[I], s:[o]}}}", "type",
-                     "TemplateProcessing", "single", "SpecialToken", "id", token, "type_id", 0, "Sequence", "id", "A",
-                     "type_id", 0, "pair", "special_tokens", json_string_value(token), "id", token, "ids",
-                     (json_int_t)bos, "tokens", token);
+    if (id >= v->n) return;
+    json_t *token = text(v->token[id]);
+    json_array_append_new(single, json_pack("{s:{s:O, s:i}}", "SpecialToken", "id", token, "type_id", 0));
+    json_object_set_new(specials, json_string_value(token),
+                        json_pack("{s:O, s:[I], s:[O]}", "id", token, "ids", (json_int_t)id, "tokens", token));
+    json_decref(token);
+}
+
+/* Ids outside the vocabulary: nothing there. */
+static json_t *frame_of(const vocab *v, uint64_t before, uint64_t after)
+{
+    json_t *single = json_array(), *specials = json_object();
+    add_special(single, specials, v, before);
+    json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
+    add_special(single, specials, v, after);
+    return json_pack("{s:s, s:o, s:[], s:o}", "type", "TemplateProcessing", "single", single, "pair", "special_tokens",
+                     specials);
 }
 
 static wc_status build(wc_ctx *ctx, const wc_gguf *g, const vocab *v, bool spm, const wc_gguf_pre *pre, json_t **out)
 {
     json_t *all = json_object(), *added = json_array(), *merges = json_array();
-    uint64_t bos = UINT64_MAX, unknown;
-    bool add_bos, prefix;
+    uint64_t bos = UINT64_MAX, eos = UINT64_MAX, unknown;
+    bool add_bos, add_eos, prefix;
     wc_status status = all && added && merges ? WC_OK : no_memory(ctx);
     WC_TRY_OUT(status);
     WC_TRY_OUT(list_tokens(ctx, v, all, added));
-    WC_TRY_OUT(spm ? scored_merges(ctx, v, merges) : stored_merges(ctx, g, merges));
+    bool listed = !spm || wc_gguf_find(g, "tokenizer.ggml.merges");
+    WC_TRY_OUT(listed ? stored_merges(ctx, g, merges) : scored_merges(ctx, v, merges));
     WC_TRY_OUT(wc_gguf_flag(ctx, g, "tokenizer.ggml.add_bos_token", spm || pre->ignore_merges, &add_bos));
+    WC_TRY_OUT(wc_gguf_flag(ctx, g, "tokenizer.ggml.add_eos_token", false, &add_eos));
+    WC_TRY_OUT(wc_gguf_u64(ctx, g, "tokenizer.ggml.eos_token_id", spm ? 2 : 11, 0, UINT32_MAX, &eos));
     WC_TRY_OUT(wc_gguf_flag(ctx, g, "tokenizer.ggml.add_space_prefix", spm, &prefix));
     WC_TRY_OUT(wc_gguf_u64(ctx, g, "tokenizer.ggml.bos_token_id", spm ? 1 : 11, 0, UINT32_MAX, &bos));
     WC_TRY_OUT(wc_gguf_u64(ctx, g, "tokenizer.ggml.unknown_token_id", spm ? 0 : v->n, 0, UINT32_MAX, &unknown));
     json_t *model = json_pack("{s:s, s:n, s:o, s:b, s:b, s:b, s:O, s:O}", "type", "BPE", "dropout", "unk_token",
                               unknown < v->n ? text(v->token[unknown]) : json_null(), "fuse_unk", spm, "byte_fallback",
                               spm, "ignore_merges", !spm && pre->ignore_merges, "vocab", all, "merges", merges);
-    *out =
-        json_pack("{s:s, s:O, s:o, s:o, s:o, s:o}", "version", "1.0", "added_tokens", added, "normalizer",
-                  spm ? space_normalizer(prefix) : json_null(), "pre_tokenizer", spm ? json_null() : pre_tokenizer(pre),
-                  "post_processor", add_bos ? template_with(v, bos) : json_null(), "model", model);
+    *out = json_pack("{s:s, s:O, s:o, s:o, s:o, s:o}", "version", "1.0", "added_tokens", added, "normalizer",
+                     spm ? space_normalizer(prefix) : json_null(), "pre_tokenizer",
+                     spm ? json_null() : pre_tokenizer(pre), "post_processor",
+                     frame_of(v, add_bos ? bos : UINT64_MAX, add_eos ? eos : UINT64_MAX), "model", model);
     if (!*out) status = wc_fail(ctx, WC_BADFILE, "GGUF: the tokens make no tokenizer");
 out:
     json_decref(all), json_decref(added), json_decref(merges);
