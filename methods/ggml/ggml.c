@@ -176,6 +176,16 @@ static double flops(const wc_place *at, const void *opt, bool drift)
     return search + n * n * n / 3 + m * n * n + 3 * look + o->cd * pass + (drift ? 4 * m * n * n : 0);
 }
 
+/* Two factors with their H while drift is corrected for a grid type, else one; codes, signs and bytes; of 16 panels of
+ * at most 512 rows W, W^, targets in both orders, changes and codes. */
+static uint64_t scratch(const wc_place *at, const void *opt)
+{
+    const struct options *o = opt;
+    const wc_ggml_type *t = type_for(o, at->cols);
+    uint64_t m = at->rows, n = at->cols, squares = t && t->dim > 1 ? 16 * n * n : 8 * n * n;
+    return (o->feedback ? squares + 4 * m * n : 0) + 4 * m * n + 24 * wc_min(m, 16 * 512) * n;
+}
+
 const wc_method wc_method_ggml = {
     .name = "ggml",
     .summary = "GGUF's block types (Q4_K, IQ3_S, ...) with error feedback and descent inside their two-level scales",
@@ -186,6 +196,7 @@ const wc_method wc_method_ggml = {
     .plan = plan,
     .run = run,
     .flops = flops,
+    .scratch = scratch,
 };
 
 /* ---- without calibration
@@ -202,4 +213,5 @@ const wc_method wc_method_ggml_rtn = {
     .plan = plan,
     .run = run,
     .flops = flops,
+    .scratch = scratch,
 };

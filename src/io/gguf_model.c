@@ -1,6 +1,6 @@
 #include "io/gguf_model.h"
+#include "io/json.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* gguf_tokenizer.c - tokenizer.json from the keys of a GGUF file. */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/gguf_model.h"
+#include "io/json.h"
 
 const wc_gguf_pre wc_gguf_pres[] = {
     {"gpt-2", NULL, false, true, false},
