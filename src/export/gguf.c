@@ -161,14 +161,16 @@ static bool stored(const job *j, entry *e)
     wcd_part_info p;
     if (j->in->has_checkpoint) {
         const wc_st_tensor *s = wc_checkpoint_find(&j->in->checkpoint, e->source);
-        if (!s || s->interleaved) return false;
+        if (!s) return false;
+        if (s->interleaved) e->heads = 0; /* it is in the order wanted */
         e->type = s->ggml ? s->ggml : float_type(s->dtype);
         e->blob = wc_checkpoint_data(&j->in->checkpoint, s);
         return true;
     }
-    if (wcd_find(&j->in->wcz.file, e->source, &t) != WCD_OK || t.n_parts != 1 || wcd_part(&t, 0, &p) != WCD_OK)
+    if (wcd_find(&j->in->wcz.file, e->source, &t) != WCD_OK || t.n_parts != 1 || t.n_transforms ||
+        wcd_part(&t, 0, &p) != WCD_OK)
         return false;
-    bool floats = !strcmp(p.kind_name, "float") && wc_dtype_is_float((wc_dtype)p.params[0]);
+    bool floats = !strcmp(p.kind_name, "float") && wc_dtype_is_float((wc_dtype)p.params[0]) && !p.params[1]; /* plain */
     if (!floats && strcmp(p.kind_name, "ggml")) return false;
     e->type = floats ? float_type((wc_dtype)p.params[0]) : p.params[0];
     e->blob = p.blob;
