@@ -9,6 +9,7 @@
 It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for
 bit. Exit status 0, or 1 with one line on stderr.
 """
+import os
 import struct
 import sys
 
@@ -648,6 +649,154 @@ def decode_signs(l, blob, rows, cols):
     return w
 
 
+# ggml: name, weights and bytes of a block, weights per scale, levels or grid
+GGML = {2: ("Q4_0", 32, 18, 32), 3: ("Q4_1", 32, 20, 32), 6: ("Q5_0", 32, 22, 32), 7: ("Q5_1", 32, 24, 32),
+        8: ("Q8_0", 32, 34, 32), 10: ("Q2_K", 256, 84, 16), 11: ("Q3_K", 256, 110, 16), 12: ("Q4_K", 256, 144, 32),
+        13: ("Q5_K", 256, 176, 32), 14: ("Q6_K", 256, 210, 16), 16: ("IQ2_XXS", 256, 66, 32),
+        17: ("IQ2_XS", 256, 74, 16), 18: ("IQ3_XXS", 256, 98, 32), 20: ("IQ4_NL", 32, 18, 32),
+        21: ("IQ3_S", 256, 110, 32), 22: ("IQ2_S", 256, 82, 16), 23: ("IQ4_XS", 256, 136, 32),
+        34: ("TQ1_0", 256, 54, 256), 35: ("TQ2_0", 256, 66, 256)}
+IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def ggml_layout(p, rows, cols):
+    need(p.params[0] in GGML and zero(p.params[1:]), "parameters of a ggml part")
+    name, block, size, sub = GGML[p.params[0]]
+    need(rows >= 1 and cols >= 1 and cols % block == 0, "row of a ggml part")
+    return Record(size=rows * cols // block * size, numeric=True, name=name, block=block, bytes=size, sub=sub)
+
+
+def ggml_grid(name):
+    """f32 [entries, dim] from the annex, docs/ggml_grids.txt"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/ggml_grids.txt")
+    lines = open(path).read().split("\n")
+    at = [i for i, line in enumerate(lines) if line.startswith("@%s_grid " % name)][0]
+    n, dim, bits, digits, *values = [int(x) for x in lines[at].split()[1:]]
+    text = ""
+    while len(text) < n * digits:
+        at += 1
+        text += lines[at]
+    words = np.array([int(text[i * digits:(i + 1) * digits], 16) for i in range(n)])
+    values = np.array(values + [0] * 8, np.float32)
+    return values[words[:, None] >> bits * np.arange(dim) & (1 << bits) - 1]
+
+
+def f16(b, at):
+    return b[:, at:at + 2].copy().view("<f2").astype(np.float32)
+
+
+def bits_of(b, at, n, width):
+    """unsigned fields of `width' bits, 1, 2 or 4, from the low bits of each byte up: [blocks, n]"""
+    i = np.arange(n)
+    return b[:, at + i * width // 8] >> i * width % 8 & (1 << width) - 1
+
+
+def halves(b, at, chunks, h):
+    """chunks of 2h weights, the first h in low halves of bytes"""
+    q = b[:, at:at + chunks * h].reshape(len(b), chunks, 1, h)
+    return np.concatenate([q & 15, q >> 4], axis=2).reshape(len(b), -1).astype(np.int32)
+
+
+def crumbs(b, at):
+    q = b[:, at:at + 64].reshape(len(b), 2, 1, 32) >> np.array([0, 2, 4, 6]).reshape(4, 1) & 3
+    return q.reshape(len(b), 256).astype(np.int32)
+
+
+def plane(b, at):
+    return (b[:, None, at:at + 32] >> np.arange(8)[:, None] & 1).reshape(len(b), 256).astype(np.int32)
+
+
+def six_bits(b):
+    """Q4_K, Q5_K: scales, mins"""
+    x, y, z = (b[:, 4 + 4 * i:8 + 4 * i].astype(np.int32) for i in range(3))
+    return (np.concatenate([x & 63, z & 15 | x >> 6 << 4], axis=1),
+            np.concatenate([y & 63, z >> 4 | y >> 6 << 4], axis=1))
+
+
+def trits(b, at, n, digits):
+    q = b[:, None, at:at + n].astype(np.int32) * 3 ** np.arange(digits)[:, None] & 255
+    return (q * 3 >> 8).reshape(len(b), -1)
+
+
+def even(seven):
+    """7 stored signs and the one that makes the number of minuses even, as bits [..., 8]"""
+    x = (seven[..., None] >> np.arange(7) & 1).astype(np.int32)
+    return np.concatenate([x, x.sum(axis=-1, keepdims=True) & 1], axis=-1)
+
+
+def ggml_scalar(name, b):
+    """d, m, scales, mins, values [blocks, ..]; None: absent"""
+    n, scale, least, m = len(b), None, None, None
+    if name in ("Q4_0", "IQ4_NL"):
+        q = halves(b, 2, 1, 16)
+        return f16(b, 0), None, None, None, IQ4[q] if name == "IQ4_NL" else q - 8
+    if name == "Q4_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 4, 1, 16)
+    if name == "Q5_0":
+        return f16(b, 0), None, None, None, (halves(b, 6, 1, 16) | bits_of(b, 2, 32, 1).astype(np.int32) << 4) - 16
+    if name == "Q5_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 8, 1, 16) | bits_of(b, 4, 32, 1).astype(np.int32) << 4
+    if name == "Q8_0":
+        return f16(b, 0), None, None, None, b[:, 2:].view(np.int8)
+    if name == "Q2_K":
+        return f16(b, 80), f16(b, 82), b[:, :16] & 15, b[:, :16] >> 4, crumbs(b, 16)
+    if name == "Q3_K":
+        low = bits_of(b, 96, 16, 4).reshape(n, 8, 2).transpose(0, 2, 1).reshape(n, 16).astype(np.int32)
+        high = (b[:, None, 104:108] >> np.array([0, 2, 4, 6])[:, None] & 3).reshape(n, 16).astype(np.int32)
+        return f16(b, 108), None, (low | high << 4) - 32, None, crumbs(b, 32) + 4 * plane(b, 0) - 4
+    if name in ("Q4_K", "Q5_K"):
+        scale, least = six_bits(b)
+        q = halves(b, 16, 4, 32) if name == "Q4_K" else halves(b, 48, 4, 32) + 16 * plane(b, 16)
+        return f16(b, 0), f16(b, 2), scale, least, q
+    if name == "Q6_K":
+        return f16(b, 208), None, b[:, 192:208].view(np.int8), None, halves(b, 0, 2, 64) + 16 * crumbs(b, 128) - 32
+    if name == "IQ4_XS":
+        high = b[:, 2:4].copy().view("<u2").astype(np.int32) >> 2 * np.arange(8) & 3
+        return f16(b, 0), None, (bits_of(b, 4, 8, 4).astype(np.int32) | high << 4) - 32, None, IQ4[halves(b, 8, 8, 16)]
+    if name == "TQ1_0":
+        q = np.concatenate([trits(b, 0, 32, 5), trits(b, 32, 16, 5), trits(b, 48, 4, 4)], axis=1)
+        return f16(b, 52), None, None, None, q - 1
+    return f16(b, 64), None, None, None, crumbs(b, 0) - 1
+
+
+def ggml_lattice(name, b):
+    """scale factors, index [blocks, 256 / dim], signs [blocks, 256]"""
+    n = len(b)
+    if name in ("IQ2_XXS", "IQ3_XXS"):
+        x = b[:, 2:66].reshape(n, 8, 8)
+        words = (x[:, :, 4:] if name == "IQ2_XXS" else b[:, 66:98].reshape(n, 8, 4)).copy().view("<u4").reshape(n, 8)
+        index = (x[:, :, :4] if name == "IQ2_XXS" else x).reshape(n, -1)
+        signs = even((words[..., None] >> np.uint32([0, 7, 14, 21])).astype(np.int64) & 127)
+        return (words >> np.uint32(28)).astype(np.int32), index, signs
+    if name == "IQ2_XS":
+        words = b[:, 2:66].copy().view("<u2").astype(np.int32)
+        return bits_of(b, 66, 16, 4), words & 511, even(words >> 9)
+    if name == "IQ2_S":
+        high = bits_of(b, 66, 32, 2).astype(np.int32)
+        return bits_of(b, 74, 16, 4), b[:, 2:34] | high << 8, bits_of(b, 34, 256, 1)
+    high = bits_of(b, 66, 64, 1).astype(np.int32)
+    return bits_of(b, 106, 8, 4), b[:, 2:66] | high << 8, bits_of(b, 74, 256, 1)
+
+
+def decode_ggml(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8).reshape(-1, l.bytes)
+    per = lambda x: np.repeat(x.astype(np.float32), l.sub, axis=1)[:, :l.block]
+    if l.name[:3] in ("IQ2", "IQ3"):
+        scale, index, signs = ggml_lattice(l.name, b)
+        factor = {"IQ3_XXS": (scale + np.float32(.5)) * np.float32(.5), "IQ3_S": 1 + 2 * scale.astype(np.int32)}
+        s = f16(b, 0) * factor.get(l.name, (scale + np.float32(.5)) * np.float32(.25)).astype(np.float32)
+        grid = ggml_grid({"IQ2_XXS": "iq2xxs", "IQ2_XS": "iq2xs", "IQ2_S": "iq2s", "IQ3_XXS": "iq3xxs",
+                          "IQ3_S": "iq3s"}[l.name])
+        w = per(s) * grid[index].reshape(len(b), 256)
+        w = np.where(signs.reshape(len(b), 256) == 1, -w, w)
+    else:
+        d, m, scale, least, q = ggml_scalar(l.name, b)
+        w = (per(d * scale.astype(np.float32)) if scale is not None else d) * q.astype(np.float32)
+        if m is not None:
+            w = w - (per(m * least.astype(np.float32)) if least is not None else m)
+    return w.reshape(rows, cols)
+
+
 def diagonal_layout(p, _rows, cols):
     scale_exp = struct.unpack("<b", p.params[:1])[0]
     need(-126 <= scale_exp <= 126 and cols >= 1 and zero(p.params[1:]), "parameters of a diagonal")
@@ -811,8 +960,9 @@ def decode_coded(l, blob, rows, cols):
 
 
 LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 7: signs_layout,
-           8: coded_layout, 9: diagonal_layout, 10: hadamard_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 7: decode_signs, 8: decode_coded}
+           8: coded_layout, 9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 7: decode_signs, 8: decode_coded,
+            11: decode_ggml}
 TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
@@ -829,6 +979,8 @@ def describe(p):
         return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
     if p.kind == 8:
         return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
+    if p.kind == 11:
+        return "ggml " + l.name
     if p.kind in TRANSFORMS:
         return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:

@@ -53,6 +53,8 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
         snprintf(dst, size, "hadamard %u", 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "float"))
         snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
+    else if (!strcmp(p->kind_name, "ggml"))
+        snprintf(dst, size, "ggml %s", wc_ggml_type_by_id(p->params[0])->name);
     else
         snprintf(dst, size, "%s", p->kind_name);
 }
@@ -191,11 +193,12 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
     for (size_t i = 0; i < c->n; i++) {
         const wc_st_tensor *t = c->tensor[i];
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
-        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name),
-                         wc_dtype_name(t->dtype), shape, (unsigned long long)t->size);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype",
-                                              wc_dtype_name(t->dtype), "rows", (json_int_t)t->rows, "cols",
-                                              (json_int_t)t->cols, "bytes", (json_int_t)t->size));
+        const char *type = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype);
+        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name), type, shape,
+                         (unsigned long long)t->size);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", type, "rows",
+                                              (json_int_t)t->rows, "cols", (json_int_t)t->cols, "bytes",
+                                              (json_int_t)t->size));
         weights += t->rows * t->cols, bytes += t->size;
     }
     wc_report_result(report, "%zu tensors in %zu file%s, %llu weights, %s", c->n, c->n_shards,

@@ -347,7 +347,8 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
     case WC_PART_CODED: return coded_value(&p->coded, r, c);
-    case WC_PART_LOWRANK: break;
+    case WC_PART_LOWRANK:
+    case WC_PART_GGML: break; /* ggml_util.h */
     case WC_PART_DIAGONAL:
     case WC_PART_HADAMARD: fail_msg("a transform has no values");
     }

@@ -8,6 +8,7 @@
 #define WC_BASE_PART_H
 
 #include "base/dtype.h"
+#include "base/ggml.h"
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
@@ -20,7 +21,8 @@ typedef enum wc_part_kind {
     WC_PART_SIGNS = 7,
     WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
-    WC_PART_HADAMARD = 10
+    WC_PART_HADAMARD = 10,
+    WC_PART_GGML = 11
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -276,6 +278,29 @@ typedef struct wc_hadamard {
     uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
 } wc_hadamard;
 
+/* The blocks of one of ggml's types (base/ggml.h has the meaning of the numbers). The blob is exactly what a GGUF file
+ * holds for the tensor, so that an export copies it. Arrays that the type has no use for are NULL. */
+typedef struct wc_ggml {
+    size_t rows, cols; /* cols a multiple of type->block */
+    const wc_ggml_type *type;
+    const uint8_t *blocks; /* NULL, or the blob itself, NOT owned; the arrays below are then not looked at */
+    uint16_t *code;        /* [rows, cols / dim] below type->codes */
+    uint8_t *sign;  /* [rows, cols / 8] bit j: weight j of the eight is negative; an even number of them for 7 bits */
+    uint8_t *scale; /* [rows, cols / sub] of scale_bits */
+    uint8_t *min;   /* [rows, cols / sub] of min_bits */
+    uint16_t *d;    /* f16 [rows, cols / block], finite */
+    uint16_t *m;    /* f16 [rows, cols / block], finite: w = S v - M, so the type's own minimum with its sign changed
+                     * where it is added */
+} wc_ggml;
+
+/* NULL for an id that is not in the list; by name, as in "Q4_K". */
+const wc_ggml_type *wc_ggml_type_by_id(unsigned id);
+const wc_ggml_type *wc_ggml_type_by_name(const char *name);
+/* The levels of a type with dim 1: level [codes]. */
+void wc_ggml_levels(const wc_ggml_type *t, float *level);
+/* The magnitudes of a type with dim 4 or 8: entry [codes, dim]. */
+void wc_ggml_entries(const wc_ggml_type *t, float *entry);
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -288,6 +313,7 @@ typedef struct wc_part {
         wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
+        wc_ggml ggml;
     };
 } wc_part;
 
@@ -312,6 +338,7 @@ wc_status wc_signs_alloc(wc_ctx *ctx, wc_signs *s);
 wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
 wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */

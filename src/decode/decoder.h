@@ -88,6 +88,11 @@ typedef struct wcd_hadamard_view {
     float scale; /* 1 / sqrt(order) */
 } wcd_hadamard_view;
 
+typedef struct wcd_ggml_view {
+    const struct wcd_ggml_block *type;
+    const struct wcd_ggml_values *values;
+} wcd_ggml_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -106,6 +111,7 @@ typedef struct wcd_view {
         wcd_coded_view c;
         wcd_diagonal_view d;
         wcd_hadamard_view h;
+        wcd_ggml_view b;
     } u;
 } wcd_view;
 

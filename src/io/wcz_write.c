@@ -351,6 +351,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
+    case WC_PART_GGML: return a->ggml.type == b->ggml.type;
     }
     return false;
 }
@@ -463,11 +464,15 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     part_slot *s;
     const char *name;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (s->plan.kind != WC_PART_FLOAT || s->plan.floats.code || offset > map->size || s->size > map->size - offset)
+    bool raw = (s->plan.kind == WC_PART_FLOAT && !s->plan.floats.code) || s->plan.kind == WC_PART_GGML;
+    if (!raw || offset > map->size || s->size > map->size - offset)
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
     wc_wcz_blob b = describe(s);
     wc_part none = s->plan; /* no rows: only the parameters */
-    none.floats.rows = 0;
+    if (none.kind == WC_PART_GGML)
+        none.ggml.rows = 0;
+    else
+        none.floats.rows = 0;
     WC_TRY(s->encoder->encode(ctx, &none, NULL, b.params));
     XXH3_state_t xxh;
     XXH3_64bits_reset(&xxh);

@@ -548,6 +548,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     drop_model(m);
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/ggml.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);

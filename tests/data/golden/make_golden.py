@@ -353,9 +353,22 @@ def transforms():
         (b"plain", 2, (2, 8), 0.5, 0, [float_factor(2, 8, 2)])], [])
 
 
+def ggml():
+    """A row of 256 weights of every type: the first of ../ggml/blocks.bin, recorded from the `gguf' package."""
+    with open(os.path.join(HERE, "..", "ggml", "blocks.bin"), "rb") as f:
+        data = f.read()
+    tensors, at = [], 0
+    while at < len(data):
+        kind, size, weights = struct.unpack("<III", data[at:at + 12])
+        row = data[at + 12:at + 12 + size * 256 // weights]
+        tensors.append((b"type.%02d" % kind, 1, (1, 256), 0.5, 0, [(11, bytes([kind]) + bytes(31), row)]))
+        at += 12 + size + 4 * weights
+    return build(sorted(tensors), [])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("signs", sign_planes), ("grids", grids),
-                       ("transforms", transforms), ("coded", coded_parts)):
+                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
