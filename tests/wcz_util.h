@@ -67,6 +67,7 @@ static inline float grid_value(const wc_grid *g, size_t r, size_t c)
     double s =
         ldexp(f16_value(g->scale[g->scale_bits ? r : at]), g->scale_exp) * (g->scale_bits ? g->scale_code[at] : 1);
     double z = g->zero_kind == WC_ZERO_INT ? g->zero[at] : g->zero_fixed;
+    if (g->holes && !g->mask[r * g->cols + c]) return 0;
     return (float)(s * (g->code[r * g->cols + c] - z));
 }
 

@@ -1,11 +1,13 @@
 /* grid v1: w = s (q - z), codes q of 1..8 bits, one s and z per row and group of columns.
  *
  *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group
- *             8 f32 zero_fixed
- *     blob    codes: rows packed sequences of cols values
+ *             8 f32 zero_fixed   12 u8 holes: 0 none, else a layout of positions   13 u8 n   14 u8 m
+ *             16 u64 nnz   24 u32 block
+ *     blob    codes: rows packed sequences of cols values; with holes one packed sequence [nnz]
  *             scales: f16 [rows, groups], or [rows] when scale_bits != 0
  *             scale codes: one packed sequence [rows * groups], when scale_bits != 0
- *             zeros: one packed sequence [rows * groups]; sections start at multiples of 8 bytes
+ *             zeros: one packed sequence [rows * groups]
+ *             ends, positions: with holes, decode/positions.h; sections start at multiples of 8 bytes
  *
  * s = (f16 * 2^scale_exp) * scale code, and q - z, are exact in f32 (11 + 8 mantissa bits; half steps below 2^9), so a
  * value is rounded once. Nothing here depends on the bits of the blob: any f16, also NaN, is only arithmetic. */
@@ -16,6 +18,12 @@
 
 enum { ZERO_FIXED = 0, ZERO_INT = 1 };
 
+static int open_positions(const uint8_t params[WCD_PARAMS], wcd_view *v)
+{
+    return wcd_positions_open(&v->u.g.p, params[12], params[13], params[14], wcd_u32(params + 24), wcd_u64(params + 16),
+                              v->rows, v->cols);
+}
+
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
@@ -25,8 +33,10 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     g->zero_int = params[2] == ZERO_INT;
     g->group = wcd_u32(params + 4);
     g->zero_fixed = wc_bits_f32(zero_bits);
+    g->holes = params[12];
     for (int i = 12; i < WCD_PARAMS; i++)
-        if (params[i]) return 0;
+        if (params[i] && (!g->holes || i == 15 || i > 27)) return 0;
+    if (g->holes && (g->holes < WCD_MASK || !open_positions(params, v))) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8 || params[2] > ZERO_INT) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;
     if (g->zero_int && zero_bits) return 0;
@@ -42,10 +52,12 @@ static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
     wcd_grid_view *g = &v->u.g;
     if (!v->rows || !v->cols || !parse(params, v)) return WCD_E_CORRUPT;
     g->row_size = wcd_packed_size(v->cols, g->bits);
-    uint64_t all_groups = v->rows * g->groups, end = v->rows * g->row_size;
+    uint64_t all_groups = v->rows * g->groups;
+    uint64_t end = g->holes ? wcd_packed_size(g->p.nnz, g->bits) : v->rows * g->row_size;
     uint64_t scales = wcd_place(&end, 2 * (g->scale_bits ? v->rows : all_groups));
     uint64_t scale_codes = g->scale_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->scale_bits)) : 0;
     uint64_t zeros = g->zero_int ? wcd_place(&end, wcd_packed_size(all_groups, g->bits)) : 0;
+    if (g->holes) wcd_positions_place(&g->p, v->rows, &end);
     if (end != v->size) return WCD_E_CORRUPT;
     v->numeric = 1;
     if (!v->blob) return WCD_OK;
@@ -71,8 +83,11 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     const wcd_grid_view *g = &v->u.g;
     uint64_t all_groups = v->rows * g->groups, group0 = col / g->group, first = row * g->groups + group0;
     unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1;
-    uint8_t q[WCD_SPAN], scale_code[WCD_SPAN], zero[WCD_SPAN];
-    wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
+    uint8_t q[WCD_SPAN], has[WCD_SPAN], scale_code[WCD_SPAN], zero[WCD_SPAN];
+    if (g->holes)
+        wcd_positions_codes(&g->p, v->blob, v->blob, g->bits, row, col, n, q, has);
+    else
+        wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
     if (g->scale_bits) wcd_unpack(g->scale_codes, all_groups, g->scale_bits, first, n_groups, scale_code);
     if (g->zero_int) wcd_unpack(g->zeros, all_groups, g->bits, first, n_groups, zero);
 
@@ -86,6 +101,8 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
         dequantize(dst + i, q + i, end - i, s, z);
         i = end;
     }
+    for (i = 0; g->holes && i < n; i++)
+        if (!has[i]) dst[i] = 0;
 }
 
 const wcd_decoder wcd_decoder_grid = {.id = 2, .version = 1, .name = "grid", .open = open_grid, .span = span_grid};
