@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "solve/drift.h"
+#include "solve/grid_fit.h"
 
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual)
 {
@@ -25,4 +26,13 @@ wc_status wc_job_mask(wc_job *job)
     WC_TRY(WC_ALLOC(job->ctx, job->mask, size, "a mask"));
     memset(job->mask, 1, size);
     return WC_OK;
+}
+
+void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out)
+{
+    *out = (wc_part){.kind = WC_PART_GRID};
+    wc_grid_plan(at->rows, at->cols, opt, &out->grid);
+    if (!at->masked) return;
+    out->grid.holes = true;
+    out->grid.at = (wc_positions){.nnz = at->kept, .n = at->n, .m = at->m, .block = at->block};
 }

@@ -3,6 +3,7 @@
 #define WC_METHODS_JOB_H
 
 #include "methods/method.h"
+#include "solve/grid_options.h"
 #include "solve/hessian.h"
 
 /* Moves job->w to the target that makes up for the drift of the inputs and of the residual stream (solve/drift.h), the
@@ -12,5 +13,14 @@ wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, d
 
 /* job->mask, all positions kept; once per tensor. */
 wc_status wc_job_mask(wc_job *job);
+
+/* What a method that keeps masks rounds: the survivors where a pruner has updated them, else w. */
+static inline const float *wc_job_aim(const wc_job *job)
+{
+    return job->survivors ? job->survivors : job->w;
+}
+
+/* The plan of a grid for W: with holes where an earlier step pruned. */
+void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out);
 
 #endif

@@ -167,6 +167,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, con
         if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
         wc_wcz_blob_free(&blob);
         if (status == WC_OK && i + 1 < cj->recipe->n) status = subtract(ctx, packed->view[number], w);
+        if (status == WC_OK && job.survivors) status = subtract(ctx, packed->view[number], job.survivors);
         WC_TRY_OUT(status);
     }
     result->damping = job.damping_used;
@@ -174,6 +175,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, con
     result->fallback = result->fallback || job.fell_back;
 out:
     free(job.mask);
+    free(job.survivors);
     return status;
 }
 

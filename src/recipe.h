@@ -3,6 +3,7 @@
  *     recipe = "keep" | step { "|" step }            keep: the tensor's own bytes, untouched
  *     step   = method [ "(" [ option { "," option } ] ")" ]
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
+ *            | pattern                               of a pruner: 2:4 or 50%, for pattern=2:4
  *
  * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
  * value, so a stored recipe means the same when a later version has other defaults.

@@ -1,5 +1,5 @@
 /* Round to nearest on a grouped uniform grid. See README.md. */
-#include "methods/method.h"
+#include "methods/job.h"
 
 #include <stdlib.h>
 
@@ -22,8 +22,7 @@ static const char *applies(const wc_place *at, const void *opt)
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
-    *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(at->rows, at->cols, &o->grid, &out->grid);
+    wc_place_grid(at, &o->grid, out);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -32,11 +31,12 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     float *weight;
     wc_part made;
     plan(&job->at, opt, &made);
+    made.grid.mask = job->mask;
     WC_TRY(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     bool use_h = o->grid.search == WC_SEARCH_HESSIAN && job->stats;
     wc_hessian_weights(use_h ? job->stats->h : NULL, job->at.cols, weight);
     wc_grid_problem problem = {
-        .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)o->grid.search};
+        .tensor = job->tensor, .w = wc_job_aim(job), .weight = weight, .search = (wc_search)o->grid.search};
     wc_status status = wc_grid_solve(job->ctx, &problem, &made.grid, NULL);
     if (status == WC_OK) *out = made;
     free(weight);
@@ -55,6 +55,7 @@ const wc_method wc_method_rtn = {
     .name = "rtn",
     .summary =
         "round to nearest on a grouped uniform grid; needs no calibration, uses it for the scales if there is any",
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .applies = applies,

@@ -40,6 +40,11 @@ typedef struct wck_grid {
     /* The same, and the sums of the normal equation of s: wq = sum h w (q - z), qq = sum h (q - z)^2. */
     void (*normal)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
                    float qmax, float *err, float *wq, float *qq);
+    /* The same with a weight for every element: h [g, WCK_LANES]. */
+    void (*error_each)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                       float qmax, float *err);
+    void (*normal_each)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float *err, float *wq, float *qq);
 } wck_grid;
 
 const wck_grid *wck_grid_at(wck_level level); /* level <= wck_level_supported(); every level gives the same bits */

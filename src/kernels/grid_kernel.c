@@ -1,3 +1,5 @@
+#include <stdbool.h>
+
 #include "kernels/grid.h"
 
 /* Clamping first makes the argument small, so that adding and subtracting 1.5 * 2^23 rounds to nearest even in plain
@@ -85,37 +87,63 @@ static void range(size_t g, const float *restrict w, float *restrict lo, float *
         }
 }
 
-static void error(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
-                  const float *restrict inv, const float *restrict z, float qmax, float *restrict err)
+/* each: h has a weight for every element, else for every column. */
+static inline void sum_error(bool each, size_t g, const float *restrict w, const float *restrict h,
+                             const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                             float *restrict err)
 {
     for (size_t r = 0; r < WCK_LANES; r++)
         err[r] = 0;
     for (size_t j = 0; j < g; j++) {
-        float weight = h[j];
         const float *row = w + j * WCK_LANES;
         for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
             float d = s[r] * (nearest(row[r], inv[r], z[r], qmax) - z[r]) - row[r];
             err[r] += weight * (d * d);
         }
     }
 }
 
-static void normal(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
-                   const float *restrict inv, const float *restrict z, float qmax, float *restrict err,
-                   float *restrict wq, float *restrict qq)
+static inline void sum_normal(bool each, size_t g, const float *restrict w, const float *restrict h,
+                              const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                              float *restrict err, float *restrict wq, float *restrict qq)
 {
     for (size_t r = 0; r < WCK_LANES; r++)
         err[r] = wq[r] = qq[r] = 0;
     for (size_t j = 0; j < g; j++) {
-        float weight = h[j];
         const float *row = w + j * WCK_LANES;
         for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
             float c = nearest(row[r], inv[r], z[r], qmax) - z[r], d = s[r] * c - row[r];
             err[r] += weight * (d * d);
             wq[r] += weight * (row[r] * c);
             qq[r] += weight * (c * c);
         }
     }
+}
+
+static void error(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                  float qmax, float *err)
+{
+    sum_error(false, g, w, h, s, inv, z, qmax, err);
+}
+
+static void error_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                       float qmax, float *err)
+{
+    sum_error(true, g, w, h, s, inv, z, qmax, err);
+}
+
+static void normal(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                   float qmax, float *err, float *wq, float *qq)
+{
+    sum_normal(false, g, w, h, s, inv, z, qmax, err, wq, qq);
+}
+
+static void normal_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float *err, float *wq, float *qq)
+{
+    sum_normal(true, g, w, h, s, inv, z, qmax, err, wq, qq);
 }
 
 const wck_grid WCK_NAME(wck_grid) = {
@@ -128,4 +156,6 @@ const wck_grid WCK_NAME(wck_grid) = {
     .range = range,
     .error = error,
     .normal = normal,
+    .error_each = error_each,
+    .normal_each = normal_each,
 };
