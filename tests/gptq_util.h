@@ -86,6 +86,7 @@ static inline float *util_dequantize(const wc_grid *g)
             float s = ldexpf(wc_f16_f32(g->scale[g->scale_bits ? i : at]), g->scale_exp);
             if (g->scale_bits) s *= (float)g->scale_code[at];
             w[i * g->cols + j] = s * ((float)g->code[i * g->cols + j] - (g->zero ? (float)g->zero[at] : g->zero_fixed));
+            if (g->holes && !g->mask[i * g->cols + j]) w[i * g->cols + j] = 0;
         }
     return w;
 }

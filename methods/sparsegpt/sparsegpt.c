@@ -4,7 +4,7 @@
 
 static const wc_opt opts[] = {
     WC_PRUNE_OPTIONS,
-    {"block", WC_OPT_INT, offsetof(wc_prune_options, span), 128, 0, 65536, NULL,
+    {"block", WC_OPT_INT, offsetof(wc_prune_options, span), 16, 0, 65536, NULL,
      "columns among which the weights of all rows compete when a part is pruned; 0: all"},
     {0},
 };

@@ -17,6 +17,7 @@ struct pruner {
     float *e, *t;       /* [panels][cols, nr] errors and targets */
     float *q;           /* [rows] */
     double *loss;       /* [rows] */
+    float *now, *moved; /* [panels][columns of a tile, nr] */
     float *score;       /* [rows, places of a tile] */
     uint8_t *mask_tile; /* [rows, columns of a tile] */
 };
@@ -40,23 +41,72 @@ static wc_feedback feedback_of(const struct rows *w)
                          .loss = p->loss + w->r0};
 }
 
-/* score [nr] with stride ld = the cost of removing the columns j .. j + b: sum_i R_ii^2 (t_i + sum_{j<=k<i} w_k
- * u_ki)^2, the sum inside being what the removed columns of the place add to later targets of it. */
-static void score_place(const struct rows *w, size_t j, float *score, size_t ld)
+/* What current_weights hands to its sweep. */
+struct moving {
+    const float *w; /* [count, nr] as they were */
+    size_t nr;
+    float *now, *moved;
+};
+
+static void move_step(void *self, size_t i, size_t count)
+{
+    const struct moving *m = self;
+    size_t at = i * m->nr;
+    (void)count; /* always 1 */
+    for (size_t r = at; r < at + m->nr; r++)
+        m->moved[r] = m->w[r] - m->now[r];
+}
+
+/* now [count, nr] = the columns first .. first + count as the errors before them have moved them, none of them pruned
+ * yet: t_i with q_k = t_k for the columns k of the tile before i. t: the targets as far as columns before `first' have
+ * a say. */
+static float *current_weights(const struct rows *w, size_t first, size_t count, const float *t)
 {
     const struct pruner *p = w->p;
-    size_t n = p->h->n, nr = w->nr, b = p->rule->block, at = w->r0 * n;
-    const float *t = p->t + at, *e = p->e + at;
-    for (size_t r = 0; r < nr; r++)
-        score[r * ld] = 0;
-    for (size_t i = j; i < j + b; i++)
-        for (size_t r = 0; r < nr; r++) {
-            float target = t[i * nr + r];
-            for (size_t k = j; k < i; k++)
-                target += e[k * nr + r] * p->h->u[k * n + i];
-            target *= p->h->pivot[i];
-            score[r * ld] += target * target;
+    size_t n = p->h->n, nr = w->nr;
+    struct moving m = {p->e + w->r0 * n + first * nr, nr, p->now + w->r0 * count, p->moved + w->r0 * count};
+    wc_sweep sweep = {.kernel = p->kernel,
+                      .m = p->h->u + first * (n + 1),
+                      .n = count,
+                      .ldm = n,
+                      .nr = nr,
+                      .width = 1,
+                      .block = 128,
+                      .x = m.moved,
+                      .y = m.now,
+                      .self = &m,
+                      .step = move_step};
+    memcpy(m.now, t, count * nr * sizeof *t);
+    wc_sweep_run(&sweep);
+    return m.now;
+}
+
+/* score [nr] with stride ld = the cost |w_B R_BB|^2 = sum_i R_ii^2 (w_i + sum_{j<=k<i} w_k u_ki)^2 of removing the
+ * columns B = j .. j + b; now [b, nr] are they. */
+static void score_place(const struct rows *w, size_t j, const float *now, float *score, size_t ld)
+{
+    const struct pruner *p = w->p;
+    size_t n = p->h->n, nr = w->nr, b = p->rule->block;
+    for (size_t r = 0; r < nr; r++) {
+        float sum = 0;
+        for (size_t i = 0; i < b; i++) {
+            float part = now[i * nr + r];
+            for (size_t k = 0; k < i; k++)
+                part += now[k * nr + r] * p->h->u[(j + k) * n + j + i];
+            part *= p->h->pivot[j + i];
+            sum += part * part;
         }
+        score[r * ld] = sum;
+    }
+}
+
+/* score [nr, places] of all places of the tile. */
+static void score_tile(const struct rows *w, size_t first, size_t count, const float *t, float *score)
+{
+    size_t b = w->p->rule->block, places = count / b;
+    const float *now = current_weights(w, first, count, t);
+    for (size_t k = 0; k < places; k++)
+        score_place(w, first + k * b, now + k * b * w->nr, score + k, places);
 }
 
 /* ---- the sweep under the mask chosen so far ---------------------------------------------------------------------- */
@@ -79,10 +129,8 @@ static void begin_run(void *self, size_t pos, size_t count, size_t nr, const flo
     float *score = p->score + w->r0 * places;
     uint8_t *tile = p->mask_tile + w->r0 * count;
     wc_mask_rule run = *p->rule;
-    (void)t;
     run.rows = nr, run.cols = count;
-    for (size_t k = 0; k < places; k++)
-        score_place(w, pos + k * run.block, score + k, places);
+    score_tile(w, pos, count, t, score);
     wc_mask_select(&(wc_ctx){.threads = 1}, &run, score, tile);
     for (size_t r = 0; r < nr; r++)
         memcpy(p->mask + (w->r0 + r) * cols + pos, tile + r * count, count);
@@ -111,8 +159,7 @@ static void choose(const struct pruner *p, wc_ctx *ctx, size_t first, size_t cou
         struct rows w = {p, i * p->rows, wc_min(p->rows, p->rule->rows - i * p->rows)};
         wc_feedback f = feedback_of(&w);
         wc_feedback_open(&f, first, count);
-        for (size_t k = 0; k < places; k++)
-            score_place(&w, first + k * p->rule->block, p->score + w.r0 * places + k, places);
+        score_tile(&w, first, count, f.t + first * w.nr, p->score + w.r0 * places);
     }
     wc_mask_rule tile = *p->rule;
     tile.cols = count;
@@ -139,6 +186,8 @@ static wc_status alloc(wc_ctx *ctx, struct pruner *p)
     WC_TRY(WC_ALLOC(ctx, p->t, all, "targets of pruned weights"));
     WC_TRY(WC_ALLOC(ctx, p->q, r->rows, "a column"));
     WC_TRY(WC_ALLOC(ctx, p->loss, r->rows, "losses"));
+    WC_TRY(WC_ALLOC(ctx, p->now, tile, "current weights"));
+    WC_TRY(WC_ALLOC(ctx, p->moved, tile, "current weights"));
     WC_TRY(WC_ALLOC(ctx, p->score, tile / r->block, "scores"));
     return WC_ALLOC(ctx, p->mask_tile, tile, "a mask");
 }
@@ -159,12 +208,13 @@ wc_status wc_obs_mask(wc_ctx *ctx, const wc_hessian *h, const wc_mask_rule *rule
         sweep(&p, ctx, first, count);
     }
 out:
-    free(p.e), free(p.t), free(p.q), free(p.loss), free(p.score), free(p.mask_tile);
+    free(p.e), free(p.t), free(p.q), free(p.loss), free(p.now), free(p.moved), free(p.score);
+    free(p.mask_tile);
     return status;
 }
 
 uint64_t wc_obs_mask_scratch(size_t rows, size_t cols, size_t span)
 {
     uint64_t tile = (uint64_t)rows * (span ? wc_min(span, cols) : cols);
-    return 8 * (uint64_t)rows * cols + 12 * (uint64_t)rows + 5 * tile;
+    return 8 * (uint64_t)rows * cols + 12 * (uint64_t)rows + 13 * tile;
 }

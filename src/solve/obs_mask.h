@@ -1,14 +1,14 @@
 /* obs_mask.h - SparseGPT's choice of a mask (Frantar, Alistarh, arXiv 2301.00774), on the core of GPTQ.
  *
- * Columns are decided from left to right. Where the mask is chosen, the targets t already carry the errors of all
- * columns before, and removing weight j costs t_j^2 R_jj^2, H = R R^T: R_jj^2 = 1 / [H_F^{-1}]_jj with F the columns
- * from j on, which will make up for it (the paper's w^2 / U_jj^2, U^T U = H^{-1}). Then the columns are swept, the
- * pruned errors fed back, and the next ones are chosen.
+ * Columns are decided from left to right. Where the mask is chosen, the weights w already carry the errors of all
+ * columns before, and removing w_j costs w_j^2 R_jj^2, H = R R^T: R_jj^2 = 1 / [H_F^{-1}]_jj with F the columns from j
+ * on, which will make up for it (the paper's w^2 / U_jj^2, U^T U = H^{-1}). Then the columns are swept, the pruned
+ * errors fed back, and the next ones are chosen.
  *
  *   unstructured   the places of all rows and `tile_cols' consecutive places compete
- *   n of m         in every row the m places of a run compete, on targets up to date to the run
- *   blocks         a place of b columns B costs |(e R)_B|^2 with e = w in B: what the loss grows by when all of B is
- *                  removed, those in B helping each other first, exactly as t_j^2 R_jj^2 for one column */
+ *   n of m         in every row the m places of a run compete, on weights up to date to the run
+ *   blocks         a place of b columns B costs |w_B R_BB|^2 = w_B [(H_F^{-1})_BB]^{-1} w_B^T: what the loss grows by
+ *                  when all of B is removed, as w_j^2 R_jj^2 for one column */
 #ifndef WC_SOLVE_OBS_MASK_H
 #define WC_SOLVE_OBS_MASK_H
 
