@@ -122,6 +122,27 @@ static inline void sum_normal(bool each, size_t g, const float *restrict w, cons
     }
 }
 
+static inline void sum_affine(bool each, size_t g, const float *restrict w, const float *restrict h,
+                              const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                              float sum[restrict WCK_N_SUMS][WCK_LANES])
+{
+    for (int k = 0; k < WCK_N_SUMS; k++)
+        for (size_t r = 0; r < WCK_LANES; r++)
+            sum[k][r] = 0;
+    for (size_t j = 0; j < g; j++) {
+        const float *row = w + j * WCK_LANES;
+        for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
+            float c = nearest(row[r], inv[r], z[r], qmax) - z[r], d = s[r] * c - row[r];
+            sum[WCK_SUM_ERR][r] += weight * (d * d);
+            sum[WCK_SUM_WC][r] += weight * (row[r] * c);
+            sum[WCK_SUM_CC][r] += weight * (c * c);
+            sum[WCK_SUM_C][r] += weight * c;
+            sum[WCK_SUM_W][r] += weight * row[r];
+        }
+    }
+}
+
 static void error(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
                   float qmax, float *err)
 {
@@ -146,6 +167,18 @@ static void normal_each(size_t g, const float *w, const float *h, const float *s
     sum_normal(true, g, w, h, s, inv, z, qmax, err, wq, qq);
 }
 
+static void affine(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                   float qmax, float sum[WCK_N_SUMS][WCK_LANES])
+{
+    sum_affine(false, g, w, h, s, inv, z, qmax, sum);
+}
+
+static void affine_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float sum[WCK_N_SUMS][WCK_LANES])
+{
+    sum_affine(true, g, w, h, s, inv, z, qmax, sum);
+}
+
 const wck_grid WCK_NAME(wck_grid) = {
     .round = round_column,
     .combine = combine,
@@ -156,6 +189,8 @@ const wck_grid WCK_NAME(wck_grid) = {
     .range = range,
     .error = error,
     .normal = normal,
+    .affine = affine,
     .error_each = error_each,
     .normal_each = normal_each,
+    .affine_each = affine_each,
 };

@@ -168,7 +168,6 @@ static void masks_are_the_published_ones(void **unused)
     } table[] = {
         {"magnitude(50%,update=none)", "magnitude 0.5", 1},
         {"wanda(50%,update=none)", "wanda 0.5", 0.9999},
-        {"wanda(0.3,update=none)", "wanda 0.3", 0.9999},
         {"wanda(2:4,update=none)", "wanda 2:4", 0.9999},
         {"ria(50%,update=none)", "ria 0.5 0.5", 0.9999},
         {"ria(4:8,update=none,power=1)", "ria 4:8 1", 0.9999},
@@ -458,7 +457,7 @@ static void trouble_has_a_way_out(void **unused)
 static void every_shape_and_magnitude(void **unused)
 {
     (void)unused;
-    static const size_t shapes[][2] = {{1, 1}, {1, 300}, {300, 1}, {31, 47}, {1, 40}};
+    static const size_t shapes[][2] = {{1, 1}, {1, 90}, {300, 1}, {31, 47}};
     static const float magnitudes[] = {0, 1e-42f, 1e-30f, 1, 1e30f, 3e37f};
     static const char *const texts[] = {"magnitude(50%)",        "wanda(50%)",   "ria(50%)",
                                         "sparsegpt(50%)",        "sparsegpt(1)", "gqsa(30%,group=1,block=1)",
