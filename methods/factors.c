@@ -146,12 +146,7 @@ static wc_metric metric_of(const wc_job *job, const wc_factor_options *o, float 
 
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
-/* A = U diag(g), g_j = lambda_j^(1/4), so that both factors carry half of each sigma_j = sqrt(lambda_j). f16 needs that
- * for its range. It is also how to share the step of a row of A: an error delta in column j costs delta^2 lambda_j /
- * g_j^2, the step is proportional to (sum g_j^2)^(1/2), and sum g_j^2 * sum lambda_j / g_j^2 is least, (sum sigma_j)^2,
- * for g_j^2 = sigma_j (Cauchy). weight [rank] = lambda_j / g_j^2 = sigma_j, up to the factor that makes the mean of
- * H 1. sigma is kept above 1e-6 of the largest: directions that H does not see are stored as well as f16 can. */
-static void left_factor(const wc_projector *p, double mean_h, float *a, float *weight)
+void wc_factor_left(const wc_projector *p, double mean_h, float *a, float *weight)
 {
     double first = sqrt(p->lambda[0]), sum = 0;
     for (size_t j = 0; j < p->rank; j++) {
@@ -164,17 +159,6 @@ static void left_factor(const wc_projector *p, double mean_h, float *a, float *w
     }
     for (size_t j = 0; j < p->rank; j++)
         weight[j] = (float)((double)weight[j] * (double)p->rank / sum + 0.01);
-}
-
-/* Mean of the diagonal of H. */
-static double mean_of(const wc_metric *metric, size_t n)
-{
-    double sum = 0;
-    for (size_t j = 0; j < n; j++)
-        sum += metric->h       ? (double)metric->h[j * n + j]
-               : metric->scale ? (double)metric->scale[j] * (double)metric->scale[j]
-                               : 1;
-    return sum > 0 ? sum / (double)n : 1;
 }
 
 /* U_r (U_r)_p^{-1}: which rows are pivots, marked in out->pivot, and the coefficients of all others, stored as A. Both
@@ -255,7 +239,7 @@ static wc_status make_factors(wc_job *job, const wc_projector *p, double mean_h,
         WC_TRY(pivot_rows(job, p, w->weight_a, out));
         spread_pivots(out, w->a);
     } else {
-        left_factor(p, mean_h, w->a, w->weight_a);
+        wc_factor_left(p, mean_h, w->a, w->weight_a);
         WC_TRY(wc_leaf_store(ctx, job->tensor, w->a, w->weight_a, out->a));
         wc_leaf_load(out->a, w->a);
     }
@@ -319,7 +303,7 @@ wc_status wc_factor_run(wc_job *job, const void *opt, wc_part *out)
     wc_metric metric = metric_of(job, o, w.scale, w.weight_b);
     WC_TRY_OUT(move_target(job, o, &metric, l->rank));
     WC_TRY_OUT(wc_projector_make(job->ctx, job->tensor, job->w, job->at.rows, job->at.cols, &metric, l->rank, &p));
-    WC_TRY_OUT(make_factors(job, &p, mean_of(&metric, job->at.cols), &w, l));
+    WC_TRY_OUT(make_factors(job, &p, wc_metric_mean(&metric, job->at.cols), &w, l));
     job->damping_used = fmax(job->damping_used, p.damping); /* a quantizer may have run before */
     job->escalations = p.escalations > job->escalations ? p.escalations : job->escalations;
     *out = made;

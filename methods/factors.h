@@ -29,6 +29,7 @@
 
 #include "methods/leaf.h"
 #include "methods/method.h"
+#include "solve/projector.h"
 
 typedef enum wc_factor_metric {
     WC_METRIC_NONE,     /* H = I */
@@ -64,6 +65,13 @@ typedef struct wc_factor_options {
     {"damp", WC_OPT_REAL, offsetof(wc_factor_options, damp), 1e-6, 0, 10, NULL,                                        \
      "added to the diagonal of H, relative to its mean"}
 /* clang-format on */
+
+/* A = U diag(g), g_j = lambda_j^(1/4), so that both factors carry half of each sigma_j = sqrt(lambda_j). f16 needs that
+ * for its range. It is also how to share the step of a row of A: an error delta in column j costs delta^2 lambda_j /
+ * g_j^2, the step is proportional to (sum g_j^2)^(1/2), and sum g_j^2 * sum lambda_j / g_j^2 is least, (sum sigma_j)^2,
+ * for g_j^2 = sigma_j (Cauchy). weight [rank] = lambda_j / g_j^2 = sigma_j, up to the factor that makes the mean of
+ * H 1. sigma is kept above 1e-6 of the largest: directions that H does not see are stored as well as f16 can. */
+void wc_factor_left(const wc_projector *p, double mean_h, float *a, float *weight);
 
 /* wc_method.applies, .plan, .run, .flops and .scratch. The factors are leaves (methods/leaf.h). */
 const char *wc_factor_applies(const wc_place *at, const void *opt);

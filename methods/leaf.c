@@ -54,6 +54,12 @@ double wc_leaf_bits(size_t rows, size_t cols, int bits)
     return (double)rows * ((double)cols * bits + scales);
 }
 
+double wc_sparse_bits(size_t rows, size_t cols, uint64_t nnz)
+{
+    double columns = (cols > 65536 ? 32 : 16) * (double)nnz, mask = 8 * (double)rows * (double)wc_ceil_div(cols, 8);
+    return 32 * (double)rows + fmin(columns, mask) + WC_LEAF_F16 * (double)nnz;
+}
+
 static wc_status store_f16(wc_ctx *ctx, const char *tensor, const float *x, wc_float *out)
 {
     size_t count = out->rows * out->cols;

@@ -45,6 +45,9 @@ const char *wc_rank_refusal(const wc_rank_options *o, size_t order, size_t most,
 wc_part wc_leaf_plan(size_t rows, size_t cols, int bits);
 double wc_leaf_bits(size_t rows, size_t cols, int bits); /* padding not counted */
 
+/* Bits of nnz f16 values at any positions of [rows, cols], padding not counted (docs/FORMAT.md, card sparse). */
+double wc_sparse_bits(size_t rows, size_t cols, uint64_t nnz);
+
 /* x [rows, cols] into *part, which holds the plan on entry. weight [cols] is for the scale search of a grid. WC_NUMERIC
  * where an f16 cannot hold a value. */
 wc_status wc_leaf_store(wc_ctx *ctx, const char *tensor, const float *x, const float *weight, wc_part *part);

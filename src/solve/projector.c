@@ -78,6 +78,16 @@ wc_status wc_whiten(wc_ctx *ctx, const char *tensor, const float *const *e, cons
     return WC_OK;
 }
 
+double wc_metric_mean(const wc_metric *metric, size_t n)
+{
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += metric->h       ? (double)metric->h[j * n + j]
+               : metric->scale ? (double)metric->scale[j] * (double)metric->scale[j]
+                               : 1;
+    return sum > 0 ? sum / (double)n : 1;
+}
+
 /* ---- eigenvectors ----------------------------------------------------------------------------------------------- */
 
 /* u [rank, rows] = V F^T, each row scaled to length 1. F v_j of different j are orthogonal. */

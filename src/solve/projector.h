@@ -24,6 +24,9 @@ typedef struct wc_metric {
     double damping;     /* of h: added to its diagonal, relative to the mean */
 } wc_metric;
 
+/* Mean of the diagonal of H [n, n], without damping; 1 if that is 0. */
+double wc_metric_mean(const wc_metric *metric, size_t n);
+
 typedef struct wc_projector {
     size_t rows, rank;
     double *lambda;  /* [rank] eigenvalues of G, largest first, >= 0 */
