@@ -190,7 +190,9 @@ static inline float sparse_value(const wc_sparse *s, size_t r, size_t c)
 static inline float float_value(const wc_float *f, size_t r, size_t c)
 {
     size_t i = r * f->cols + c;
-    if (f->dtype == WC_F32) return wc_bits_f32((uint32_t)f->data[4 * i + 3] << 24 | (uint32_t)f->data[4 * i + 2] << 16);
+    if (f->dtype == WC_F32)
+        return wc_bits_f32((uint32_t)f->data[4 * i] | (uint32_t)f->data[4 * i + 1] << 8 |
+                           (uint32_t)f->data[4 * i + 2] << 16 | (uint32_t)f->data[4 * i + 3] << 24);
     uint16_t half = (uint16_t)(f->data[2 * i] | f->data[2 * i + 1] << 8);
     return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
 }

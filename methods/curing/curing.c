@@ -80,10 +80,11 @@ out:
 
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
-/* What one run allocates. c [rows, rank], r and b [rank, cols], u [rank, rank]. */
+/* What one run allocates. s: the importance [rows, cols], later E^T [cols, rows]; c [rows, rank] and its transpose ct;
+ * r and b [rank, cols], bt [cols, rank]; u [rank, rank]. */
 struct workspace {
     size_t *row, *col;
-    float *s, *c, *r, *b, *u, *weight;
+    float *s, *c, *ct, *r, *b, *bt, *u, *weight;
 };
 
 static wc_status workspace_alloc(wc_ctx *ctx, size_t rows, size_t cols, size_t rank, struct workspace *w)
@@ -92,15 +93,26 @@ static wc_status workspace_alloc(wc_ctx *ctx, size_t rows, size_t cols, size_t r
     WC_TRY(WC_ALLOC(ctx, w->col, rank, "column numbers"));
     WC_TRY(WC_ALLOC(ctx, w->s, rows * cols, "the importance of weights"));
     WC_TRY(WC_ALLOC(ctx, w->c, rows * rank, "columns"));
+    WC_TRY(WC_ALLOC(ctx, w->ct, rows * rank, "columns"));
     WC_TRY(WC_ALLOC(ctx, w->r, rank * cols, "rows"));
     WC_TRY(WC_ALLOC(ctx, w->b, rank * cols, "the right factor"));
+    WC_TRY(WC_ALLOC(ctx, w->bt, rank * cols, "the right factor"));
     WC_TRY(WC_ALLOC(ctx, w->u, rank * rank, "the link"));
     return WC_ALLOC(ctx, w->weight, cols, "column weights");
 }
 
 static void workspace_free(struct workspace *w)
 {
-    free(w->row), free(w->col), free(w->s), free(w->c), free(w->r), free(w->b), free(w->u), free(w->weight);
+    free(w->row), free(w->col), free(w->s), free(w->c), free(w->ct), free(w->r), free(w->b), free(w->bt), free(w->u);
+    free(w->weight);
+}
+
+/* y [cols, rows] = x^T */
+static void transpose(const float *x, size_t rows, size_t cols, float *y)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            y[j * rows + i] = x[i * cols + j];
 }
 
 /* C and R as they will be decoded. */
@@ -128,9 +140,12 @@ static wc_status fit_link(wc_job *job, const struct options *o, wc_lowrank *l, s
 {
     wc_ctx *ctx = job->ctx;
     wc_projector used = {0};
-    size_t rank = l->rank, cols = l->cols;
+    size_t rank = l->rank, rows = l->rows, cols = l->cols;
     wc_metric metric = {.h = o->link == OUTPUTS ? job->stats->h : NULL, .damping = o->damp};
-    WC_TRY(wc_right_factor(ctx, w->c, job->w, l->rows, cols, rank, w->b));
+    transpose(job->w, rows, cols, w->s);
+    transpose(w->c, rows, rank, w->ct);
+    WC_TRY(wc_left_factor(ctx, job->tensor, w->s, w->ct, cols, rows, rank, &(wc_metric){0}, w->bt, NULL));
+    transpose(w->bt, cols, rank, w->b);
     WC_TRY(wc_left_factor(ctx, job->tensor, w->b, w->r, rank, cols, rank, &metric, w->u, &used));
     WC_TRY(wc_float_alloc(ctx, &l->link->floats));
     memcpy(l->link->floats.owned, w->u, rank * rank * sizeof *w->u);
@@ -195,19 +210,20 @@ out:
     return status;
 }
 
-/* Gram matrix, eigenvectors and the other side's as for the svd; two LU; C^+ E; with outputs the root of H and two
- * products with it; the normal equations of the link. */
+/* Gram matrix, eigenvectors and the other side's as for the svd; two LU; two least squares, with outputs the root of H
+ * and two products with it. */
 static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
     double m = (double)at->rows, n = (double)at->cols, k = fmin(m, n), r = (double)rank_of(at, o);
     double root = o->link == OUTPUTS ? n * n * n / 3 + 2 * r * n * n : 0;
     (void)drift;
-    return 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 6 : 4) * m * n * r + 5 * (m + n) * r * r + root;
+    return 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 8 : 6) * m * n * r + 3 * (m + n) * r * r +
+           4 * n * r * r + root;
 }
 
 /* All of the workspace; beside it, in turn: the importance in f64, then with the Gram matrix, then U with vectors; the
- * normal equations for C^+ E; the whitened rows and the root of H. */
+ * least squares for C^+ E; those of the whitened rows, with the root of H. */
 static uint64_t scratch(const wc_place *at, const void *opt)
 {
     const struct options *o = opt;
@@ -217,13 +233,13 @@ static uint64_t scratch(const wc_place *at, const void *opt)
         u + f + 8 * k * k + (m > n ? 16 * take * k : 0),
         u + 8 * k * k + 8 * take * k,
         u + f + 8 * r * n,
-        8 * (r * r + r * n + 256 * (r + n)),
-        16 * r * n + 16 * r * r + (o->link == OUTPUTS ? 8 * n * n : 0),
+        8 * (m * (n + r) + n * r + 64 * (m + n)),
+        8 * (2 * r * n + r * r + 64 * (r + n)) + (o->link == OUTPUTS ? 8 * n * n : 0),
     };
     uint64_t most = 0;
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++)
         most = phase[i] > most ? phase[i] : most;
-    return most + 4 * (m * n + r * m + 2 * r * n + r * r + m + n) + 16 * r;
+    return most + 4 * (m * n + 2 * r * m + 3 * r * n + 2 * r * r + m + n) + 16 * r;
 }
 
 const wc_method wc_method_curing = {

@@ -185,3 +185,28 @@ out:
     free(swap), free(row);
     return status;
 }
+
+/* ---- least squares ---------------------------------------------------------------------------------------------- */
+
+/* Rows of A and B are LAPACK's columns; the solution comes in the first k elements of the columns of B. */
+wc_status wc_least_squares64(wc_ctx *ctx, double *a, size_t k, size_t n, double *b, size_t m, double *x)
+{
+    wc_status status = WC_OK;
+    const double least = 1e-7;
+    double *work = NULL, size = 0;
+    lapack_int *pivot = NULL, rank = 0, rows = (lapack_int)n, cols = (lapack_int)k, sides = (lapack_int)m, info;
+    WC_TRY(check_finite(ctx, a, k, n));
+    WC_TRY(check_finite(ctx, b, m, n));
+    info = LAPACKE_dgelsy_work(LAPACK_COL_MAJOR, rows, cols, sides, a, rows, b, rows, NULL, least, &rank, &size, -1);
+    if (info) return wc_fail(ctx, WC_BUG, "dgelsy's workspace query failed: %d", (int)info);
+    WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)size, "least squares"));
+    WC_TRY_OUT(WC_ALLOC(ctx, pivot, k, "least squares"));
+    info = LAPACKE_dgelsy_work(LAPACK_COL_MAJOR, rows, cols, sides, a, rows, b, rows, pivot, least, &rank, work,
+                               (lapack_int)size);
+    if (info) WC_TRY_OUT(wc_fail(ctx, WC_BUG, "dgelsy refuses its argument %d", -(int)info));
+    for (size_t i = 0; i < m; i++)
+        memcpy(x + i * k, b + i * n, k * sizeof *x);
+out:
+    free(work), free(pivot);
+    return status;
+}

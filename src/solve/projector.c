@@ -250,19 +250,14 @@ wc_status wc_left_factor(wc_ctx *ctx, const char *tensor, const float *e, const 
     wc_status status = WC_OK;
     const float *both[2] = {e, b};
     const size_t counts[2] = {rows, rank};
-    double *f = NULL, *s = NULL, *x = NULL;
+    double *f = NULL, *x = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, f, (rows + rank) * cols, "the whitened matrices"));
-    WC_TRY_OUT(WC_ALLOC(ctx, s, rank * rank, "the normal equations"));
-    WC_TRY_OUT(WC_ALLOC(ctx, x, rank * rows, "the left factor"));
+    WC_TRY_OUT(WC_ALLOC(ctx, x, rows * rank, "the left factor"));
     WC_TRY_OUT(wc_whiten(ctx, tensor, both, counts, 2, cols, metric, f, used));
-    double *fb = f + rows * cols;
-    wc_gemm64(ctx, WC_N, WC_T, rank, rank, cols, fb, cols, fb, cols, 0, s, rank);
-    wc_gemm64(ctx, WC_N, WC_T, rank, rows, cols, fb, cols, f, cols, 0, x, rows);
-    WC_TRY_OUT(solve_normal(ctx, tensor, s, rank, x, rows));
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < rank; j++)
-            a[i * rank + j] = (float)x[j * rows + i];
+    WC_TRY_OUT(wc_least_squares64(ctx, f + rows * cols, rank, cols, f, rows, x));
+    for (size_t i = 0; i < rows * rank; i++)
+        a[i] = (float)x[i];
 out:
-    free(f), free(s), free(x);
+    free(f), free(x);
     return status;
 }

@@ -55,8 +55,9 @@ wc_status wc_whiten(wc_ctx *ctx, const char *tensor, const float *const *e, cons
  * Columns of A that are 0 give rows that are 0. */
 wc_status wc_right_factor(wc_ctx *ctx, const float *a, const float *e, size_t rows, size_t cols, size_t rank, float *b);
 
-/* a [rows, rank] = E H B^T (B H B^T)^{-1}, the best left factor in the metric for a given right one, B [rank, cols].
- * Rows of B that the metric does not see give columns that are 0. *used (may be NULL) gets only damping and
+/* a [rows, rank] = E H B^T (B H B^T)^{-1}, the best left factor in the metric for a given right one, B [rank, cols],
+ * rank <= cols: the least squares of E S by B S, without the normal equations (wc_least_squares64), since B may be any
+ * rows. Directions of B S below 1e-7 of the largest are not used. *used (may be NULL) gets only damping and
  * escalations; see wc_projector_make for both. */
 wc_status wc_left_factor(wc_ctx *ctx, const char *tensor, const float *e, const float *b, size_t rows, size_t cols,
                          size_t rank, const wc_metric *metric, float *a, wc_projector *used);
