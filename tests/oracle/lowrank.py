@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Low-rank methods as published, in float64 with numpy's SVD. Oracle of tests/unit/test_lowrank.c.
 
-usage: lowrank.py FOLDER METHOD rows cols rank damp [extra]
-FOLDER holds w.bin [rows, cols], h.bin [cols, cols] and c.bin [cols, cols], f32; what.bin, the matrix that the method stores,
-is written there. METHOD and extra:
+usage: lowrank.py FOLDER rows cols damp CASE...
+FOLDER holds w.bin [rows, cols], h.bin [cols, cols] and c.bin [cols, cols], f32; what.bin, the matrices that the methods store,
+[cases, rows, cols], is written there. A case is 'METHOD rank extra':
     svd, fwsvd, svdllm              truncated SVD of W, of W diag(sqrt(h_jj)), of W L; H = L L^T; times the inverse
     saes BETA                       target W (H + BETA C), truncated SVD of target L^-T, times L^-1
     aces BETA                       the same with the part of BETA that is best, found on a grid
@@ -11,9 +11,11 @@ is written there. METHOD and extra:
     rocket KAPPA RESTORE            dictionary of eigenvectors, largest codes per column and anywhere, refitted
     mpo M2 N2                       tensor train of two cores
 """
+import os
 import sys
 
-import numpy as np
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # small matrices: waiting for each other costs more than it gains
+import numpy as np  # noqa: E402
 
 
 def truncate(g, rank):
@@ -35,7 +37,7 @@ def best_blend(g0, g1, rank):
     """beta on a grid: relative to all, the least outside the first singular vectors of g0."""
     u, _, v = np.linalg.svd(g0)
     r0, r1 = (u[:, rank:].T @ g @ v[rank:].T for g in (g0, g1))
-    grid = np.linspace(0, 1, 2001)
+    grid = np.linspace(0, 1, 501)
     return grid[np.argmin([np.sum((r0 + x * r1) ** 2) / np.sum((g0 + x * g1) ** 2) for x in grid])]
 
 
@@ -84,31 +86,34 @@ def mpo(w, rank, m2, n2):
     return e.reshape(m // m2, n // n2, m2, n2).transpose(0, 2, 1, 3).reshape(m, n)
 
 
+def solve(w, h, hd, c, l, method, rank, *extra):
+    rank = int(rank)
+    if method == "svd":
+        return truncate(w, rank)
+    if method == "fwsvd":
+        scale = np.sqrt(np.diag(h))
+        return truncate(w * scale, rank) / scale
+    if method == "svdllm":
+        return times_inverse(truncate(w @ l, rank), l)
+    if method in ("saes", "aces"):
+        beta = float(extra[0])
+        if method == "aces":
+            beta *= best_blend(w @ l, np.linalg.solve(l, (w @ c).T).T * beta, rank)
+        return regression(w @ (hd + beta * c), l, rank)
+    if method == "curing":
+        return curing(w, h, hd, rank, extra[0])
+    if method == "rocket":
+        return rocket(w, l, rank, float(extra[0]), float(extra[1]))
+    return mpo(w, rank, int(extra[0]), int(extra[1]))
+
+
 def main():
-    folder, method, rows, cols, rank, damp = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]), float(sys.argv[6])
-    extra = sys.argv[7:]
+    folder, rows, cols, damp = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     load = lambda name, r: np.fromfile(folder + name, np.float32).astype(np.float64).reshape(r, cols)
     w, h, c = load("/w.bin", rows), load("/h.bin", cols), load("/c.bin", cols)
     hd = h + damp * np.diag(h).mean() * np.eye(cols)
     l = np.linalg.cholesky(hd)
-    if method == "svd":
-        what = truncate(w, rank)
-    elif method == "fwsvd":
-        scale = np.sqrt(np.diag(h))
-        what = truncate(w * scale, rank) / scale
-    elif method == "svdllm":
-        what = times_inverse(truncate(w @ l, rank), l)
-    elif method in ("saes", "aces"):
-        beta = float(extra[0])
-        if method == "aces":
-            beta *= best_blend(w @ l, np.linalg.solve(l, (w @ c).T).T * beta, rank)
-        what = regression(w @ (hd + beta * c), l, rank)
-    elif method == "curing":
-        what = curing(w, h, hd, rank, extra[0])
-    elif method == "rocket":
-        what = rocket(w, l, rank, float(extra[0]), float(extra[1]))
-    else:
-        what = mpo(w, rank, int(extra[0]), int(extra[1]))
+    what = np.stack([solve(w, h, hd, c, l, *case.split()) for case in sys.argv[5:]])
     what.astype(np.float32).tofile(folder + "/what.bin")
 
 
