@@ -357,9 +357,12 @@ static uint8_t draw(void)
 static void any_bytes_in_the_blob_are_harmless(void **state)
 {
     wc_part parts[] = {
-        lut_fill(lut_plan(3, 70, 3, 16, WC_LUT_GROUP, true)), sparse_fill(sparse_plan(4, 600, 40, WC_F16), 40),
-        sparse_fill(sparse_plan(4, 600, 3, WC_BF16), 3),      sparse_fill(sparse_plan(2, 66000, 5000, WC_F32), 5000),
-        sparse_fill(nm_plan(3, 520, 2, 4, WC_F16), 0),        sparse_fill(nm_plan(3, 272, 4, 8, WC_F32), 0),
+        lut_fill(lut_plan(3, 70, 3, 16, WC_LUT_GROUP, true)),
+        sparse_fill(sparse_plan(4, 600, 40, WC_F16), 40),
+        sparse_fill(sparse_plan(4, 600, 3, WC_BF16), 3),
+        sparse_fill(sparse_plan(2, 66000, 5000, WC_F32), 5000),
+        sparse_fill(nm_plan(3, 520, 2, 4, WC_F16), 0),
+        sparse_fill(nm_plan(3, 272, 4, 8, WC_F32), 0),
         sparse_fill(nm_plan(3, 300, 1, 3, WC_F16), 0),
         lowrank_fill(pivot_plan(90, 40, 30, float_plan(60, 30, WC_F16), float_plan(30, 40, WC_F16))),
     };
