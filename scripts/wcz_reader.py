@@ -168,7 +168,7 @@ def parse_tensor(r, names):
     dims = struct.unpack("<8Q", r[16:80])
     first, n_parts, flags, left, right, reserved, error = struct.unpack("<6Id", r[80:112])
     need(n_dims <= 8 and not any(dims[n_dims:]), "dimensions")
-    need(left == 0 and right == 0, "transforms of a newer version")
+    need(left == 0, "transforms of a newer version")
     need(reserved == 0 and zero(r[112:]), "reserved bytes of a tensor")
     need(dtype in DTYPES and n_parts >= 1, "element type or number of parts")
     rows, cols = 1, dims[n_dims - 1] if n_dims else 1
@@ -177,13 +177,14 @@ def parse_tensor(r, names):
         need(rows <= 1 << 56, "too many rows")
     need(cols <= 1 << 56 and rows * cols <= 1 << 56, "too many elements")
     return Record(name_at=name, name=bytes(names[name:name + name_size]), name_size=name_size, dims=dims[:n_dims],
-                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, flags=flags, error=error)
+                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, n_transforms=right, flags=flags,
+                  error=error)
 
 
 def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
-    need(1 <= kind <= 5 and version == 1, "part kind of a newer version")
+    need(kind in LAYOUTS and version == 1, "part kind of a newer version")
     want = (3 if r[44] == 1 else 2) if kind == 5 else 0
     need(children == want and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
@@ -237,10 +238,15 @@ class File:
     def check_parts(self):
         next_part = 0
         for t in self.tensors:
-            need(t.first == next_part and t.first + t.n_parts <= len(self.parts), "parts of a tensor")
-            next_part += t.n_parts
-            t.parts = self.parts[t.first:next_part]
+            behind = t.first + t.n_parts
+            next_part += t.n_parts + t.n_transforms
+            need(t.first + t.n_parts + t.n_transforms == next_part <= len(self.parts), "parts of a tensor")
+            t.parts, t.transforms = self.parts[t.first:behind], self.parts[behind:next_part]
+            for p in t.transforms:
+                need(p.kind in TRANSFORMS, "a part among the transforms")
+                self.lay_out(p, 1, t.cols)
             for p in t.parts:
+                need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
                     end = next_part + p.n_children
@@ -248,11 +254,11 @@ class File:
                     p.children = self.parts[next_part:end]
                     next_part = end
                     for c, (rows, cols) in zip(p.children, p.layout.shapes):
-                        need(not c.n_children, "a factor that is made of parts")
+                        need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
             t.numeric = all(p.layout.numeric for p in t.parts)
-            need(t.numeric or t.n_parts == 1, "a sum of parts without values")
+            need(t.numeric or t.n_parts + t.n_transforms == 1, "a sum of parts without values")
         need(next_part == len(self.parts), "parts that belong to nothing")
 
     def lay_out(self, p, rows, cols):
@@ -268,7 +274,7 @@ class File:
         for r in self.metas:
             need(xxh3(self.blob(r)) == r.xxh3, "checksum of metadata `%s'" % r.name.decode(errors="replace"))
         for t in self.tensors:
-            for p in [q for part in t.parts for q in [part] + part.children]:
+            for p in [q for part in t.parts + t.transforms for q in [part] + part.children]:
                 need(xxh3(self.blob(p)) == p.xxh3, "checksum of tensor `%s'" % t.name.decode(errors="replace"))
         for begin, end in self.gaps:
             need(zero(self.m[begin:end]), "bytes between blobs")
@@ -276,11 +282,14 @@ class File:
     def decode(self, t):
         """f32 [rows, cols]; the bytes of the blob when there are no f32 values."""
         if not t.numeric:
-            return np.frombuffer(self.blob(t.parts[0]), np.uint8)
+            l, blob = t.parts[0].layout, self.blob(t.parts[0])
+            return np.frombuffer(coded_values(l, blob).tobytes() if l.coded else blob, np.uint8)
         total = None
         for p in t.parts:
             w = self.decode_part(p)
             total = w if total is None else total + w
+        for p in reversed(t.transforms):
+            total = TRANSFORMS[p.kind](p.layout, self.blob(p), total)
         return total
 
     def decode_part(self, p):
@@ -292,21 +301,103 @@ class File:
 # ---------------------------------------------------------------- kinds (sections 7 to 12)
 
 def float_layout(p, rows, cols):
-    dtype = p.params[0]
-    need(dtype in DTYPES and zero(p.params[1:]), "parameters of a float part")
+    dtype, coding = p.params[0], p.params[1]
+    need(dtype in DTYPES and coding <= 1, "parameters of a float part")
     bits = rows * cols * DTYPES[dtype][1]
+    if coding:
+        return coded_layout(p, dtype, rows * cols)
+    need(zero(p.params[2:]), "parameters of a float part")
     need(bits % 8 == 0, "a float part that does not fill its last byte")
-    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3)
+    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3, coded=False)
+
+
+CHUNK, STREAMS, SUPER, ENTRY = 4096, 4, 64, 10
+RAW, CONSTANT, CODED = 0, 1, 2
+
+
+def coded_layout(p, dtype, n):
+    width, chunks, end = DTYPES[dtype][1] // 8, (n + CHUNK - 1) // CHUNK, 0
+    mode, constant = p.params[2:10], p.params[10:18]
+    need(n and DTYPES[dtype][1] % 8 == 0 and zero(p.params[18:24]), "parameters of a coded float part")
+    planes = []
+    for i in range(8):
+        need(mode[i] <= CODED and (i < width or not mode[i]), "mode of a plane")
+        need(mode[i] == CONSTANT or not constant[i], "constant of a plane")
+        plane = Record(mode=mode[i], constant=constant[i])
+        if i < width and mode[i] == RAW:
+            plane.first, end = up8(end), up8(end) + n
+        elif mode[i] == CODED:
+            plane.first = up8(end)
+            plane.bases = plane.first + 288
+            plane.entries = up8(plane.bases + (chunks + SUPER - 1) // SUPER * 8)
+            end = plane.entries + chunks * ENTRY
+        planes.append(plane)
+    streams, stream_bytes = up8(end), struct.unpack("<Q", p.params[24:])[0]
+    return Record(size=streams + stream_bytes, dtype=dtype, numeric=dtype <= 3, coded=True, n=n, chunks=chunks,
+                  planes=planes[:width], streams=streams)
+
+
+def code_table(table):
+    """For every 12-bit window the symbol and the length of the code that it begins with."""
+    counts = struct.unpack("<16H", table[:32])
+    symbol, length, at, k = np.zeros(4096, np.uint8), np.ones(4096, np.int64), 0, 0
+    for bits in range(1, 13):
+        for _ in range(counts[bits]):
+            step = 1 << (12 - bits)
+            symbol[at:at + step], length[at:at + step] = table[32 + k], bits
+            at, k = at + step, k + 1
+    need(at == 4096 and counts[0] == 0 and not any(counts[13:]), "the code of a plane")
+    return symbol, length
+
+
+def coded_plane(l, plane, blob):
+    """All streams of the plane side by side, a symbol of each in every step."""
+    symbol, length = code_table(bytes(blob[plane.first:plane.first + 288]))
+    entries = np.frombuffer(blob, np.uint8, l.chunks * ENTRY, plane.entries).reshape(-1, ENTRY)
+    bases = np.frombuffer(blob, "<u8", (l.chunks + SUPER - 1) // SUPER, plane.bases).astype(np.int64)
+    start = entries[:, :4].copy().view("<u4").astype(np.int64)
+    sizes = entries[:, 4:].copy().view("<u2").astype(np.int64)
+    start = bases[np.arange(l.chunks) // SUPER].reshape(-1, 1) + start
+    start = np.concatenate([start, start + np.cumsum(sizes, 1)], 1).reshape(-1) + l.streams
+    bits = np.concatenate([np.frombuffer(blob, np.uint8), np.zeros(4096, np.uint8)]).astype(np.int64)
+    pos, out = 8 * start, np.zeros((len(start), CHUNK // STREAMS), np.uint8)
+    for i in range(CHUNK // STREAMS):
+        at = np.minimum(pos // 8, len(bits) - 4)
+        window = (bits[at] << 16 | bits[at + 1] << 8 | bits[at + 2]) << pos % 8 >> 12 & 4095
+        out[:, i] = symbol[window]
+        pos = pos + length[window]
+    return out.reshape(-1)[:l.n]
+
+
+def coded_values(l, blob):
+    """The values as unsigned integers of the element's width."""
+    width = len(l.planes)
+    x = np.zeros(l.n, np.uint64)
+    for i, plane in enumerate(l.planes):
+        if plane.mode == RAW:
+            b = np.frombuffer(blob, np.uint8, l.n, plane.first)
+        elif plane.mode == CONSTANT:
+            b = np.full(l.n, plane.constant, np.uint8)
+        else:
+            b = coded_plane(l, plane, blob)
+        x |= b.astype(np.uint64) << np.uint64(8 * i)
+    if l.dtype <= 4:
+        x = x >> np.uint64(1) | (x & np.uint64(1)) << np.uint64(8 * width - 1)
+    return x.astype("<u%d" % width)
 
 
 def decode_float(l, blob, rows, cols):
-    if l.dtype == 1:
+    return floats(l.dtype, coded_values(l, blob).tobytes() if l.coded else blob).reshape(rows, cols)
+
+
+def floats(dtype, blob):
+    if dtype == 1:
         v = np.frombuffer(blob, "<f4")
-    elif l.dtype == 2:
+    elif dtype == 2:
         v = np.frombuffer(blob, "<f2").astype(np.float32)
     else:
         v = (np.frombuffer(blob, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return v.reshape(rows, cols)
+    return v
 
 
 def packed(count, bits):
@@ -337,38 +428,69 @@ def up8(x):
 
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
-    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 1, "parameters of a grid part")
+    tile, zero_bits = p.params[28:30]
+    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 3, "parameters of a grid part")
+    need(tile == 0 or scale_bits, "tiles of a grid part")
+    need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[12:]), "reserved parameters of a grid part")
+    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
+    tiles = (rows + tile - 1) // tile * groups if tile else 0
+    n_scales = 2 * tiles if tile else rows if scale_bits else rows * groups
+    n_zeros = (0, 0, rows * groups, 2 * tiles)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     scales = up8(rows * packed(cols, bits))
-    size = scales + 2 * (rows if scale_bits else rows * groups)
-    codes = zeros = 0
+    size = scales + 2 * n_scales
+    codes = zeros = zero_codes = 0
     if scale_bits:
         codes = up8(size)
         size = codes + packed(rows * groups, scale_bits)
-    if zero_kind:
+    if n_zeros:
         zeros = up8(size)
-        size = zeros + packed(rows * groups, bits)
+        size = zeros + 2 * n_zeros
+    if code_bits:
+        zero_codes = up8(size)
+        size = zero_codes + packed(rows * groups, code_bits)
     return Record(size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind, scale_exp=scale_exp,
-                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros)
+                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
+                  zero_codes=zero_codes, tile=tile, n_scales=n_scales, n_zeros=n_zeros, code_bits=code_bits)
+
+
+def of_groups(l, b, at, bits, rows):
+    """f32 [rows, groups] of a packed sequence."""
+    return unpack(b[at:], rows * l.groups, bits).reshape(rows, l.groups).astype(np.float32)
+
+
+def on_lines(l, lines, codes):
+    """offset + step * code, [rows, groups]; lines [tiles of rows, groups, 2]."""
+    of_row = lines.reshape(-1, l.groups, 2)[np.arange(len(codes)) // l.tile]
+    return of_row[:, :, 0] + of_row[:, :, 1] * codes
 
 
 def decode_grid(l, blob, rows, cols):
     b = np.frombuffer(blob, np.uint8)
     stride = packed(cols, l.bits)
     q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
-    n_scales = rows if l.scale_bits else rows * l.groups
-    s = np.frombuffer(blob, "<f2", n_scales, l.scales).astype(np.float32).reshape(rows, -1)
+    s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
+    z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
+    exp2 = np.float32(2.0 ** l.scale_exp)
     with np.errstate(all="ignore"):
-        s = s * np.float32(2.0 ** l.scale_exp)
-        if l.scale_bits:
-            s = s * unpack(b[l.codes:], rows * l.groups, l.scale_bits).reshape(rows, l.groups).astype(np.float32)
-        z = np.full((rows, l.groups), l.zero_fixed, np.float32)
-        if l.zero_kind:
-            z = unpack(b[l.zeros:], rows * l.groups, l.bits).reshape(rows, l.groups).astype(np.float32)
+        if l.tile:
+            s = on_lines(l, s, of_groups(l, b, l.codes, l.scale_bits, rows)) * exp2
+        else:
+            s = s.reshape(rows, -1) * exp2
+            if l.scale_bits:
+                s = s * of_groups(l, b, l.codes, l.scale_bits, rows)
+        if l.zero_kind == 0:
+            z = np.full((rows, l.groups), l.zero_fixed, np.float32)
+        elif l.zero_kind == 1:
+            z = of_groups(l, b, l.zero_codes, l.code_bits, rows)
+        elif l.zero_kind == 2:
+            z = z.reshape(rows, l.groups)
+        else:
+            z = on_lines(l, z, of_groups(l, b, l.zero_codes, l.code_bits, rows))
         of = np.arange(cols) // l.group
         return s[:, of] * (q.astype(np.float32) - z[:, of])
 
@@ -446,7 +568,7 @@ def sparse_positions(l, blob, rows, cols):
 
 
 def decode_sparse(l, blob, rows, cols):
-    v = decode_float(l, blob[l.values:], 1, l.nnz)[0]
+    v = floats(l.dtype, blob[l.values:])
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)
@@ -494,8 +616,39 @@ def decode_lowrank(l, blob, rows, cols, a, b, u=None):
     return w
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout}
+def diagonal_layout(p, _rows, cols):
+    scale_exp = struct.unpack("<b", p.params[:1])[0]
+    need(-126 <= scale_exp <= 126 and cols >= 1 and zero(p.params[1:]), "parameters of a diagonal")
+    return Record(size=2 * cols, numeric=False, scale_exp=scale_exp)
+
+
+def times_diagonal(l, blob, w):
+    with np.errstate(all="ignore"):
+        return w * (np.frombuffer(blob, "<f2").astype(np.float32) * np.float32(2.0 ** l.scale_exp))
+
+
+def hadamard_layout(p, _rows, cols):
+    need(1 <= p.params[0] <= 30 and cols >= 1 and cols % (1 << p.params[0]) == 0 and zero(p.params[1:]),
+         "parameters of a Hadamard transform")
+    return Record(size=(cols + 7) // 8, numeric=False, order=1 << p.params[0])
+
+
+def times_hadamard(l, blob, w):
+    shape, length = w.shape, 1
+    with np.errstate(all="ignore"):
+        while length < l.order:
+            t = w.reshape(-1, 2, length)
+            w = np.stack([t[:, 0] + t[:, 1], t[:, 0] - t[:, 1]], axis=1)
+            length *= 2
+        w = w.reshape(shape) * np.float32(l.order ** -0.5)
+    negative = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:shape[1]] > 0
+    return np.where(negative, -w, w)
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 9: diagonal_layout,
+           10: hadamard_layout}
 DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
+TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
 # ---------------------------------------------------------------- program
@@ -503,12 +656,14 @@ DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
 def describe(p):
     l = p.layout
     if p.kind == 1:
-        return "float " + DTYPES[l.dtype][0]
+        return "float " + DTYPES[l.dtype][0] + (" coded" if l.coded else "")
     if p.kind == 3:
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
         how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
         return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+    if p.kind in TRANSFORMS:
+        return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
         form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
         return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))
@@ -523,7 +678,7 @@ def main(args):
     if args[1] == "--list":
         for t in f.tensors:
             print(t.name.decode(errors="replace"), list(t.dims), DTYPES[t.dtype][0], "error=%g" % t.error,
-                  " + ".join(describe(p) for p in t.parts))
+                  " + ".join(describe(p) for p in t.parts) + "".join(", inputs " + describe(p) for p in t.transforms))
         for r in f.metas:
             print("meta", r.name.decode(errors="replace"), "codec=%d" % r.codec, r.size, r.raw_size)
     elif args[1] == "--check":

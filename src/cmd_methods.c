@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "recipe.h"
+#include "remodel/step.h"
 
 typedef struct options {
     wc_cli_common common;
@@ -47,7 +48,8 @@ static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_r
 /* A name is one that is listed; failing that, part of one that a method was published under, in any case. */
 static bool is_known_as(const wc_method *m, const char *name)
 {
-    return wc_method_find(name) ? !strcmp(m->name, name) : m->also && strcasestr(m->also, name);
+    bool listed = wc_method_find(name) || wc_remodel_find(name);
+    return listed ? !strcmp(m->name, name) : m->also && strcasestr(m->also, name);
 }
 
 static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
@@ -56,6 +58,8 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
     json_t *list = json_array();
     for (const wc_method *const *m = wc_methods; *m; m++)
         if (!n || is_known_as(*m, operand[0])) WC_TRY(show_method(ctx, *m, list, report));
+    for (const wc_remodel_pass *const *p = wc_remodel_passes; *p; p++)
+        if (!n || !strcmp((*p)->face.name, operand[0])) WC_TRY(show_method(ctx, &(*p)->face, list, report));
     if (n && !json_array_size(list)) {
         json_decref(list);
         return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);

@@ -53,6 +53,7 @@ rule methods 'methods/*.[ch] methods/*.def methods/*/*.[ch]' \
 rule encoders 'formats/*.[ch] formats/*.def formats/*/encode.c' 'src/base/* formats/*.h formats/formats.def'
 rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h'
 rule model 'src/model/*.[ch]' 'src/base/* src/model/* src/kernels/* src/linalg/* src/io/json.h src/io/escape.h'
+rule remodel 'src/remodel/*.[ch] src/remodel/*.def' 'src/base/* src/remodel/* src/model/* methods/method.h'
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
@@ -78,7 +79,7 @@ outside()
 outside 'cblas.h' 'src/linalg/*'
 outside 'lapacke.h' 'src/linalg/*'
 outside 'openblas_config.h' 'src/linalg/*'
-outside 'zstd.h' 'src/io/*'
+outside 'zstd.h' 'src/io/* src/bench_lossless.c'
 outside 'pcre2.h' 'src/text/*'
 outside 'utf8proc.h' 'src/text/* src/io/*'
 outside 'xxhash.h' 'src/base/* src/io/* src/text/*'

@@ -145,6 +145,34 @@ static inline wc_part float_fill(wc_part p)
     return p;
 }
 
+static inline wc_part diagonal_make(size_t cols, int scale_exp)
+{
+    wc_part p = {.kind = WC_PART_DIAGONAL, .diagonal = {.cols = cols, .scale_exp = scale_exp}};
+    assert_int_equal(wc_diagonal_alloc(NULL, &p.diagonal), WC_OK);
+    for (size_t j = 0; j < cols; j++)
+        p.diagonal.scale[j] = formula_scale(j + 4);
+    return p;
+}
+
+static inline wc_part hadamard_make(size_t cols, size_t order)
+{
+    wc_part p = {.kind = WC_PART_HADAMARD, .hadamard = {.cols = cols, .order = order}};
+    assert_int_equal(wc_hadamard_alloc(NULL, &p.hadamard), WC_OK);
+    for (size_t j = 0; j < cols; j++)
+        p.hadamard.negative[j] = formula_code(j, 1);
+    return p;
+}
+
+/* Entry (i, j) of a transform, from its definition. */
+static inline double transform_entry(const wc_part *p, size_t i, size_t j)
+{
+    if (p->kind == WC_PART_DIAGONAL) return i == j ? ldexp(f16_value(p->diagonal.scale[j]), p->diagonal.scale_exp) : 0;
+    size_t n = p->hadamard.order;
+    if (i / n != j / n) return 0;
+    bool minus = (unsigned)__builtin_popcountll((i % n) & (j % n)) % 2 != p->hadamard.negative[j];
+    return (minus ? -1 : 1) / sqrt((double)n);
+}
+
 static inline wc_part leaf_fill(wc_part p)
 {
     return p.kind == WC_PART_GRID ? grid_fill(p) : p.kind == WC_PART_LUT ? lut_fill(p) : float_fill(p);
@@ -232,6 +260,8 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
     case WC_PART_LOWRANK: break;
+    case WC_PART_DIAGONAL:
+    case WC_PART_HADAMARD: fail_msg("a transform has no values");
     }
     return lowrank_value(&p->lowrank, r, c);
 }

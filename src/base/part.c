@@ -35,14 +35,31 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void free_arrays(wc_grid *g)
+{
+    free(g->code), free(g->scale), free(g->scale_code), free(g->zero), free(g->zero_f16);
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
+}
+
+void wc_float_code_free(wc_float_code *c)
+{
+    if (!c) return;
+    for (unsigned p = 0; p < WC_PLANES; p++)
+        free(c->size[p]);
+    free(c);
+}
+
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
     switch (p->kind) {
-    case WC_PART_FLOAT: free(p->floats.owned); break;
-    case WC_PART_GRID: free(p->grid.code), free(p->grid.scale), free(p->grid.scale_code), free(p->grid.zero); break;
+    case WC_PART_FLOAT: free(p->floats.owned), wc_float_code_free(p->floats.code); break;
+    case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
+    case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b), wc_part_free(p->lowrank.link);
         free(p->lowrank.a), free(p->lowrank.b), free(p->lowrank.link), free(p->lowrank.pivot);
@@ -60,7 +77,14 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
+    case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
     }
+}
+
+bool wc_part_is_transform(wc_part_kind kind)
+{
+    return kind == WC_PART_DIAGONAL || kind == WC_PART_HADAMARD;
 }
 
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN])
@@ -95,17 +119,18 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
 
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g)
 {
-    size_t groups = wc_grid_groups(g);
+    size_t all_groups = g->rows * wc_grid_groups(g), zero_f16s = wc_grid_zero_f16s(g);
     wc_status status = WC_OK;
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, g->code, g->rows * g->cols, "grid codes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, g->scale_bits ? g->rows : g->rows * groups, "grid scales"));
-    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, g->rows * groups, "grid scale codes"));
-    if (g->zero_kind == WC_ZERO_INT) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, g->rows * groups, "grid zeros"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, wc_grid_scales(g), "grid scales"));
+    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, all_groups, "grid scale codes"));
+    if (wc_grid_zero_code_bits(g)) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, all_groups, "grid zeros"));
+    if (zero_f16s) WC_TRY_OUT(WC_ALLOC(ctx, g->zero_f16, zero_f16s, "grid zeros"));
     return WC_OK;
 out:
-    free(g->code), free(g->scale), free(g->scale_code), free(g->zero);
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    free_arrays(g);
     return status;
 }
 
@@ -137,6 +162,16 @@ out:
     return status;
 }
 
+wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d)
+{
+    return WC_ALLOC(ctx, d->scale, d->cols, "column scales");
+}
+
+wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h)
+{
+    return WC_ALLOC(ctx, h->negative, h->cols, "signs of a Hadamard transform");
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -144,6 +179,8 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
+    case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

@@ -20,17 +20,24 @@ enum {
  */
 #define WCD_MAX_ELEMENTS ((uint64_t)1 << 56)
 
+enum { WCD_PLANES = 8 };
+
 typedef struct wcd_float_view {
     uint32_t dtype;
+    uint8_t coded, width; /* width: bytes of an element; only when coded, as all that follows */
+    uint8_t mode[WCD_PLANES], constant[WCD_PLANES];
+    uint64_t first[WCD_PLANES], bases[WCD_PLANES], entries[WCD_PLANES]; /* offsets of each plane's sections */
+    uint64_t streams, stream_bytes;
 } wcd_float_view;
 
 typedef struct wcd_grid_view {
-    unsigned bits, scale_bits; /* scale_bits 0: one level of scales */
-    int zero_int;              /* a zero per group, else zero_fixed */
-    float zero_fixed, exp2;    /* exp2 = 2^scale_exp */
+    unsigned bits, scale_bits;     /* scale_bits 0: one level of scales */
+    unsigned zero_kind, zero_bits; /* of the card; bits of a number in zero_codes, 0: there are none */
+    unsigned tile;                 /* rows of a tile; 0: no tiles */
+    float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
     uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
-    const uint8_t *scales, *scale_codes, *zeros;
+    const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {
@@ -56,6 +63,15 @@ typedef struct wcd_lowrank_view {
     uint64_t m2, n2; /* of an MPO */
 } wcd_lowrank_view;
 
+typedef struct wcd_diagonal_view {
+    float exp2; /* 2^scale_exp */
+} wcd_diagonal_view;
+
+typedef struct wcd_hadamard_view {
+    uint64_t order;
+    float scale; /* 1 / sqrt(order) */
+} wcd_hadamard_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -71,6 +87,8 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_diagonal_view d;
+        wcd_hadamard_view h;
     } u;
 } wcd_view;
 
@@ -84,6 +102,9 @@ typedef struct wcd_decoder {
      * Safe for any bytes in the blob. */
     void (*span)(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst);
 
+    /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
+    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+
     /* The rest is for kinds that are made of other parts, at most WCD_VIEWS - 1 of them. Children have f32 values and
      * no children. How many: any parameters are answered, NULL is none. */
     unsigned (*children)(const uint8_t params[WCD_PARAMS]);
@@ -92,6 +113,11 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+
+    /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
+     * row of a sum of parts, x = C x for an input. */
+    void (*row)(const wcd_view *v, float *w);
+    void (*input)(const wcd_view *v, float *x);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */

@@ -35,7 +35,8 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
 void wc_hessian_free(wc_hessian *h);
 
 /* weight [n] = (H_jj + 0.01 mean) / mean: the column weights of the scale search, the same for every method. NULL h: 1.
- */
+ * The second: from the diagonal alone, H_jj = diag[j * stride]. */
 void wc_hessian_weights(const float *h, size_t n, float *weight);
+void wc_diagonal_weights(const float *diag, size_t stride, size_t n, float *weight);
 
 #endif

@@ -33,8 +33,9 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
     return p;
 }
 
-static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz", "tests/data/golden/forms.wcz"};
+static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
+                                     "tests/data/golden/grids.wcz", "tests/data/golden/forms.wcz"};
 enum { N_GOLDEN = sizeof golden / sizeof *golden };
 
 static void every_flipped_bit_is_detected(void **state)
@@ -162,7 +163,8 @@ static void every_lie_in_the_index_is_seen(void **state)
         {180, UINT32_MAX, 4, WCD_E_CORRUPT},
         {184, 0x80, 4, WCD_OK},
         {188, 1, 4, WCD_E_VERSION},
-        {192, 1, 4, WCD_E_VERSION},
+        {192, 1, 4, WCD_E_CORRUPT},
+        {192, UINT32_MAX, 4, WCD_E_CORRUPT},
         {196, 1, 4, WCD_E_CORRUPT},
         {208, 1, 1, WCD_E_CORRUPT},
         {223, 1, 1, WCD_E_CORRUPT},

@@ -41,15 +41,21 @@ def to8(b):
     return b + bytes(-len(b) % 8)
 
 
-def grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp):
+def grid(rows, cols, bits, group, scale_bits, zero_kind, zero_fixed, scale_exp, tile=0, zero_bits=0):
     groups = -(-cols // group)
+    lines = 2 * -(-rows // tile) * groups if tile else 0
+    scales = lines or (rows if scale_bits else rows * groups)
+    zeros = (0, 0, rows * groups, lines)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     blob = b"".join(pack([code(r * cols + c, bits) for c in range(cols)], bits) for r in range(rows))
-    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(rows if scale_bits else rows * groups))
+    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(scales))
     if scale_bits:
         blob = to8(blob) + pack([code(i + 1, scale_bits) for i in range(rows * groups)], scale_bits)
-    if zero_int:
-        blob = to8(blob) + pack([code(i + 2, bits) for i in range(rows * groups)], bits)
-    params = struct.pack("<BBBbIf20x", bits, scale_bits, zero_int, scale_exp, group, zero_fixed)
+    if zeros:
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 7)) for i in range(zeros))
+    if code_bits:
+        blob = to8(blob) + pack([code(i + 2, code_bits) for i in range(rows * groups)], code_bits)
+    params = struct.pack("<BBBbIf16xBB2x", bits, scale_bits, zero_kind, scale_exp, group, zero_fixed, tile, zero_bits)
     return 2, params, blob
 
 
@@ -116,11 +122,24 @@ def mpo(rank, m2, n2, a, b):
     return 5, struct.pack("<IB3xII16x", rank, 3, m2, n2), b"", [a, b]
 
 
+def diagonal(cols, scale_exp):
+    return 9, struct.pack("<b31x", scale_exp), b"".join(struct.pack("<H", scale(j + 4)) for j in range(cols))
+
+
+def hadamard(cols, log2):
+    signs = sum(code(j, 1) << j for j in range(cols))
+    return 10, bytes([log2]) + bytes(31), signs.to_bytes(-(-cols // 8), "little")
+
+
+def transforms_of(tensor):
+    return tensor[6] if len(tensor) > 6 else []
+
+
 def number_parts(tensors):
     """All parts in file order, with the number of their first child."""
     parts = []
     for t in tensors:
-        own = [list(p) for p in t[5]]
+        own = [list(p) for p in t[5] + transforms_of(t)]
         start, children = len(parts), []
         for p in own:
             inner = p[3] if len(p) > 3 else []
@@ -132,7 +151,8 @@ def number_parts(tensors):
 
 def build(tensors, metas):
     """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)]; sorted by name.
-    A part made of parts has a list of those behind its blob."""
+    A part made of parts has a list of those behind its blob, a tensor with transforms a list of them behind its
+    parts."""
     names = b"".join(t[0] for t in tensors) + b"".join(m[0] for m in metas)
     parts = number_parts(tensors)
     index_size = 32 + 128 * len(tensors) + 80 * len(parts) + 64 * len(metas) + len(names)
@@ -146,12 +166,13 @@ def build(tensors, metas):
         at += len(padded)
     index = struct.pack("<4I16x", len(tensors), len(parts), len(metas), len(names))
     name_at = part_at = 0
-    for name, dtype, dims, error, flags, own in tensors:
+    for t in tensors:
+        name, dtype, dims, error, flags, own = t[:6]
         d = list(dims) + [0] * (8 - len(dims))
         index += struct.pack("<4I8Q", name_at, len(name), len(dims), dtype, *d)
-        index += struct.pack("<3I12xd16x", part_at, len(own), flags, error)
+        index += struct.pack("<3I4xI4xd16x", part_at, len(own), flags, len(transforms_of(t)), error)
         name_at += len(name)
-        part_at += len(own) + sum(len(p[3]) for p in own if len(p) > 3)
+        part_at += len(own) + len(transforms_of(t)) + sum(len(p[3]) for p in own if len(p) > 3)
     for place, (kind, params, blob, child, children) in zip(places[len(metas):], parts):
         index += struct.pack("<HHI3Q2I", kind, 1, 0, place, len(blob), xxh3(blob), child, children) + params + bytes(8)
     for place, (name, data) in zip(places, metas):
@@ -212,8 +233,28 @@ def forms():
                                       pivot(9, 1, float_factor(8, 1, 2), float_factor(1, 33, 2))])], [])
 
 
+def grids():
+    return build([
+        (b"f16", 1, (5, 70), 0.5, 0, [grid(5, 70, 4, 16, 0, 2, 0.0, -3)]),
+        (b"f16.two", 1, (5, 70), 0.5, 0, [grid(5, 70, 3, 16, 5, 2, 0.0, 2)]),
+        (b"tile.fixed", 1, (5, 70), 0.5, 0, [grid(5, 70, 2, 9, 4, 0, 1.5, -7, 2)]),
+        (b"tile.int", 1, (5, 70), 0.5, 0, [grid(5, 70, 5, 70, 8, 1, 0.0, 0, 255)]),
+        (b"tile.line", 1, (33, 40), 0.5, 0, [grid(33, 40, 3, 16, 3, 3, 0.0, -5, 16, 3)])], [])
+
+
+def transforms():
+    return build([
+        (b"both", 1, (2, 3, 24), 0.5, 0, [grid(6, 24, 3, 8, 0, 1, 0.0, 0)], [diagonal(24, -3), hadamard(24, 3)]),
+        (b"children", 2, (5, 6), 0.5, 0, [lowrank(2, float_factor(5, 2, 2), grid(2, 6, 4, 6, 0, 0, 8.0, 0)),
+                                          sparse(5, 6, 4, 2, 2, 0)], [hadamard(6, 1)]),
+        (b"diagonal", 3, (4, 7), 0.5, 0, [float_factor(4, 7, 3)], [diagonal(7, 2)]),
+        (b"hadamard", 2, (3, 512), 0.5, 0, [float_factor(3, 512, 2)], [hadamard(512, 9)]),
+        (b"plain", 2, (2, 8), 0.5, 0, [float_factor(2, 8, 2)])], [])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
-    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("forms", forms)):
+    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("forms", forms), ("grids", grids),
+                       ("transforms", transforms)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
