@@ -342,6 +342,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_LOWRANK:
         return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
                a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
+    case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
     }
