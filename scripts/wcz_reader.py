@@ -826,7 +826,7 @@ def coded_layout(p, rows, cols):
     memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
     need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
     need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
-    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    need(1 <= tile <= 4096 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
     steps = up8(12 * classes)
     col_class = up8(steps + cols)
     row_class = up8(col_class + (cols + 1) // 2)

@@ -230,7 +230,7 @@ typedef struct wc_coded_class {
 enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
 
 typedef struct wc_coded {
-    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    size_t rows, cols, tile; /* tile: 1..4096 rows that decode together */
     uint64_t bytes;          /* of the blob: geometry; numbers must fit */
     unsigned memory;         /* log2 of the number of states: 0, 2..8 */
     unsigned classes;        /* 1..16; not geometry, nor is what follows */

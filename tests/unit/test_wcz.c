@@ -203,7 +203,7 @@ static model *coded_model(void)
 {
     model *m = new_model();
     add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
-    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 65536, 6, 5, false, 1), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 4096, 6, 5, false, 1), 0);
     add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
     add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
     add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);

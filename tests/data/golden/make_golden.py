@@ -344,7 +344,7 @@ def coded_parts():
         (b"coded.0", 2, (5, 9), 0.5, 0, [coded(5, 9, 5, 0, 1, 0, 0)]),
         (b"coded.2", 2, (3, 260), 0.5, 0, [coded(3, 260, 2, 2, 7, 1, 3)]),
         (b"coded.3", 2, (40, 7), 0.5, 0, [coded(40, 7, 16, 3, 16, 1, 0)]),
-        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 65536, 6, 5, 0, 1)]),
+        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 4096, 6, 5, 0, 1)]),
         (b"coded.8", 2, (1, 1), 0.5, 0, [coded(1, 1, 1, 8, 2, 1, 2)])], [])
 def holes():
     def grid_holes(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp, *at):
