@@ -186,7 +186,8 @@ def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
     need(kind in LAYOUTS and version == 1, "part kind of a newer version")
-    need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
+    want = (3 if r[44] == 1 else 2) if kind == 5 else 0
+    need(children == want and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
 
@@ -249,10 +250,11 @@ class File:
                 need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
-                    need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
-                    p.children = self.parts[next_part:next_part + 2]
-                    next_part += 2
-                    for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
+                    end = next_part + p.n_children
+                    need(p.first_child == next_part and end <= len(self.parts), "parts of a part")
+                    p.children = self.parts[next_part:end]
+                    next_part = end
+                    for c, (rows, cols) in zip(p.children, p.layout.shapes):
                         need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
@@ -293,7 +295,7 @@ class File:
 
     def decode_part(self, p):
         if p.n_children:
-            return product(*[self.decode_part(c) for c in p.children])
+            return decode_lowrank(p.layout, self.blob(p), p.rows, p.cols, *[self.decode_part(c) for c in p.children])
         return DECODERS[p.kind](p.layout, self.blob(p), p.rows, p.cols)
 
 
@@ -598,9 +600,21 @@ def decode_sparse(l, blob, rows, cols):
 
 
 def lowrank_layout(p, rows, cols):
-    rank = struct.unpack("<I", p.params[:4])[0]
-    need(rank >= 1 and rows >= 1 and cols >= 1 and zero(p.params[4:]), "parameters of a low-rank part")
-    return Record(size=0, numeric=True, rank=rank)
+    rank, form, m2, n2 = struct.unpack("<IB3xII", p.params[:16])
+    need(form <= 3, "form of a newer version")
+    need(rank >= 1 and rows >= 1 and cols >= 1, "parameters of a low-rank part")
+    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a low-rank part")
+    shapes = [(rows, rank), (rank, cols), (rank, rank)]
+    if form == 2:
+        need(rank < rows, "rank of a low-rank part")
+        shapes[0] = (rows - rank, rank)
+    if form == 3:
+        need(m2 and n2 and rows % m2 == 0 and cols % n2 == 0, "blocks of a low-rank part")
+        shapes[:2] = [(rows // m2 * (cols // n2), rank), (rank, m2 * n2)]
+    else:
+        need(m2 == 0 and n2 == 0, "blocks of a low-rank part")
+    return Record(size=(rows + 7) // 8 if form == 2 else 0, numeric=True, rank=rank, form=form, m2=m2, n2=n2,
+                  shapes=shapes)
 
 
 def product(a, b):
@@ -668,6 +682,21 @@ def decode_signs(l, blob, rows, cols):
                 m = np.take_along_axis(scales[:, of], choice[:, :, None], 2)[:, :, 0][:, :len(columns)]
             minus = plane(a.signs, own)[:, :m.shape[1]] > 0
             w[:, columns] = w[:, columns] + np.where(minus, -m, m)
+    return w
+
+
+def decode_lowrank(l, blob, rows, cols, a, b, u=None):
+    if l.form == 1:
+        return product(product(a, u), b)
+    if l.form == 0:
+        return product(a, b)
+    if l.form == 3:
+        w = product(a, b).reshape(rows // l.m2, cols // l.n2, l.m2, l.n2)
+        return w.transpose(0, 2, 1, 3).reshape(rows, cols)
+    pivot = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:rows] > 0
+    need(pivot.sum() == l.rank, "pivots of a low-rank part")
+    w = np.zeros((rows, cols), np.float32)
+    w[pivot], w[~pivot] = b, product(a, b)
     return w
 
 
@@ -858,7 +887,7 @@ def coded_layout(p, rows, cols):
     memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
     need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
     need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
-    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    need(1 <= tile <= 4096 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
     steps = up8(12 * classes)
     col_class = up8(steps + cols)
     row_class = up8(col_class + (cols + 1) // 2)
@@ -1010,7 +1039,8 @@ def describe(p):
     if p.kind in TRANSFORMS:
         return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
-        return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
+        form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
+        return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))
     if p.kind == 7:
         how = ("rank=%d", "group=%d", "experts=%d")[l.form] % l.n
         return "signs levels=%d %s subset=%d" % (l.levels, how, l.subset)

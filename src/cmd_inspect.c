@@ -81,21 +81,26 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
         snprintf(dst, size, "%s", p->kind_name);
 }
 
-/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)". *bytes: of all their blobs. */
+/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)", "lowrank cur r64 (C x R x U)".
+ * *bytes: of all their blobs. */
 static void part_text(const wcd_tensor *t, const wcd_part_info *p, char *dst, size_t size, uint64_t *bytes)
 {
-    char factor[2][96] = {"", ""};
+    static const char *const forms[] = {"", " cur", " pivot", " mpo"};
     *bytes = p->blob_size;
-    for (uint32_t k = 0; k < p->n_children && k < 2; k++) {
+    if (!p->n_children) {
+        leaf_text(p, dst, size);
+        return;
+    }
+    int used = snprintf(dst, size, "%s%s r%u", p->kind_name, forms[p->params[4]], u32_at(p->params));
+    for (uint32_t k = 0; k < p->n_children && used > 0 && (size_t)used < size; k++) {
+        char factor[96] = "";
         wcd_part_info child;
         if (wcd_part_child(t, p, k, &child) != WCD_OK) continue;
-        leaf_text(&child, factor[k], sizeof factor[k]);
+        leaf_text(&child, factor, sizeof factor);
+        used += snprintf(dst + used, size - (size_t)used, "%s%s%s", k ? " x " : " (", factor,
+                         k + 1 == p->n_children ? ")" : "");
         *bytes += child.blob_size;
     }
-    if (p->n_children)
-        snprintf(dst, size, "%s r%u (%s x %s)", p->kind_name, u32_at(p->params), factor[0], factor[1]);
-    else
-        leaf_text(p, dst, size);
 }
 
 typedef struct totals {

@@ -185,12 +185,33 @@ typedef struct wc_sparse {
     void *value;         /* [nnz] bits of dtype: uint16_t (F16, BF16) or uint32_t (F32) in the machine's byte order */
 } wc_sparse;
 
-/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16),
- * grid, lut or sparse; its numbers are encoded and decoded as those of any part. */
+/* A product of thin factors. Each is a part of its own: float (F32, F16, BF16), grid, lut or sparse; its numbers are
+ * encoded and decoded as those of any part. r = rank, m = rows, n = cols:
+ *
+ *     form    w^                                                   A               B                link
+ *     AB      A B                                                  [m, r]          [r, n]           none
+ *     CUR     A link B                                             [m, r]          [r, n]           [r, r]
+ *     PIVOT   the rows marked in `pivot' are those of B, in        [m - r, r]      [r, n]           none
+ *             order; the others are A B, in order
+ *     MPO     w^[i1 m2 + i2, j1 n2 + j2] = (A B)[i1 n1 + j1,       [m1 n1, r]      [r, m2 n2]       none
+ *             i2 n2 + j2], m = m1 m2, n = n1 n2 */
+typedef enum wc_lowrank_form {
+    WC_LOWRANK_AB = 0,
+    WC_LOWRANK_CUR = 1,
+    WC_LOWRANK_PIVOT = 2,
+    WC_LOWRANK_MPO = 3
+} wc_lowrank_form;
+
 typedef struct wc_lowrank {
-    size_t rows, cols, rank; /* rank >= 1 */
-    struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
+    size_t rows, cols, rank; /* rank >= 1; PIVOT: below rows */
+    wc_lowrank_form form;
+    size_t m2, n2;                /* MPO: divisors of rows and cols; else 0 */
+    uint8_t *pivot;               /* PIVOT: [rows] 1 in `rank' places, else 0; owned. Other forms, and plans: NULL */
+    struct wc_part *a, *b, *link; /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
+
+/* Shape of child k (0: A, 1: B, 2: link) of a low-rank part. */
+void wc_lowrank_child_shape(const wc_lowrank *l, size_t k, size_t *rows, size_t *cols);
 
 /* Planes of signs, each times a magnitude, added up. A plane is a bit per weight, 1 for minus: [rows, its columns], a
  * row in ceil(columns / 8) bytes, bit j mod 8 of byte j / 8. The forms differ in where magnitudes come from:
@@ -260,7 +281,7 @@ typedef struct wc_coded_class {
 enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
 
 typedef struct wc_coded {
-    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    size_t rows, cols, tile; /* tile: 1..4096 rows that decode together */
     uint64_t bytes;          /* of the blob: geometry; numbers must fit */
     unsigned memory;         /* log2 of the number of states: 0, 2..8 */
     unsigned classes;        /* 1..16; not geometry, nor is what follows */
@@ -335,9 +356,9 @@ void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and
 
 void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols);
 
-/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, all others none. An entry is
- * NULL when the factor is missing. */
-enum { WC_PART_CHILDREN = 2 };
+/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, or three, A, B and the link,
+ * all others none. An entry is NULL when the factor is missing. */
+enum { WC_PART_CHILDREN = 3 };
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]);
 
 /* Allocate the arrays that the geometry calls for, zeroed. On failure nothing is left allocated, and every array
@@ -357,7 +378,8 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low ra
 
 /* The geometry of a low-rank part: copies the plans of the factors, which own nothing, to the heap. A method's plan()
  * cannot fail, so neither can this: without memory a and b are NULL, and the encoder then reports WC_NOMEM. The caller
- * frees the plan with wc_part_free. */
+ * frees the plan with wc_part_free. wc_lowrank_link does the same for the link of a CUR. */
 void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b);
+void wc_lowrank_link(wc_lowrank *l, const wc_part *link);
 
 #endif

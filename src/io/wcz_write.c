@@ -140,7 +140,8 @@ static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **nex
         slot[p].n_children = wc_part_children(&t->parts[p], child);
         for (size_t k = 0; k < slot[p].n_children; k++)
             WC_TRY(plan_slot(ctx, child[k], (*next)++));
-        if (slot[p].n_children) slot[p].plan.lowrank.a = slot[p].plan.lowrank.b = NULL; /* the caller's */
+        wc_lowrank *l = &slot[p].plan.lowrank;
+        if (slot[p].n_children) l->a = l->b = l->link = NULL; /* the caller's */
     }
     return WC_OK;
 }
@@ -352,7 +353,9 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;
-    case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_LOWRANK:
+        return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
+               a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
     case WC_PART_SIGNS: return same_signs(&a->signs, &b->signs);
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;

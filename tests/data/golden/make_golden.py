@@ -247,6 +247,19 @@ def signs(rows, cols, form, levels, n, subset, which, scale_exp):
     return 7, params, blob
 
 
+def cur(rank, c, r, u):
+    return 5, struct.pack("<IB27x", rank, 1), b"", [c, r, u]
+
+
+def pivot(rows, rank, others, pivots):
+    marks = sum(1 << i for i in range(rows) if (i + 1) * rank // rows > i * rank // rows)
+    return 5, struct.pack("<IB27x", rank, 2), marks.to_bytes(-(-rows // 8), "little"), [others, pivots]
+
+
+def mpo(rank, m2, n2, a, b):
+    return 5, struct.pack("<IB3xII16x", rank, 3, m2, n2), b"", [a, b]
+
+
 def diagonal(cols, scale_exp):
     return 9, struct.pack("<b31x", scale_exp), b"".join(struct.pack("<H", scale(j + 4)) for j in range(cols))
 
@@ -359,12 +372,22 @@ def sign_planes():
             struct.pack("<IId", t, l, e) for t, l, e in ((3, 1, 0.75), (4, 1, 0.125), (3, 2, 0.5), (3, 3, 0.25))))])
 
 
+def forms():
+    return build([
+        (b"cur", 2, (9, 33), 0.5, 0, [cur(3, float_factor(9, 3, 2), grid(3, 33, 4, 16, 0, 1, 0.0, 1),
+                                          float_factor(3, 3, 1))]),
+        (b"mpo", 2, (6, 40), 0.5, 0, [mpo(2, 3, 8, float_factor(10, 2, 2), float_factor(2, 24, 3))]),
+        (b"pivot", 2, (11, 33), 0.5, 0, [pivot(11, 4, lut(7, 4, 2, 4, 1, 1, 0), float_factor(4, 33, 2))]),
+        (b"sum", 2, (9, 33), 0.5, 0, [cur(2, float_factor(9, 2, 2), float_factor(2, 33, 2), float_factor(2, 2, 1)),
+                                      pivot(9, 1, float_factor(8, 1, 2), float_factor(1, 33, 2))])], [])
+
+
 def coded_parts():
     return build([
         (b"coded.0", 2, (5, 9), 0.5, 0, [coded(5, 9, 5, 0, 1, 0, 0)]),
         (b"coded.2", 2, (3, 260), 0.5, 0, [coded(3, 260, 2, 2, 7, 1, 3)]),
         (b"coded.3", 2, (40, 7), 0.5, 0, [coded(40, 7, 16, 3, 16, 1, 0)]),
-        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 65536, 6, 5, 0, 1)]),
+        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 4096, 6, 5, 0, 1)]),
         (b"coded.8", 2, (1, 1), 0.5, 0, [coded(1, 1, 1, 8, 2, 1, 2)])], [])
 def holes():
     def grid_holes(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp, *at):
@@ -413,6 +436,7 @@ def ggml():
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("signs", sign_planes), ("grids", grids),
-                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml), ("holes", holes)):
+                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml), ("holes", holes),
+                       ("forms", forms)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
