@@ -54,6 +54,16 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_vq_view {
+    unsigned dim, books, bits, entry_bits, scale_bits;
+    int scaled, signs;
+    float exp2;
+    uint32_t group, block_rows, block_cols;   /* blocks 0: all rows, all columns */
+    uint64_t groups, vectors, col_blocks;     /* per row */
+    uint64_t plane_size, row_size, sign_size; /* bytes of one codebook's codes of a row, of all; of its signs */
+    const uint8_t *entries, *steps, *scales, *scale_codes, *sign_plane;
+} wcd_vq_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -68,6 +78,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_vq_view q;
     } u;
 } wcd_view;
 

@@ -299,6 +299,13 @@ static bool same_grid(const wc_grid *g, const wc_grid *h)
            g->zero_kind == h->zero_kind && (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
 }
 
+static bool same_vq(const wc_vq *v, const wc_vq *u)
+{
+    return v->dim == u->dim && v->books == u->books && v->bits == u->bits && v->block_rows == u->block_rows &&
+           v->block_cols == u->block_cols && v->entry_bits == u->entry_bits && v->scaled == u->scaled &&
+           v->scale_bits == u->scale_bits && v->group == u->group && v->signs == u->signs;
+}
+
 /* All that decides sizes and places; scale_exp does not. */
 static bool same_geometry(const wc_part *a, const wc_part *b)
 {
@@ -316,6 +323,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m;
+    case WC_PART_VQ: return same_vq(&a->vq, &b->vq);
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
     }
     return false;

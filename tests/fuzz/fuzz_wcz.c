@@ -3,7 +3,7 @@
 #include "wcz_image.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz", NULL};
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/vectors.wcz", NULL};
 const size_t wc_fuzz_max = 16384;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

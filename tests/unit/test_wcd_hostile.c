@@ -34,12 +34,13 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
 }
 
 static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz"};
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/vectors.wcz"};
+enum { N_GOLDEN = sizeof golden / sizeof *golden };
 
 static void every_flipped_bit_is_detected(void **state)
 {
     (void)state;
-    for (int g = 0; g < 3; g++) {
+    for (size_t g = 0; g < N_GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         uint8_t *p = place(image, size);
@@ -85,7 +86,7 @@ static void verify_names_what_is_damaged(void **state)
 static void every_other_length_is_refused(void **state)
 {
     (void)state;
-    for (int g = 0; g < 3; g++) {
+    for (size_t g = 0; g < N_GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         wcd_file f;
@@ -168,7 +169,8 @@ static void every_lie_in_the_index_is_seen(void **state)
         {224, 3, 2, WCD_E_CORRUPT},
         {224, 4, 2, WCD_E_CORRUPT},
         {224, 5, 2, WCD_E_VERSION},
-        {224, 6, 2, WCD_E_VERSION},
+        {224, 6, 2, WCD_E_CORRUPT},
+        {224, 99, 2, WCD_E_VERSION},
         {224, 0, 2, WCD_E_VERSION},
         {224, 1, 2, WCD_E_CORRUPT},
         {226, 2, 2, WCD_E_VERSION},
@@ -296,7 +298,7 @@ static void random_damage_never_reads_outside(void **state)
     static const uint8_t values[] = {0, 1, 2, 7, 8, 9, 0x7f, 0x80, 0xff};
     int opened = 0;
     (void)state;
-    for (int g = 0; g < 3; g++) {
+    for (size_t g = 0; g < N_GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         for (int round = 0; round < 20000; round++) {
