@@ -6,30 +6,53 @@
 #include "methods/job.h"
 #include "solve/vq_solve.h"
 
-enum { AREA_COLS = 256, MAX_CODE_BITS = 12 }; /* columns of an area; beyond 12 bits k-means takes hours */
+enum {
+    AREA_COLS = 256,    /* columns of an area */
+    MAX_CODE_BITS = 12, /* beyond that k-means takes hours */
+    MAX_BOOKS = 8,
+    MAX_DIM = 16
+};
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
-/* Codebooks, and bits of a code: false when bits * dim cannot be had. */
-static bool shape_codes(const wc_vector_options *o, size_t dim, unsigned *books, unsigned *bits)
+typedef struct shape {
+    size_t dim;
+    unsigned books, bits; /* codebooks, bits of a code */
+} shape;
+
+/* False when vectors of dim columns do not come out at whole codes. */
+static bool try_dim(const wc_vector_options *o, size_t dim, shape *out)
 {
     double all = (o->bits - (o->signs ? 1 : 0)) * (double)dim, whole = rint(all);
     if (fabs(all - whole) > 1e-6 || whole < 1) return false;
-    *bits = o->code_bits ? (unsigned)o->code_bits : (unsigned)whole;
-    *books = (unsigned)whole / *bits;
-    return *bits <= MAX_CODE_BITS && *books <= 8 && *books * *bits == (unsigned)whole;
+    unsigned bits = o->code_bits ? (unsigned)o->code_bits : (unsigned)whole, books = (unsigned)whole / bits;
+    *out = (shape){dim, books, bits};
+    return bits <= MAX_CODE_BITS && books <= MAX_BOOKS && books * bits == (unsigned)whole;
+}
+
+/* The dim asked for; dim 0: the largest whose codes are a byte at most, else the smallest there is. */
+static bool shape_codes(const wc_vector_options *o, shape *out)
+{
+    shape s;
+    bool found = false;
+    if (o->dim) return try_dim(o, (size_t)o->dim, out);
+    for (size_t dim = MAX_DIM; dim; dim--) {
+        if (!try_dim(o, dim, &s)) continue;
+        *out = s, found = true;
+        if (s.bits <= 8) return true;
+    }
+    return found;
 }
 
 const char *wc_vector_applies(const wc_place *at, const void *opt)
 {
     const wc_vector_options *o = opt;
-    unsigned books, bits;
+    shape s;
     (void)at;
-    if (o->signs && (o->dim > WC_VQ_SIGNED_DIM || o->code_bits)) return "signs=yes needs dim up to 8";
     if (o->signs && o->bits <= 1) return "signs=yes needs more than 1 bit";
-    if (!shape_codes(o, (size_t)o->dim, &books, &bits))
+    if (!shape_codes(o, &s))
         return o->code_bits ? "bits * dim is not one to eight times code_bits"
-                            : "bits * dim (less dim with signs) is not a whole number of 1 to 12";
+                            : "no dim makes bits * dim (less dim with signs) a whole number from 1 to 12";
     if (o->entry_bits != 8 && o->entry_bits != 16) return "entry_bits is 8 or 16";
     if (o->scale_bits == 1) return "scale_bits is 0 or 2 to 8";
     return NULL;
@@ -49,15 +72,15 @@ static void shape_blocks(const wc_vector_options *o, wc_vq *v)
 void wc_vector_plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const wc_vector_options *o = opt;
-    unsigned books = 1, bits = 1;
-    shape_codes(o, (size_t)o->dim, &books, &bits);
-    size_t group = o->group && !o->unscaled ? wc_round_up((size_t)o->group, (size_t)o->dim) : at->cols;
+    shape s = {1, 1, 1};
+    shape_codes(o, &s);
+    size_t group = o->group && !o->unscaled ? wc_round_up((size_t)o->group, s.dim) : at->cols;
     *out = (wc_part){.kind = WC_PART_VQ};
     out->vq = (wc_vq){.rows = at->rows,
                       .cols = at->cols,
-                      .dim = (unsigned)o->dim,
-                      .books = books,
-                      .bits = bits,
+                      .dim = (unsigned)s.dim,
+                      .books = s.books,
+                      .bits = s.bits,
                       .entry_bits = (unsigned)o->entry_bits,
                       .scaled = !o->unscaled,
                       .scale_bits = o->unscaled ? 0 : (unsigned)o->scale_bits,
@@ -93,7 +116,7 @@ uint64_t wc_vector_scratch(const wc_place *at, const void *opt)
 /* ---- the method ------------------------------------------------------------------------------------------------- */
 
 /* The factor over blocks of dim columns. Drift is corrected with one of width 1. */
-static wc_status make_factor(wc_job *job, const wc_vector_options *o, wc_hessian *h)
+static wc_status make_factor(wc_job *job, const wc_vector_options *o, size_t dim, wc_hessian *h)
 {
     const wc_stats *stats = job->stats;
     wc_ctx *ctx = job->ctx;
@@ -106,18 +129,17 @@ static wc_status make_factor(wc_job *job, const wc_vector_options *o, wc_hessian
         wc_hessian_free(h);
         WC_TRY(status);
     }
-    wc_status status =
-        wc_hessian_make(ctx, job->tensor, stats->h, job->at.cols, damp, (wc_order)o->order, (size_t)o->dim, h);
+    wc_status status = wc_hessian_make(ctx, job->tensor, stats->h, job->at.cols, damp, (wc_order)o->order, dim, h);
     job->escalations += h->escalations;
     job->damping_used = h->damping;
     return status;
 }
 
 /* *use false when the moments allow no factor: codes are then the nearest in |W - W^|. */
-static wc_status prepare(wc_job *job, const wc_vector_options *o, wc_hessian *h, bool *use)
+static wc_status prepare(wc_job *job, const wc_vector_options *o, size_t dim, wc_hessian *h, bool *use)
 {
     wc_ctx *ctx = job->ctx;
-    wc_status status = make_factor(job, o, h);
+    wc_status status = make_factor(job, o, dim, h);
     *use = status == WC_OK;
     if (status != WC_NUMERIC) return status;
     wc_log(ctx, WC_LOG_WARN, "%s; vectors are chosen without the moments for this tensor", ctx->error);
@@ -134,7 +156,7 @@ wc_status wc_vector_run(wc_job *job, const void *opt, wc_part *out)
     bool use = false;
     wc_part made;
     wc_vector_plan(&job->at, opt, &made);
-    WC_TRY_OUT(prepare(job, o, &h, &use));
+    WC_TRY_OUT(prepare(job, o, made.vq.dim, &h, &use));
     wc_vq_problem problem = {.tensor = job->tensor,
                              .w = job->w,
                              .h = use ? &h : NULL,

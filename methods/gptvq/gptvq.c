@@ -6,7 +6,8 @@
 
 static const wc_opt opts[] = {
     {"bits", WC_OPT_REAL, FIELD(bits), 2, 0.125, 12, NULL, "bits per weight: codes, and signs where they are apart"},
-    {"dim", WC_OPT_INT, FIELD(dim), 2, 1, 16, NULL, "columns per vector; a code has bits * dim bits, at most 12"},
+    {"dim", WC_OPT_INT, FIELD(dim), 0, 0, 16, NULL,
+     "columns per vector; a code has bits * dim bits, at most 12; 0: the largest for a byte"},
     {"area", WC_OPT_INT, FIELD(area), 0, 0, 1 << 30, NULL, "weights that share a codebook; 0: the whole tensor"},
     {"entry_bits", WC_OPT_INT, FIELD(entry_bits), 8, 8, 16, NULL, "of a number in a codebook: 8, or 16 for f16"},
     {"group", WC_OPT_INT, FIELD(group), 0, 0, 65536, NULL,
@@ -14,10 +15,10 @@ static const wc_opt opts[] = {
     {"scale_bits", WC_OPT_INT, FIELD(scale_bits), 0, 0, 8, NULL, "bits of integer scales; 0: f16 scales"},
     {"unscaled", WC_OPT_BOOL, FIELD(unscaled), 0, 0, 1, NULL, "no scales at all"},
     {"signs", WC_OPT_BOOL, FIELD(signs), 0, 0, 1, NULL, "a codebook of magnitudes and a bit per sign (SSVQ)"},
-    {"em", WC_OPT_INT, FIELD(em), 50, 0, 1000, NULL, "rounds of k-means at most"},
+    {"em", WC_OPT_INT, FIELD(em), 20, 0, 1000, NULL, "rounds of k-means at most"},
     {"feedback", WC_OPT_BOOL, FIELD(feedback), 1, 0, 1, NULL, "error feedback; no: nearest codes to begin with"},
     {"cd", WC_OPT_INT, FIELD(cd), 6, 0, 64, NULL, "rounds of descent over codebooks, scales and codes after rounding"},
-    {"steps", WC_OPT_INT, FIELD(steps), 8, 1, 100, NULL, "of conjugate gradients for the codebooks in a round"},
+    {"steps", WC_OPT_INT, FIELD(steps), 4, 1, 100, NULL, "of conjugate gradients for the codebooks in a round"},
     {"refit", WC_OPT_BOOL, FIELD(refit), 1, 0, 1, NULL, "rounds also refit scales of whole rows"},
     {"damp", WC_OPT_REAL, FIELD(damp), 0.01, 0, 10, NULL, "added to the diagonal of H, relative to its mean"},
     {"order", WC_OPT_WORD, FIELD(order), WC_ORDER_ACT, 0, 1, "natural|act",

@@ -9,6 +9,8 @@
 #include "linalg/linalg.h"
 #include "solve/panel.h"
 
+static const double enough = 3e-4; /* a round of k-means that gains less is the last */
+
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
 
 static size_t entries_of(const wc_vq_solver *s)
@@ -277,9 +279,10 @@ static void sample_vector(const wc_vq_solver *s, size_t m, size_t r, size_t v, f
 {
     const wc_vq *o = s->out;
     size_t d = s->d, block = r / o->block_rows * s->col_blocks + v * d / o->block_cols;
-    float scale = s->scale[r * s->groups + v * d / o->group], inv = scale > 0 ? ldexpf(1 / scale, -o->scale_exp) : 0;
+    float scale = s->scale[r * s->groups + v * d / o->group], inv = scale > 0 ? 1 / scale : 0,
+          unit = ldexpf(1, -o->scale_exp);
     for (size_t j = 0; j < d; j++)
-        x[j] = v * d + j < o->cols ? s->p->w[r * o->cols + v * d + j] * inv : 0;
+        x[j] = v * d + j < o->cols ? s->p->w[r * o->cols + v * d + j] * unit * inv : 0;
     for (size_t i = 0; i < m; i++) {
         size_t code = o->code[(r * s->books + i) * s->vectors + v];
         const float *entry = s->now.value + ((block * s->books + i) * s->k + code) * d;
@@ -468,7 +471,7 @@ wc_status wc_vq_kmeans(wc_vq_solver *s, wc_vq_work *work, wc_vq_sums *sums, size
         wc_vq_for_panels(s, work, assign, &a);
         gather(sums);
         double cost = total(s, sums, m);
-        more = cost < last * (1 - 1e-3);
+        more = cost < last * (1 - enough);
         last = cost;
         centre(s, sums, m, used);
     }

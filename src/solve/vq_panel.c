@@ -277,7 +277,7 @@ static void choose_signed(wc_vq_work *w, const wc_vq_choice *c, const lanes *l, 
     size_t d = s->d, first = c->v * d;
     const float *scale = w->scale + first / s->out->group * w->nr + l->r0;
     wck_vq_table table = {s->k, features_of(d), w->features, w->norm};
-    float sign[2][WC_VQ_SIGNED_DIM][LANES] = {{{0}}}, f[WC_VQ_SIGNED_DIM * (WC_VQ_SIGNED_DIM + 1) / 2][LANES];
+    float sign[2][WC_VQ_DIM][LANES] = {{{0}}}, f[WC_VQ_DIM * (WC_VQ_DIM + 1) / 2][LANES];
     float base[LANES] = {0}, *pair;
     for (size_t r = 0; r < LANES; r++)
         w->score[r] = INFINITY, w->pick[r] = 0;

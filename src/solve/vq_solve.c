@@ -14,6 +14,11 @@ static const double enough = 1e-3; /* a round that gains less of the error is th
 
 /* ---- scales ----------------------------------------------------------------------------------------------------- */
 
+static float f16_value(float x)
+{
+    return wc_f16_f32(wc_f32_f16(x));
+}
+
 /* The root mean square of a group: entries are then of the order of 1. */
 static float spread(const wc_vq_solver *s, size_t r, size_t g)
 {
@@ -31,20 +36,17 @@ static void fit_row_scales(const wc_vq_solver *s, size_t r)
     wc_vq *o = s->out;
     float *scale = s->scale + r * s->groups, top = 0;
     for (size_t g = 0; g < s->groups; g++) {
-        scale[g] = o->scaled ? spread(s, r, g) : 1;
+        scale[g] = o->scaled ? f16_value(spread(s, r, g)) : 1;
         top = fmaxf(top, scale[g]);
     }
-    float most = (float)((1u << o->scale_bits) - 1), unit = wc_f16_f32(wc_f32_f16(top / most));
+    if (!o->scale_bits) return;
+    float most = (float)((1u << o->scale_bits) - 1), unit = f16_value(top / most);
     for (size_t g = 0; g < s->groups; g++) {
-        if (!o->scale_bits) {
-            scale[g] = wc_f16_f32(wc_f32_f16(scale[g]));
-            continue;
-        }
         float code = unit > 0 ? fmaxf(1, fminf(most, rintf(scale[g] / unit))) : 0;
         o->scale_code[r * s->groups + g] = (uint8_t)code;
         scale[g] = unit * code;
     }
-    if (o->scale_bits) o->scale[r] = wc_f32_f16(unit);
+    o->scale[r] = wc_f32_f16(unit);
 }
 
 /* ---- metrics ---------------------------------------------------------------------------------------------------- */
@@ -146,7 +148,7 @@ static void refit_scales(wc_vq_work *w)
             den += (double)(w->q[j * nr + r] * w->x[j * nr + r]);
         }
         if (!(den > 0)) continue;
-        float old = w->scale[r], new = wc_f16_f32(wc_f32_f16(old * (float)(1 + num / den))), c = new / old - 1;
+        float old = w->scale[r], new = f16_value(old * (float)(1 + num / den)), c = new / old - 1;
         if (!(new > 0) || !isfinite(new) || !(2 * (double)c * num > (double)c * (double)c * den)) continue;
         for (size_t j = 0; j < n; j++) {
             size_t at = j * nr + r;

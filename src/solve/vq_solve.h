@@ -21,7 +21,7 @@
 #include "base/part.h"
 #include "solve/hessian.h"
 
-enum { WC_VQ_MAX_BEAM = 64, WC_VQ_SIGNED_DIM = 8 };
+enum { WC_VQ_MAX_BEAM = 64 };
 
 typedef struct wc_vq_problem {
     const char *tensor;  /* for messages */
@@ -36,10 +36,9 @@ typedef struct wc_vq_problem {
     bool refit; /* rounds also refit scales, where there is one f16 per row */
 } wc_vq_problem;
 
-/* *out holds the geometry on entry: scale groups and blocks of columns are whole vectors; with signs one codebook and
- * dim at most WC_VQ_SIGNED_DIM. Its scale_exp and arrays are made, and left NULL on failure. *loss (may be NULL): tr(E
- * H E^T) of the damped H at the end, in the units of W and stats->h; 0 without h. WC_BADFILE: W is not finite.
- * Deterministic for any number of threads. */
+/* *out holds the geometry on entry: scale groups and blocks of columns are whole vectors; with signs one codebook. Its
+ * scale_exp and arrays are made, and left NULL on failure. *loss (may be NULL): tr(E H E^T) of the damped H at the end,
+ * in the units of W and stats->h; 0 without h. WC_BADFILE: W is not finite. Deterministic for any number of threads. */
 wc_status wc_vq_solve(wc_ctx *ctx, const wc_vq_problem *p, wc_vq *out, double *loss);
 
 /* Bytes of memory that it takes at most, beside W and the factor. */
