@@ -52,11 +52,10 @@ static void fit_row_scales(const wc_vq_solver *s, size_t r)
 /* ---- metrics ---------------------------------------------------------------------------------------------------- */
 
 /* A_B of what feedback pays for an error in block B: |e R_BB|^2. */
-static void pivot_metric(const wc_hessian *h, size_t v, size_t position, size_t count, float *a)
+static void pivot_metric(const wc_hessian *h, size_t position, size_t count, float *a)
 {
     size_t d = h->width;
     const float *pivot = h->pivot + position * d;
-    (void)v;
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < count; j++) {
             float sum = 0;
@@ -76,7 +75,7 @@ static void set_metric(const wc_vq_solver *s, bool feedback)
         size_t count = wc_min(d, n - first);
         float *a = s->metric + first * d;
         if (feedback) {
-            pivot_metric(h, first / d, position, count, a);
+            pivot_metric(h, position, count, a);
             continue;
         }
         for (size_t i = 0; i < count; i++)
