@@ -35,13 +35,14 @@ extern "C" {
 
 typedef enum wcd_status {
     WCD_OK = 0,
-    WCD_E_ARGUMENT = 1,   /* the caller's mistake: NULL, row range outside the tensor, image not 8-byte aligned */
-    WCD_E_TRUNCATED = 2,  /* the image is shorter than its header says */
-    WCD_E_NOT_WCZ = 3,    /* magic bytes missing */
-    WCD_E_VERSION = 4,    /* valid, but made by a newer version: unknown major version, feature or part kind */
-    WCD_E_CORRUPT = 5,    /* an index entry contradicts itself, or a checksum does not match */
-    WCD_E_NOT_FOUND = 6,  /* no tensor or metadata of that name */
-    WCD_E_NOT_NUMERIC = 7 /* the tensor holds integers or bytes that have no f32 meaning here: use its raw bytes */
+    WCD_E_ARGUMENT = 1,    /* the caller's mistake: NULL, row range outside the tensor, image not 8-byte aligned */
+    WCD_E_TRUNCATED = 2,   /* the image is shorter than its header says */
+    WCD_E_NOT_WCZ = 3,     /* magic bytes missing */
+    WCD_E_VERSION = 4,     /* valid, but made by a newer version: unknown major version, feature or part kind */
+    WCD_E_CORRUPT = 5,     /* an index entry contradicts itself, or a checksum does not match */
+    WCD_E_NOT_FOUND = 6,   /* no tensor or metadata of that name */
+    WCD_E_NOT_NUMERIC = 7, /* the tensor holds integers or bytes that have no f32 meaning here: use its raw bytes */
+    WCD_E_TRANSFORM = 8    /* wcd_matvec of a tensor that transforms its inputs first: see wcd_transform */
 } wcd_status;
 
 WCD_API const char *wcd_status_text(wcd_status s);
@@ -73,11 +74,12 @@ typedef struct wcd_tensor {
     uint64_t rows, cols;         /* as a matrix: cols = last dim, rows = product of the others; scalars are 1 x 1 */
     uint32_t source_dtype;       /* element type in the original checkpoint, see docs/FORMAT.md section "dtypes" */
     uint32_t n_parts;
-    double error;         /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
-    uint32_t flags;       /* WCD_TENSOR_* */
-    uint32_t index;       /* wcd_at(file, index) is this tensor */
-    const wcd_file *file; /* must stay where it is while the tensor is in use */
-    uint32_t first_part;  /* index of its first part record */
+    uint32_t n_transforms; /* of the inputs: see wcd_transform */
+    double error;          /* relative layer error tr(D H D^T)/tr(W H W^T) when compressed; NaN: not measured */
+    uint32_t flags;        /* WCD_TENSOR_* */
+    uint32_t index;        /* wcd_at(file, index) is this tensor */
+    const wcd_file *file;  /* must stay where it is while the tensor is in use */
+    uint32_t first_part;   /* index of its first part record */
 } wcd_tensor;
 
 enum {
@@ -92,18 +94,35 @@ static inline uint32_t wcd_count(const wcd_file *f)
 WCD_API wcd_status wcd_at(const wcd_file *f, uint32_t i, wcd_tensor *out);         /* i-th tensor, file order */
 WCD_API wcd_status wcd_find(const wcd_file *f, const char *name, wcd_tensor *out); /* binary search by name */
 
-/* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n; the sum over all its parts. ld >= cols. WCD_E_NOT_NUMERIC:
- * see there; WCD_E_ARGUMENT: rows outside the tensor. Blobs are not checked here, so values of a damaged file may be
- * anything, NaN included. */
+/* dst[i*ld .. +cols) = row r0+i of the tensor in f32, i < n: the sum over all its parts, transforms included. ld >=
+ * cols. WCD_E_NOT_NUMERIC: see there; WCD_E_ARGUMENT: rows outside the tensor. Blobs are not checked here, so values of
+ * a damaged file may be anything, NaN included. */
 WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, size_t ld);
+
+/* dst = the bytes of rows r0 .. r0+n as the original checkpoint had them (source_dtype, little-endian), whatever their
+ * dtype, NaN payloads included: for tensors that were kept or compressed without loss. WCD_E_NOT_NUMERIC: the tensor
+ * was compressed with loss, or into another type. WCD_E_ARGUMENT: rows outside the tensor, or not of whole bytes. */
+WCD_API wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst);
 
 /* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
  * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. A
- * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. */
+ * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. A coded part adds
+ * up 256 columns at a time in this way, and every call decodes whole tiles of rows: ask for all rows. WCD_E_TRANSFORM
+ * when t->n_transforms is not 0: the transformed x needs room, and this library allocates nothing. */
 WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
 WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
 
-/* A part as stored: for tools and for runtimes with kernels of their own. */
+/* Tensors with transforms are W = (sum of parts) C, C [cols, cols] a product of diagonals and Hadamard transforms:
+ *
+ *     wcd_transform(&t, x, z);                          // z = C x, once per input: cols log(order) additions
+ *     wcd_matvec_transformed(&t, 0, t.rows, z, y);      // y = (sum of parts) z
+ *
+ * This works for every tensor; without transforms C is the identity. x [cols], z [cols] may be the same. */
+WCD_API wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z);
+WCD_API wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *z, float *y);
+
+/* A part as stored: for tools and for runtimes with kernels of their own. Behind the n_parts of the sum come the
+ * n_transforms, in the order in which an input passes through them. */
 typedef struct wcd_part_info {
     uint16_t kind, version;
     const char *kind_name; /* "grid" */
@@ -111,7 +130,7 @@ typedef struct wcd_part_info {
     const uint8_t *blob;   /* 64-byte aligned relative to the image */
     uint64_t blob_size;
     uint64_t xxh3;
-    uint64_t rows, cols; /* the tensor's, or those of a factor */
+    uint64_t rows, cols; /* the tensor's, or those of a factor; a transform has one row */
     uint32_t n_children; /* parts that this one is made of: a low-rank part has two, A and B */
     uint32_t index;      /* in the file's table of parts */
 } wcd_part_info;

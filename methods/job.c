@@ -1,8 +1,10 @@
 #include "methods/job.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "solve/drift.h"
+#include "solve/grid_solve.h"
 
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual)
 {
@@ -16,6 +18,19 @@ wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, d
     WC_TRY(wc_drift_correct(job->ctx, job->tensor, h, &d, job->at.rows, job->w));
     job->target_moved = true;
     return WC_OK;
+}
+
+wc_status wc_job_round(wc_job *job, const wc_grid_options *grid, const wc_hqq *hqq, wc_part *part)
+{
+    float *weight;
+    bool use_h = grid->search == WC_SEARCH_HESSIAN && job->stats;
+    WC_TRY(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
+    wc_hessian_weights(use_h ? job->stats->h : NULL, job->at.cols, weight);
+    wc_grid_problem problem = {
+        .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)grid->search, .hqq = hqq};
+    wc_status status = wc_grid_solve(job->ctx, &problem, &part->grid, NULL);
+    free(weight);
+    return status;
 }
 
 wc_status wc_job_mask(wc_job *job)

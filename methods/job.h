@@ -3,12 +3,17 @@
 #define WC_METHODS_JOB_H
 
 #include "methods/method.h"
+#include "solve/grid_fit.h"
 #include "solve/hessian.h"
 
 /* Moves job->w to the target that makes up for the drift of the inputs and of the residual stream (solve/drift.h), the
  * parts `drift' and `residual' of the way; once per tensor, and not at all without cross moments. h: damped, of
  * width 1. WC_NUMERIC when the result is not finite; job->w is then unchanged. */
 wc_status wc_job_correct_drift(wc_job *job, const wc_hessian *h, double drift, double residual);
+
+/* *part: job->w rounded to nearest on a grid, its scales and zeros chosen by grid->search with the weights of
+ * job->stats; hqq: constants of WC_SEARCH_HQQ, else NULL. *part holds the plan on entry, and on failure. */
+wc_status wc_job_round(wc_job *job, const wc_grid_options *grid, const wc_hqq *hqq, wc_part *part);
 
 /* job->mask, all positions kept; once per tensor. */
 wc_status wc_job_mask(wc_job *job);

@@ -36,7 +36,8 @@ typedef struct wc_job {
     uint8_t *mask;      /* [rows, cols] 1: kept, 0: pruned; NULL: all kept. Made by a pruner (wc_job_mask), freed by the
                          * driver. at.masked says whether an earlier step made one */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
-    const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole */
+    const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole.
+                         * After transforms C both are W C^-1, and stats those of C x */
     bool target_moved;  /* w already holds the drift-corrected target (done once per tensor, by the first that wants it)
                          */
     const wc_stats *stats; /* NULL unless calibrated; NULL is guaranteed only for methods that do not need statistics */
@@ -61,10 +62,13 @@ enum { WC_NEEDS_HESSIAN = 1 }; /* wc_method.needs */
 
 /* What a step is in a recipe; the table in src/recipe.c says which may follow which, and why others may not. */
 typedef enum wc_method_role {
-    WC_STEP_BASE,    /* stores a value for every position: quantizers */
-    WC_STEP_PEEL,    /* stores a few single values: outliers */
-    WC_STEP_PRODUCT, /* stores a product of thin factors */
-    WC_STEP_PRUNE,   /* narrows the target to a mask; stores its values only when no later step does */
+    WC_STEP_BASE,      /* stores a value for every position: quantizers */
+    WC_STEP_PEEL,      /* stores a few single values: outliers */
+    WC_STEP_PRODUCT,   /* stores a product of thin factors */
+    WC_STEP_PRUNE,     /* narrows the target to a mask; stores its values only when no later step does */
+    WC_STEP_TRANSFORM, /* changes the basis of the inputs for all later steps, which see W C^-1 and the moments of C x
+                        * (src/basis.h): plan and run emit C, a part of kind diagonal or hadamard */
+    WC_STEP_COPY,      /* stores the checkpoint's own bytes in another writing: lossless */
     WC_N_METHOD_ROLES
 } wc_method_role;
 
@@ -74,22 +78,32 @@ typedef struct wc_method {
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;
+    bool follows;    /* options that a recipe leaves out are those of the same names of the next BASE */
     bool keeps_mask; /* WC_STEP_BASE: at the positions of a mask it stores values, elsewhere nothing */
     size_t opt_size;
     const wc_opt *opts; /* ended by name == NULL */
+
+    /* NULL; or this is a name for a list of steps: writes the recipe that it stands for, and all functions below are
+     * NULL. Recipes are kept and printed as that list. */
+    void (*expand)(const void *opt, char *recipe, size_t size);
 
     /* NULL, or the reason why this method cannot do this matrix: an answer, not an error. Must not depend on values. */
     const char *(*applies)(const wc_place *at, const void *opt);
     /* Geometry of the part that run() will emit, without numbers: gives the exact size before any work. *out is zero on
      * entry and stays so when there will be no part. */
     void (*plan)(const wc_place *at, const void *opt, wc_part *out);
+    /* WC_STEP_COPY, else NULL; such a method has no plan and no run. Looks at the stored values, [rows, cols] of dtype
+     * at data, and makes the plan of the part that the driver then writes from them; its size depends on the values. */
+    wc_status (*survey)(wc_ctx *ctx, const wc_place *at, wc_dtype dtype, const uint8_t *data, const void *opt,
+                        wc_part *out);
     /* WC_STEP_PRUNE, else NULL: what the mask makes of the place of all later steps (masked, kept, n, m). */
     void (*narrow)(wc_place *at, const void *opt);
     /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.
      */
     wc_status (*run)(wc_job *job, const void *opt, wc_part *out);
     /* NULL (nothing worth counting), or about how many floating point operations run() takes, a multiply-add being two:
-     * for the bench and for estimates of time. drift: the statistics have cross moments. */
+     * for the bench and for estimates of time, which count the change of basis after a transform themselves. drift: the
+     * statistics have cross moments. */
     double (*flops)(const wc_place *at, const void *opt, bool drift);
     /* NULL (wc_compress_scratch allows for it), or how many bytes of memory run() takes at most beside job->w. */
     uint64_t (*scratch)(const wc_place *at, const void *opt);

@@ -9,6 +9,7 @@
 It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for
 bit. Exit status 0, or 1 with one line on stderr.
 """
+import os
 import struct
 import sys
 
@@ -168,7 +169,7 @@ def parse_tensor(r, names):
     dims = struct.unpack("<8Q", r[16:80])
     first, n_parts, flags, left, right, reserved, error = struct.unpack("<6Id", r[80:112])
     need(n_dims <= 8 and not any(dims[n_dims:]), "dimensions")
-    need(left == 0 and right == 0, "transforms of a newer version")
+    need(left == 0, "transforms of a newer version")
     need(reserved == 0 and zero(r[112:]), "reserved bytes of a tensor")
     need(dtype in DTYPES and n_parts >= 1, "element type or number of parts")
     rows, cols = 1, dims[n_dims - 1] if n_dims else 1
@@ -177,13 +178,14 @@ def parse_tensor(r, names):
         need(rows <= 1 << 56, "too many rows")
     need(cols <= 1 << 56 and rows * cols <= 1 << 56, "too many elements")
     return Record(name_at=name, name=bytes(names[name:name + name_size]), name_size=name_size, dims=dims[:n_dims],
-                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, flags=flags, error=error)
+                  dtype=dtype, rows=rows, cols=cols, first=first, n_parts=n_parts, n_transforms=right, flags=flags,
+                  error=error)
 
 
 def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
-    need(1 <= kind <= 6 and version == 1, "part kind of a newer version")
+    need(kind in LAYOUTS and version == 1, "part kind of a newer version")
     need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
@@ -236,21 +238,26 @@ class File:
     def check_parts(self):
         next_part = 0
         for t in self.tensors:
-            need(t.first == next_part and t.first + t.n_parts <= len(self.parts), "parts of a tensor")
-            next_part += t.n_parts
-            t.parts = self.parts[t.first:next_part]
+            behind = t.first + t.n_parts
+            next_part += t.n_parts + t.n_transforms
+            need(t.first + t.n_parts + t.n_transforms == next_part <= len(self.parts), "parts of a tensor")
+            t.parts, t.transforms = self.parts[t.first:behind], self.parts[behind:next_part]
+            for p in t.transforms:
+                need(p.kind in TRANSFORMS, "a part among the transforms")
+                self.lay_out(p, 1, t.cols)
             for p in t.parts:
+                need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
                     need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
                     p.children = self.parts[next_part:next_part + 2]
                     next_part += 2
                     for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
-                        need(not c.n_children, "a factor that is made of parts")
+                        need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
             t.numeric = all(p.layout.numeric for p in t.parts)
-            need(t.numeric or t.n_parts == 1, "a sum of parts without values")
+            need(t.numeric or t.n_parts + t.n_transforms == 1, "a sum of parts without values")
         need(next_part == len(self.parts), "parts that belong to nothing")
 
     def lay_out(self, p, rows, cols):
@@ -266,7 +273,7 @@ class File:
         for r in self.metas:
             need(xxh3(self.blob(r)) == r.xxh3, "checksum of metadata `%s'" % r.name.decode(errors="replace"))
         for t in self.tensors:
-            for p in [q for part in t.parts for q in [part] + part.children]:
+            for p in [q for part in t.parts + t.transforms for q in [part] + part.children]:
                 need(xxh3(self.blob(p)) == p.xxh3, "checksum of tensor `%s'" % t.name.decode(errors="replace"))
         for begin, end in self.gaps:
             need(zero(self.m[begin:end]), "bytes between blobs")
@@ -274,11 +281,14 @@ class File:
     def decode(self, t):
         """f32 [rows, cols]; the bytes of the blob when there are no f32 values."""
         if not t.numeric:
-            return np.frombuffer(self.blob(t.parts[0]), np.uint8)
+            l, blob = t.parts[0].layout, self.blob(t.parts[0])
+            return np.frombuffer(coded_values(l, blob).tobytes() if l.coded else blob, np.uint8)
         total = None
         for p in t.parts:
             w = self.decode_part(p)
             total = w if total is None else total + w
+        for p in reversed(t.transforms):
+            total = TRANSFORMS[p.kind](p.layout, self.blob(p), total)
         return total
 
     def decode_part(self, p):
@@ -290,21 +300,103 @@ class File:
 # ---------------------------------------------------------------- kinds (sections 7 to 12)
 
 def float_layout(p, rows, cols):
-    dtype = p.params[0]
-    need(dtype in DTYPES and zero(p.params[1:]), "parameters of a float part")
+    dtype, coding = p.params[0], p.params[1]
+    need(dtype in DTYPES and coding <= 1, "parameters of a float part")
     bits = rows * cols * DTYPES[dtype][1]
+    if coding:
+        return coded_layout(p, dtype, rows * cols)
+    need(zero(p.params[2:]), "parameters of a float part")
     need(bits % 8 == 0, "a float part that does not fill its last byte")
-    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3)
+    return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3, coded=False)
+
+
+CHUNK, STREAMS, SUPER, ENTRY = 4096, 4, 64, 10
+RAW, CONSTANT, CODED = 0, 1, 2
+
+
+def coded_layout(p, dtype, n):
+    width, chunks, end = DTYPES[dtype][1] // 8, (n + CHUNK - 1) // CHUNK, 0
+    mode, constant = p.params[2:10], p.params[10:18]
+    need(n and DTYPES[dtype][1] % 8 == 0 and zero(p.params[18:24]), "parameters of a coded float part")
+    planes = []
+    for i in range(8):
+        need(mode[i] <= CODED and (i < width or not mode[i]), "mode of a plane")
+        need(mode[i] == CONSTANT or not constant[i], "constant of a plane")
+        plane = Record(mode=mode[i], constant=constant[i])
+        if i < width and mode[i] == RAW:
+            plane.first, end = up8(end), up8(end) + n
+        elif mode[i] == CODED:
+            plane.first = up8(end)
+            plane.bases = plane.first + 288
+            plane.entries = up8(plane.bases + (chunks + SUPER - 1) // SUPER * 8)
+            end = plane.entries + chunks * ENTRY
+        planes.append(plane)
+    streams, stream_bytes = up8(end), struct.unpack("<Q", p.params[24:])[0]
+    return Record(size=streams + stream_bytes, dtype=dtype, numeric=dtype <= 3, coded=True, n=n, chunks=chunks,
+                  planes=planes[:width], streams=streams)
+
+
+def code_table(table):
+    """For every 12-bit window the symbol and the length of the code that it begins with."""
+    counts = struct.unpack("<16H", table[:32])
+    symbol, length, at, k = np.zeros(4096, np.uint8), np.ones(4096, np.int64), 0, 0
+    for bits in range(1, 13):
+        for _ in range(counts[bits]):
+            step = 1 << (12 - bits)
+            symbol[at:at + step], length[at:at + step] = table[32 + k], bits
+            at, k = at + step, k + 1
+    need(at == 4096 and counts[0] == 0 and not any(counts[13:]), "the code of a plane")
+    return symbol, length
+
+
+def coded_plane(l, plane, blob):
+    """All streams of the plane side by side, a symbol of each in every step."""
+    symbol, length = code_table(bytes(blob[plane.first:plane.first + 288]))
+    entries = np.frombuffer(blob, np.uint8, l.chunks * ENTRY, plane.entries).reshape(-1, ENTRY)
+    bases = np.frombuffer(blob, "<u8", (l.chunks + SUPER - 1) // SUPER, plane.bases).astype(np.int64)
+    start = entries[:, :4].copy().view("<u4").astype(np.int64)
+    sizes = entries[:, 4:].copy().view("<u2").astype(np.int64)
+    start = bases[np.arange(l.chunks) // SUPER].reshape(-1, 1) + start
+    start = np.concatenate([start, start + np.cumsum(sizes, 1)], 1).reshape(-1) + l.streams
+    bits = np.concatenate([np.frombuffer(blob, np.uint8), np.zeros(4096, np.uint8)]).astype(np.int64)
+    pos, out = 8 * start, np.zeros((len(start), CHUNK // STREAMS), np.uint8)
+    for i in range(CHUNK // STREAMS):
+        at = np.minimum(pos // 8, len(bits) - 4)
+        window = (bits[at] << 16 | bits[at + 1] << 8 | bits[at + 2]) << pos % 8 >> 12 & 4095
+        out[:, i] = symbol[window]
+        pos = pos + length[window]
+    return out.reshape(-1)[:l.n]
+
+
+def coded_values(l, blob):
+    """The values as unsigned integers of the element's width."""
+    width = len(l.planes)
+    x = np.zeros(l.n, np.uint64)
+    for i, plane in enumerate(l.planes):
+        if plane.mode == RAW:
+            b = np.frombuffer(blob, np.uint8, l.n, plane.first)
+        elif plane.mode == CONSTANT:
+            b = np.full(l.n, plane.constant, np.uint8)
+        else:
+            b = coded_plane(l, plane, blob)
+        x |= b.astype(np.uint64) << np.uint64(8 * i)
+    if l.dtype <= 4:
+        x = x >> np.uint64(1) | (x & np.uint64(1)) << np.uint64(8 * width - 1)
+    return x.astype("<u%d" % width)
 
 
 def decode_float(l, blob, rows, cols):
-    if l.dtype == 1:
+    return floats(l.dtype, coded_values(l, blob).tobytes() if l.coded else blob).reshape(rows, cols)
+
+
+def floats(dtype, blob):
+    if dtype == 1:
         v = np.frombuffer(blob, "<f4")
-    elif l.dtype == 2:
+    elif dtype == 2:
         v = np.frombuffer(blob, "<f2").astype(np.float32)
     else:
         v = (np.frombuffer(blob, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return v.reshape(rows, cols)
+    return v
 
 
 def packed(count, bits):
@@ -335,38 +427,69 @@ def up8(x):
 
 def grid_layout(p, rows, cols):
     bits, scale_bits, zero_kind, scale_exp, group, zero_fixed = struct.unpack("<BBBbIf", p.params[:12])
-    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 1, "parameters of a grid part")
+    tile, zero_bits = p.params[28:30]
+    need(1 <= bits <= 8 and scale_bits <= 8 and scale_bits != 1 and zero_kind <= 3, "parameters of a grid part")
+    need(tile == 0 or scale_bits, "tiles of a grid part")
+    need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[12:]), "reserved parameters of a grid part")
+    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
+    tiles = (rows + tile - 1) // tile * groups if tile else 0
+    n_scales = 2 * tiles if tile else rows if scale_bits else rows * groups
+    n_zeros = (0, 0, rows * groups, 2 * tiles)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     scales = up8(rows * packed(cols, bits))
-    size = scales + 2 * (rows if scale_bits else rows * groups)
-    codes = zeros = 0
+    size = scales + 2 * n_scales
+    codes = zeros = zero_codes = 0
     if scale_bits:
         codes = up8(size)
         size = codes + packed(rows * groups, scale_bits)
-    if zero_kind:
+    if n_zeros:
         zeros = up8(size)
-        size = zeros + packed(rows * groups, bits)
+        size = zeros + 2 * n_zeros
+    if code_bits:
+        zero_codes = up8(size)
+        size = zero_codes + packed(rows * groups, code_bits)
     return Record(size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind, scale_exp=scale_exp,
-                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros)
+                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
+                  zero_codes=zero_codes, tile=tile, n_scales=n_scales, n_zeros=n_zeros, code_bits=code_bits)
+
+
+def of_groups(l, b, at, bits, rows):
+    """f32 [rows, groups] of a packed sequence."""
+    return unpack(b[at:], rows * l.groups, bits).reshape(rows, l.groups).astype(np.float32)
+
+
+def on_lines(l, lines, codes):
+    """offset + step * code, [rows, groups]; lines [tiles of rows, groups, 2]."""
+    of_row = lines.reshape(-1, l.groups, 2)[np.arange(len(codes)) // l.tile]
+    return of_row[:, :, 0] + of_row[:, :, 1] * codes
 
 
 def decode_grid(l, blob, rows, cols):
     b = np.frombuffer(blob, np.uint8)
     stride = packed(cols, l.bits)
     q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
-    n_scales = rows if l.scale_bits else rows * l.groups
-    s = np.frombuffer(blob, "<f2", n_scales, l.scales).astype(np.float32).reshape(rows, -1)
+    s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
+    z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
+    exp2 = np.float32(2.0 ** l.scale_exp)
     with np.errstate(all="ignore"):
-        s = s * np.float32(2.0 ** l.scale_exp)
-        if l.scale_bits:
-            s = s * unpack(b[l.codes:], rows * l.groups, l.scale_bits).reshape(rows, l.groups).astype(np.float32)
-        z = np.full((rows, l.groups), l.zero_fixed, np.float32)
-        if l.zero_kind:
-            z = unpack(b[l.zeros:], rows * l.groups, l.bits).reshape(rows, l.groups).astype(np.float32)
+        if l.tile:
+            s = on_lines(l, s, of_groups(l, b, l.codes, l.scale_bits, rows)) * exp2
+        else:
+            s = s.reshape(rows, -1) * exp2
+            if l.scale_bits:
+                s = s * of_groups(l, b, l.codes, l.scale_bits, rows)
+        if l.zero_kind == 0:
+            z = np.full((rows, l.groups), l.zero_fixed, np.float32)
+        elif l.zero_kind == 1:
+            z = of_groups(l, b, l.zero_codes, l.code_bits, rows)
+        elif l.zero_kind == 2:
+            z = z.reshape(rows, l.groups)
+        else:
+            z = on_lines(l, z, of_groups(l, b, l.zero_codes, l.code_bits, rows))
         of = np.arange(cols) // l.group
         return s[:, of] * (q.astype(np.float32) - z[:, of])
 
@@ -444,7 +567,7 @@ def sparse_positions(l, blob, rows, cols):
 
 
 def decode_sparse(l, blob, rows, cols):
-    v = decode_float(l, blob[l.values:], 1, l.nnz)[0]
+    v = floats(l.dtype, blob[l.values:])
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)
@@ -540,8 +663,320 @@ def product(a, b):
     return total
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 6: vq_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 6: decode_vq}
+# ggml: name, weights and bytes of a block, weights per scale, levels or grid
+GGML = {2: ("Q4_0", 32, 18, 32), 3: ("Q4_1", 32, 20, 32), 6: ("Q5_0", 32, 22, 32), 7: ("Q5_1", 32, 24, 32),
+        8: ("Q8_0", 32, 34, 32), 10: ("Q2_K", 256, 84, 16), 11: ("Q3_K", 256, 110, 16), 12: ("Q4_K", 256, 144, 32),
+        13: ("Q5_K", 256, 176, 32), 14: ("Q6_K", 256, 210, 16), 16: ("IQ2_XXS", 256, 66, 32),
+        17: ("IQ2_XS", 256, 74, 16), 18: ("IQ3_XXS", 256, 98, 32), 20: ("IQ4_NL", 32, 18, 32),
+        21: ("IQ3_S", 256, 110, 32), 22: ("IQ2_S", 256, 82, 16), 23: ("IQ4_XS", 256, 136, 32),
+        34: ("TQ1_0", 256, 54, 256), 35: ("TQ2_0", 256, 66, 256)}
+IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def ggml_layout(p, rows, cols):
+    need(p.params[0] in GGML and zero(p.params[1:]), "parameters of a ggml part")
+    name, block, size, sub = GGML[p.params[0]]
+    need(rows >= 1 and cols >= 1 and cols % block == 0, "row of a ggml part")
+    return Record(size=rows * cols // block * size, numeric=True, name=name, block=block, bytes=size, sub=sub)
+
+
+def ggml_grid(name):
+    """f32 [entries, dim] from the annex, docs/ggml_grids.txt"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/ggml_grids.txt")
+    lines = open(path).read().split("\n")
+    at = [i for i, line in enumerate(lines) if line.startswith("@%s_grid " % name)][0]
+    n, dim, bits, digits, *values = [int(x) for x in lines[at].split()[1:]]
+    text = ""
+    while len(text) < n * digits:
+        at += 1
+        text += lines[at]
+    words = np.array([int(text[i * digits:(i + 1) * digits], 16) for i in range(n)])
+    values = np.array(values + [0] * 8, np.float32)
+    return values[words[:, None] >> bits * np.arange(dim) & (1 << bits) - 1]
+
+
+def f16(b, at):
+    return b[:, at:at + 2].copy().view("<f2").astype(np.float32)
+
+
+def bits_of(b, at, n, width):
+    """unsigned fields of `width' bits, 1, 2 or 4, from the low bits of each byte up: [blocks, n]"""
+    i = np.arange(n)
+    return b[:, at + i * width // 8] >> i * width % 8 & (1 << width) - 1
+
+
+def halves(b, at, chunks, h):
+    """chunks of 2h weights, the first h in low halves of bytes"""
+    q = b[:, at:at + chunks * h].reshape(len(b), chunks, 1, h)
+    return np.concatenate([q & 15, q >> 4], axis=2).reshape(len(b), -1).astype(np.int32)
+
+
+def crumbs(b, at):
+    q = b[:, at:at + 64].reshape(len(b), 2, 1, 32) >> np.array([0, 2, 4, 6]).reshape(4, 1) & 3
+    return q.reshape(len(b), 256).astype(np.int32)
+
+
+def plane(b, at):
+    return (b[:, None, at:at + 32] >> np.arange(8)[:, None] & 1).reshape(len(b), 256).astype(np.int32)
+
+
+def six_bits(b):
+    """Q4_K, Q5_K: scales, mins"""
+    x, y, z = (b[:, 4 + 4 * i:8 + 4 * i].astype(np.int32) for i in range(3))
+    return (np.concatenate([x & 63, z & 15 | x >> 6 << 4], axis=1),
+            np.concatenate([y & 63, z >> 4 | y >> 6 << 4], axis=1))
+
+
+def trits(b, at, n, digits):
+    q = b[:, None, at:at + n].astype(np.int32) * 3 ** np.arange(digits)[:, None] & 255
+    return (q * 3 >> 8).reshape(len(b), -1)
+
+
+def even(seven):
+    """7 stored signs and the one that makes the number of minuses even, as bits [..., 8]"""
+    x = (seven[..., None] >> np.arange(7) & 1).astype(np.int32)
+    return np.concatenate([x, x.sum(axis=-1, keepdims=True) & 1], axis=-1)
+
+
+def ggml_scalar(name, b):
+    """d, m, scales, mins, values [blocks, ..]; None: absent"""
+    n, scale, least, m = len(b), None, None, None
+    if name in ("Q4_0", "IQ4_NL"):
+        q = halves(b, 2, 1, 16)
+        return f16(b, 0), None, None, None, IQ4[q] if name == "IQ4_NL" else q - 8
+    if name == "Q4_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 4, 1, 16)
+    if name == "Q5_0":
+        return f16(b, 0), None, None, None, (halves(b, 6, 1, 16) | bits_of(b, 2, 32, 1).astype(np.int32) << 4) - 16
+    if name == "Q5_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 8, 1, 16) | bits_of(b, 4, 32, 1).astype(np.int32) << 4
+    if name == "Q8_0":
+        return f16(b, 0), None, None, None, b[:, 2:].view(np.int8)
+    if name == "Q2_K":
+        return f16(b, 80), f16(b, 82), b[:, :16] & 15, b[:, :16] >> 4, crumbs(b, 16)
+    if name == "Q3_K":
+        low = bits_of(b, 96, 16, 4).reshape(n, 8, 2).transpose(0, 2, 1).reshape(n, 16).astype(np.int32)
+        high = (b[:, None, 104:108] >> np.array([0, 2, 4, 6])[:, None] & 3).reshape(n, 16).astype(np.int32)
+        return f16(b, 108), None, (low | high << 4) - 32, None, crumbs(b, 32) + 4 * plane(b, 0) - 4
+    if name in ("Q4_K", "Q5_K"):
+        scale, least = six_bits(b)
+        q = halves(b, 16, 4, 32) if name == "Q4_K" else halves(b, 48, 4, 32) + 16 * plane(b, 16)
+        return f16(b, 0), f16(b, 2), scale, least, q
+    if name == "Q6_K":
+        return f16(b, 208), None, b[:, 192:208].view(np.int8), None, halves(b, 0, 2, 64) + 16 * crumbs(b, 128) - 32
+    if name == "IQ4_XS":
+        high = b[:, 2:4].copy().view("<u2").astype(np.int32) >> 2 * np.arange(8) & 3
+        return f16(b, 0), None, (bits_of(b, 4, 8, 4).astype(np.int32) | high << 4) - 32, None, IQ4[halves(b, 8, 8, 16)]
+    if name == "TQ1_0":
+        q = np.concatenate([trits(b, 0, 32, 5), trits(b, 32, 16, 5), trits(b, 48, 4, 4)], axis=1)
+        return f16(b, 52), None, None, None, q - 1
+    return f16(b, 64), None, None, None, crumbs(b, 0) - 1
+
+
+def ggml_lattice(name, b):
+    """scale factors, index [blocks, 256 / dim], signs [blocks, 256]"""
+    n = len(b)
+    if name in ("IQ2_XXS", "IQ3_XXS"):
+        x = b[:, 2:66].reshape(n, 8, 8)
+        words = (x[:, :, 4:] if name == "IQ2_XXS" else b[:, 66:98].reshape(n, 8, 4)).copy().view("<u4").reshape(n, 8)
+        index = (x[:, :, :4] if name == "IQ2_XXS" else x).reshape(n, -1)
+        signs = even((words[..., None] >> np.uint32([0, 7, 14, 21])).astype(np.int64) & 127)
+        return (words >> np.uint32(28)).astype(np.int32), index, signs
+    if name == "IQ2_XS":
+        words = b[:, 2:66].copy().view("<u2").astype(np.int32)
+        return bits_of(b, 66, 16, 4), words & 511, even(words >> 9)
+    if name == "IQ2_S":
+        high = bits_of(b, 66, 32, 2).astype(np.int32)
+        return bits_of(b, 74, 16, 4), b[:, 2:34] | high << 8, bits_of(b, 34, 256, 1)
+    high = bits_of(b, 66, 64, 1).astype(np.int32)
+    return bits_of(b, 106, 8, 4), b[:, 2:66] | high << 8, bits_of(b, 74, 256, 1)
+
+
+def decode_ggml(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8).reshape(-1, l.bytes)
+    per = lambda x: np.repeat(x.astype(np.float32), l.sub, axis=1)[:, :l.block]
+    if l.name[:3] in ("IQ2", "IQ3"):
+        scale, index, signs = ggml_lattice(l.name, b)
+        factor = {"IQ3_XXS": (scale + np.float32(.5)) * np.float32(.5), "IQ3_S": 1 + 2 * scale.astype(np.int32)}
+        s = f16(b, 0) * factor.get(l.name, (scale + np.float32(.5)) * np.float32(.25)).astype(np.float32)
+        grid = ggml_grid({"IQ2_XXS": "iq2xxs", "IQ2_XS": "iq2xs", "IQ2_S": "iq2s", "IQ3_XXS": "iq3xxs",
+                          "IQ3_S": "iq3s"}[l.name])
+        w = per(s) * grid[index].reshape(len(b), 256)
+        w = np.where(signs.reshape(len(b), 256) == 1, -w, w)
+    else:
+        d, m, scale, least, q = ggml_scalar(l.name, b)
+        w = (per(d * scale.astype(np.float32)) if scale is not None else d) * q.astype(np.float32)
+        if m is not None:
+            w = w - (per(m * least.astype(np.float32)) if least is not None else m)
+    return w.reshape(rows, cols)
+
+
+def diagonal_layout(p, _rows, cols):
+    scale_exp = struct.unpack("<b", p.params[:1])[0]
+    need(-126 <= scale_exp <= 126 and cols >= 1 and zero(p.params[1:]), "parameters of a diagonal")
+    return Record(size=2 * cols, numeric=False, scale_exp=scale_exp)
+
+
+def times_diagonal(l, blob, w):
+    with np.errstate(all="ignore"):
+        return w * (np.frombuffer(blob, "<f2").astype(np.float32) * np.float32(2.0 ** l.scale_exp))
+
+
+def hadamard_layout(p, _rows, cols):
+    need(1 <= p.params[0] <= 30 and cols >= 1 and cols % (1 << p.params[0]) == 0 and zero(p.params[1:]),
+         "parameters of a Hadamard transform")
+    return Record(size=(cols + 7) // 8, numeric=False, order=1 << p.params[0])
+
+
+def times_hadamard(l, blob, w):
+    shape, length = w.shape, 1
+    with np.errstate(all="ignore"):
+        while length < l.order:
+            t = w.reshape(-1, 2, length)
+            w = np.stack([t[:, 0] + t[:, 1], t[:, 0] - t[:, 1]], axis=1)
+            length *= 2
+        w = w.reshape(shape) * np.float32(l.order ** -0.5)
+    negative = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:shape[1]] > 0
+    return np.where(negative, -w, w)
+
+
+# ---------------------------------------------------------------- coded: trellis points in rANS streams
+
+MACHINE = ((0, 0), (0, 0), (2, 1), (5, 2), (9, 2), (18, 4), (33, 10), (78, 43), (166, 121))
+ROOT15 = (32768, 31379, 30048, 28774, 27554, 26386, 25268, 24196, 23170, 22188, 21247, 20347, 19484, 18658, 17867, 17109)
+
+
+def coded_layout(p, rows, cols):
+    memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
+    need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
+    need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
+    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    steps = up8(12 * classes)
+    col_class = up8(steps + cols)
+    row_class = up8(col_class + (cols + 1) // 2)
+    ends = up8(row_class + (rows + 1) // 2 * row_classes)
+    stream = up8(ends + 4 * (-(-rows // tile)) * (-(-cols // 256)))
+    return Record(size=stream + streams, numeric=True, memory=memory, classes=classes, row_classes=row_classes,
+                  tile=tile, step=step, steps=steps, col_class=col_class, row_class=row_class, ends=ends,
+                  stream=stream, words=streams // 2)
+
+
+def coded_frequencies(first, second, bend, around_half):
+    """The 64 frequencies of a law, sum 4096."""
+    weights = []
+    for symbol in range(64):
+        k = symbol - 32
+        m = k if k >= 0 else -1 - k if around_half else -k
+        e = 0
+        if m:
+            e = (16 * first + 16 * second * (m - 1) + bend * bend * ((m - 1) * (m - 2) // 2) // 8) // 16
+        e = max(e + 128, 0)
+        weights.append(ROOT15[e % 16] << 13 >> e // 16 if e // 16 <= 28 else 0)
+    total, top = sum(weights), weights.index(max(weights))
+    freq = [(8192 * w + total) // (2 * total) for w in weights]
+    freq[0] = max(freq[0], 1)
+    freq[top] += 4096 - sum(freq)
+    return freq
+
+
+def coded_slots(freq):
+    """For each of 4096 slots its symbol and its number among the slots of that symbol."""
+    slots = [None] * 4096
+    left = list(freq)
+    small = [s for s in range(64) if left[s] < 64]
+    large = [s for s in range(64) if left[s] >= 64]
+    while small or large:
+        s = (small or large).pop()
+        for i in range(min(left[s], 64)):
+            slots[64 * s + i] = (s, freq[s] - left[s] + i)
+        if left[s] >= 64:
+            continue
+        other, need_slots = large[-1], 64 - left[s]
+        for i in range(need_slots):
+            slots[64 * s + left[s] + i] = (other, freq[other] - left[other] + i)
+        left[other] -= need_slots
+        if left[other] < 64:
+            small.append(large.pop())
+    return slots
+
+
+def coded_models(l, blob):
+    models = []
+    for n in range(l.classes):
+        shift, *r = struct.unpack("<BbbbbbBbbB", blob[12 * n:12 * n + 10])
+        shift = min(shift, 12)
+        freq = [coded_frequencies(*r[3 + 3 * q:6 + 3 * q], q or shift > 0) for q in range(2)]
+        models.append(Record(shift=shift, shrink=[0] + r[:3], freq=freq, slots=[coded_slots(f) for f in freq]))
+    return models
+
+
+def nibbles(blob, at, n):
+    b = np.frombuffer(blob, np.uint8, (n + 1) // 2, at)
+    return [int(b[i // 2]) >> 4 * (i % 2) & 15 for i in range(n)]
+
+
+def coded_unit(l, models, data, col_class, row_class):
+    """Points j and what is taken from their size, int [rows, cols], of one unit. data: its bytes."""
+    words = np.frombuffer(data, "<u2").tolist() + [0] * 32
+    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(8)]
+    at, n = 16, len(col_class)
+    state, a, b = [0] * n, *MACHINE[l.memory]
+    points, shrinks = np.zeros((len(row_class), n), np.int64), np.zeros((len(row_class), n), np.int64)
+
+    def refill(lane):
+        nonlocal at
+        if x[lane] < 65536:
+            x[lane] = x[lane] << 16 | (words[at] if at < len(words) else 0)
+            at += 1
+
+    for r, row in enumerate(row_class):
+        for c0 in range(0, n, 8):
+            lanes = range(min(8, n - c0))
+            use = [models[min(max(col_class[c0 + i] + row - 8, 0), l.classes - 1)] for i in lanes]
+            symbols = []
+            for i in lanes:
+                q = state[c0 + i] & 1
+                symbol, rank = use[i].slots[q][x[i] & 4095]
+                x[i] = use[i].freq[q][symbol] * (x[i] >> 12) + rank
+                symbols.append(symbol)
+                refill(i)
+            for i in lanes:
+                bits = use[i].shift if symbols[i] else 16
+                low = x[i] & ((1 << bits) - 1)
+                k = (symbols[i] - 32 << bits) + low if symbols[i] else low - (low >> 15 << 16)
+                x[i] >>= bits
+                refill(i)
+                s = state[c0 + i]
+                j = 2 * k + (s & 1)
+                state[c0 + i] = s >> 1 ^ (a if s & 1 else 0) ^ (b if k & 1 else 0)
+                points[r, c0 + i] = j
+                shrinks[r, c0 + i] = use[i].shrink[min(abs(j), 3)] * (1 if j > 0 else -1)
+    return points, shrinks
+
+
+def decode_coded(l, blob, rows, cols):
+    models = coded_models(l, blob)
+    code = np.frombuffer(blob, np.uint8, cols, l.steps).astype(np.int64)
+    root = np.array([2.0 ** (-i / 16) for i in range(16)]).astype(np.float32)
+    d = np.float32(l.step) * (root[code % 16] * np.float32(2.0) ** -(code // 16).astype(np.float32))
+    col_class = nibbles(blob, l.col_class, cols)
+    row_class = nibbles(blob, l.row_class, rows) if l.row_classes else [8] * rows
+    blocks = (cols + 255) // 256
+    ends = [0] + np.frombuffer(blob, "<u4", blocks * (-(-rows // l.tile)), l.ends).tolist()
+    w = np.zeros((rows, cols), np.float32)
+    for u in range(len(ends) - 1):
+        r0, c0 = u // blocks * l.tile, u % blocks * 256
+        r1, c1 = min(r0 + l.tile, rows), min(c0 + 256, cols)
+        data = blob[l.stream + 2 * ends[u]:l.stream + 2 * ends[u + 1]]
+        j, shrink = coded_unit(l, models, data, col_class[c0:c1], row_class[r0:r1])
+        w[r0:r1, c0:c1] = d[c0:c1] / np.float32(64) * (64 * j - shrink).astype(np.float32)
+    return w
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 6: vq_layout, 8: coded_layout,
+           9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 6: decode_vq, 8: decode_coded, 11: decode_ggml}
+TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
 # ---------------------------------------------------------------- program
@@ -549,7 +984,7 @@ DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 6:
 def describe(p):
     l = p.layout
     if p.kind == 1:
-        return "float " + DTYPES[l.dtype][0]
+        return "float " + DTYPES[l.dtype][0] + (" coded" if l.coded else "")
     if p.kind == 3:
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
@@ -558,6 +993,12 @@ def describe(p):
     if p.kind == 6:
         return "vq %dx%db d=%d group=%d blocks=%d entry_bits=%d scaled=%d signs=%d" % (
             l.books, l.bits, l.d, l.group, l.n_books // l.books, l.entry_bits, l.scaled, l.signs)
+    if p.kind == 8:
+        return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
+    if p.kind == 11:
+        return "ggml " + l.name
+    if p.kind in TRANSFORMS:
+        return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
         return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
@@ -571,7 +1012,7 @@ def main(args):
     if args[1] == "--list":
         for t in f.tensors:
             print(t.name.decode(errors="replace"), list(t.dims), DTYPES[t.dtype][0], "error=%g" % t.error,
-                  " + ".join(describe(p) for p in t.parts))
+                  " + ".join(describe(p) for p in t.parts) + "".join(", inputs " + describe(p) for p in t.transforms))
         for r in f.metas:
             print("meta", r.name.decode(errors="replace"), "codec=%d" % r.codec, r.size, r.raw_size)
     elif args[1] == "--check":

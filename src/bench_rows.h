@@ -46,6 +46,7 @@ wc_status wc_bench_ceiling(wc_bench_frame *f, const wc_bench_row *row);
 /* x [n] uniform in [-1, 1): the same for the same seed. */
 void wc_bench_random(uint64_t seed, size_t n, float *x);
 
-wc_status wc_bench_work(wc_bench_frame *f); /* src/bench_work.c */
+wc_status wc_bench_work(wc_bench_frame *f);     /* src/bench_work.c */
+wc_status wc_bench_lossless(wc_bench_frame *f); /* src/bench_lossless.c */
 
 #endif

@@ -48,7 +48,7 @@ typedef struct layer {
     wc_job job;
     wc_stats stats;
     wc_recipe recipe;
-    float *w, *h, *c;
+    float *w, *h, *c, *mean, *abs_mean;
 } layer;
 
 static wc_status layer_open(wc_ctx *ctx, size_t rows, size_t cols, size_t tokens, layer *out)
@@ -63,12 +63,18 @@ static wc_status layer_open(wc_ctx *ctx, size_t rows, size_t cols, size_t tokens
     if (!tokens) return WC_OK;
     WC_TRY(correlated_moments(ctx, cols, tokens, &out->h));
     out->stats.h = out->h;
+    WC_TRY(WC_ALLOC(ctx, out->mean, cols, "means"));
+    WC_TRY(WC_ALLOC(ctx, out->abs_mean, cols, "means"));
+    for (size_t j = 0; j < cols; j++)
+        out->abs_mean[j] = 0.8f * sqrtf(out->h[j * cols + j]); /* that of a Gaussian */
+    out->stats.mean = out->mean;
+    out->stats.abs_mean = out->abs_mean;
     return WC_OK;
 }
 
 static void layer_close(layer *l)
 {
-    free(l->w), free(l->h), free(l->c);
+    free(l->w), free(l->h), free(l->c), free(l->mean), free(l->abs_mean);
 }
 
 static wc_status run_method(wc_ctx *ctx, void *arg)
@@ -83,17 +89,15 @@ static wc_status run_method(wc_ctx *ctx, void *arg)
     return status;
 }
 
-static wc_status bench_recipe(wc_bench_frame *f, layer *l, const char *name, const char *recipe, wc_ceiling against)
+static wc_status bench_recipe(wc_bench_frame *f, layer *l, const char *name, const char *recipe)
 {
     char what[96];
     const wc_place *at = &l->job.at;
     if (!wc_bench_wants(f, name)) return WC_OK;
     WC_TRY(wc_recipe_parse(f->ctx, recipe, &l->recipe));
-    snprintf(what, sizeof what, "%s", recipe);
-    double amount = against == WC_CEILING_SGEMM
-                        ? l->recipe.step[0].method->flops(at, l->recipe.step[0].opt, l->c != NULL)
-                        : (double)(at->rows * at->cols * sizeof *l->w);
-    wc_status status = wc_bench_measure(f, &(wc_bench_row){name, what, amount, against, run_method, NULL, l});
+    snprintf(what, sizeof what, "%s, %zu x %zu", recipe, at->rows, at->cols);
+    double flops = l->recipe.step[0].method->flops(at, l->recipe.step[0].opt, l->c != NULL);
+    wc_status status = wc_bench_measure(f, &(wc_bench_row){name, what, flops, WC_CEILING_SGEMM, run_method, NULL, l});
     wc_recipe_free(&l->recipe);
     return status;
 }
@@ -117,9 +121,8 @@ static wc_status bench_gptq(wc_bench_frame *f, size_t rows, size_t cols, bool dr
         !wc_bench_wants(f, error))
         return WC_OK;
     wc_status status = layer_open(f->ctx, rows, cols, f->opt->quick ? cols : 4096, &l);
-    if (status == WC_OK)
-        status = bench_recipe(f, &l, plain, "gptq(bits=3,group=128,cd=0,refit=no,drift=0)", WC_CEILING_SGEMM);
-    if (status == WC_OK) status = bench_recipe(f, &l, whole, "gptq(bits=3,group=128)", WC_CEILING_SGEMM);
+    if (status == WC_OK) status = bench_recipe(f, &l, plain, "gptq(bits=3,group=128,cd=0,refit=no,drift=0)");
+    if (status == WC_OK) status = bench_recipe(f, &l, whole, "gptq(bits=3,group=128)");
     if (status == WC_OK && wc_bench_wants(f, error))
         status = wc_bench_measure(f, &(wc_bench_row){error, "tr(D H D^T)", (double)rows * (double)cols * (double)cols,
                                                      WC_CEILING_SGEMM, layer_error, NULL, &l});
@@ -127,19 +130,37 @@ static wc_status bench_gptq(wc_bench_frame *f, size_t rows, size_t cols, bool dr
         status = WC_ALLOC(f->ctx, l.c, cols * cols, "cross moments");
         if (status == WC_OK) wc_bench_random(15, cols * cols, l.c);
         l.stats.c = l.c;
-        if (status == WC_OK) status = bench_recipe(f, &l, drifted, "gptq(bits=3,group=128)", WC_CEILING_SGEMM);
+        if (status == WC_OK) status = bench_recipe(f, &l, drifted, "gptq(bits=3,group=128)");
     }
     layer_close(&l);
     return status;
 }
 
-static wc_status bench_rtn(wc_bench_frame *f, size_t n)
+/* Every other method with its defaults, against the flops that it states: 4096 columns, and as many rows up to 4096 as
+ * keep a run below most_flops. */
+static wc_status bench_methods(wc_bench_frame *f, size_t n)
 {
-    layer l;
-    if (!wc_bench_wants(f, "rtn")) return WC_OK;
-    wc_status status = layer_open(f->ctx, n, n, 0, &l);
-    if (status == WC_OK) status = bench_recipe(f, &l, "rtn", "rtn(bits=4,group=128)", WC_CEILING_READ);
-    layer_close(&l);
+    static const double most_flops = 1e12;
+    wc_status status = WC_OK;
+    for (const wc_method *const *m = wc_methods; status == WC_OK && *m; m++) {
+        char name[48];
+        void *opt;
+        layer l;
+        snprintf(name, sizeof name, "method-%s", (*m)->name);
+        if (!wc_bench_wants(f, name) || !(*m)->flops) continue;
+        WC_TRY(wc_opt_defaults(f->ctx, *m, &opt));
+        wc_place at = {.rows = n, .cols = n, .kept = (uint64_t)n * n};
+        while (at.rows > 256 && (*m)->flops(&at, opt, false) > most_flops)
+            at.rows /= 2;
+        bool can = !(*m)->applies || !(*m)->applies(&at, opt);
+        free(opt);
+        if (!can) continue;
+        status = layer_open(f->ctx, at.rows, n, (*m)->needs & WC_NEEDS_HESSIAN ? n : 0, &l);
+        char recipe[48]; /* a transform stores nothing by itself; the first step is what is measured */
+        snprintf(recipe, sizeof recipe, "%s%s", (*m)->name, (*m)->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+        if (status == WC_OK) status = bench_recipe(f, &l, name, recipe);
+        layer_close(&l);
+    }
     return status;
 }
 
@@ -434,8 +455,9 @@ wc_status wc_bench_work(wc_bench_frame *f)
     WC_TRY(bench_gptq(f, small, small, true));
     WC_TRY(bench_gptq(f, small, large, false));
     WC_TRY(bench_block(f));
-    WC_TRY(bench_rtn(f, small));
+    WC_TRY(bench_methods(f, small));
     WC_TRY(bench_grid(f));
     WC_TRY(bench_convert(f));
+    WC_TRY(wc_bench_lossless(f));
     return bench_tokenizer(f);
 }

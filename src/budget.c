@@ -44,8 +44,10 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
         const wc_plan_tensor *t = &plan->tensor[i];
         bool stats = wc_recipe_needs_stats(t->recipe);
         uint64_t rows = t->source->rows, cols = t->source->cols;
-        uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0; /* H, C and, of layers that write to it, R */
-        if (t->recipe->n) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
+        uint64_t held = stats ? 4 * cols * (2 * cols + rows) : 0;    /* H, C and, of layers that write to it, R */
+        if (t->n_transforms) held *= 1 + wc_min(t->n_transforms, 2); /* in the bases before and after a transform */
+        if (!t->copied) most = max(most, t->bytes + solver_memory(ctx, t, stats) + held);
+        if (t->part[0].kind == WC_PART_FLOAT && t->part[0].floats.code) most = max(most, t->bytes + t->bytes / 64);
     }
     return most;
 }
@@ -72,7 +74,7 @@ static wc_status block_bytes(wc_ctx *ctx, const wc_plan *plan, size_t layers, ui
     *out = 0;
     for (size_t i = 0; i < plan->n; i++) {
         const wc_plan_tensor *t = &plan->tensor[i];
-        if (!t->recipe->n || t->layer >= layers) continue;
+        if (t->copied || t->layer >= layers) continue;
         bytes[t->layer] += t->bytes + t->source->size;
         *out = max(*out, bytes[t->layer]);
     }
@@ -85,12 +87,12 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
 {
     wc_budget b = {.limit = limit ? limit : wc_default_memory()};
     uint64_t tensor = tensor_memory(ctx, plan);
-    b.memory = BASE + tensor;
+    b.memory = BASE + plan->held + tensor;
     if (windows) {
         wc_pass_cost cost;
         uint64_t rest;
         WC_TRY(block_bytes(ctx, plan, config->layers, &rest));
-        rest += BASE;
+        rest += BASE + plan->held;
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
             cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
             uint64_t rows = max(b.chunk_tokens, windows->seqlen);

@@ -51,10 +51,17 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
                  p->params[2] ? " scaled" : "");
     else if (!strcmp(p->kind_name, "vq"))
         vq_text(p->params, dst, size);
+    else if (!strcmp(p->kind_name, "coded"))
+        snprintf(dst, size, "coded %.4gb %u states", 8.0 * (double)p->blob_size / ((double)p->rows * (double)p->cols),
+                 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "sparse"))
         sparse_text(p, dst, size);
+    else if (!strcmp(p->kind_name, "hadamard"))
+        snprintf(dst, size, "hadamard %u", 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "float"))
-        snprintf(dst, size, "float %s", wc_dtype_name((wc_dtype)p->params[0]));
+        snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
+    else if (!strcmp(p->kind_name, "ggml"))
+        snprintf(dst, size, "ggml %s", wc_ggml_type_by_id(p->params[0])->name);
     else
         snprintf(dst, size, "%s", p->kind_name);
 }
@@ -93,16 +100,19 @@ static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, tot
     char shown[WC_SHOWN], parts[1024] = "", shape[64], error[32] = "";
     uint64_t bytes = 0;
     bool compressed = false;
-    json_t *part_list = json_array();
-    for (uint32_t i = 0; i < t->n_parts; i++) {
+    json_t *part_list = json_array(), *transforms = json_array();
+    for (uint32_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         wcd_part_info p;
         char one[192];
         uint64_t part_bytes;
         if (wcd_part(t, i, &p) != WCD_OK) continue;
         part_text(t, &p, one, sizeof one, &part_bytes);
-        snprintf(parts + strlen(parts), sizeof parts - strlen(parts), "%s%s", i ? " + " : "", one);
+        /* An input meets the transforms first, in their order. */
+        const char *between = i >= t->n_parts ? ", inputs " : i ? " + " : "";
+        snprintf(parts + strlen(parts), sizeof parts - strlen(parts), "%s%s", between, one);
         json_array_append_new(
-            part_list, json_pack("{s:s, s:s, s:I}", "kind", p.kind_name, "text", one, "bytes", (json_int_t)part_bytes));
+            i < t->n_parts ? part_list : transforms,
+            json_pack("{s:s, s:s, s:I}", "kind", p.kind_name, "text", one, "bytes", (json_int_t)part_bytes));
         bytes += part_bytes;
         compressed |= strcmp(p.kind_name, "float") != 0;
     }
@@ -120,12 +130,12 @@ static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, tot
     wc_report_result(report, "%-48s %-5s %15s %12llu B %7.3f b  %-24s %s%s", wc_escape_name(shown, sizeof shown, name),
                      wc_dtype_name((wc_dtype)t->source_dtype), shape, (unsigned long long)bytes,
                      weights ? 8.0 * (double)bytes / (double)weights : 0, parts, error, fallback ? " fallback" : "");
-    json_array_append_new(list, json_pack("{s:s%, s:s, s:I, s:I, s:I, s:o, s:o, s:b, s:b}", "name", t->name,
-                                          (size_t)t->name_size, "source_dtype",
-                                          wc_dtype_name((wc_dtype)t->source_dtype), "rows", (json_int_t)t->rows, "cols",
-                                          (json_int_t)t->cols, "bytes", (json_int_t)bytes, "parts", part_list, "error",
-                                          error_json(compressed ? t->error : NAN), "error_is_plain",
-                                          (t->flags & WCD_TENSOR_ERROR_PLAIN) != 0, "fallback", fallback));
+    json_array_append_new(
+        list, json_pack("{s:s%, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:b}", "name", t->name, (size_t)t->name_size,
+                        "source_dtype", wc_dtype_name((wc_dtype)t->source_dtype), "rows", (json_int_t)t->rows, "cols",
+                        (json_int_t)t->cols, "bytes", (json_int_t)bytes, "parts", part_list, "transforms", transforms,
+                        "error", error_json(compressed ? t->error : NAN), "error_is_plain",
+                        (t->flags & WCD_TENSOR_ERROR_PLAIN) != 0, "fallback", fallback));
 }
 
 static wc_status show_metas(wc_ctx *ctx, const wc_wcz_reader *r, wc_report *report)
@@ -190,11 +200,12 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
     for (size_t i = 0; i < c->n; i++) {
         const wc_st_tensor *t = c->tensor[i];
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
-        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name),
-                         wc_dtype_name(t->dtype), shape, (unsigned long long)t->size);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype",
-                                              wc_dtype_name(t->dtype), "rows", (json_int_t)t->rows, "cols",
-                                              (json_int_t)t->cols, "bytes", (json_int_t)t->size));
+        const char *type = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype);
+        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name), type, shape,
+                         (unsigned long long)t->size);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", type, "rows",
+                                              (json_int_t)t->rows, "cols", (json_int_t)t->cols, "bytes",
+                                              (json_int_t)t->size));
         weights += t->rows * t->cols, bytes += t->size;
     }
     wc_report_result(report, "%zu tensors in %zu file%s, %llu weights, %s", c->n, c->n_shards,

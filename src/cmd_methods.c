@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "recipe.h"
+#include "remodel/step.h"
 
 typedef struct options {
     wc_cli_common common;
@@ -47,9 +48,12 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
 {
     (void)opt;
     json_t *list = json_array();
-    if (n && !wc_method_find(operand[0])) return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);
+    if (n && !wc_method_find(operand[0]) && !wc_remodel_find(operand[0]))
+        return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);
     for (const wc_method *const *m = wc_methods; *m; m++)
         if (!n || !strcmp((*m)->name, operand[0])) WC_TRY(show_method(ctx, *m, list, report));
+    for (const wc_remodel_pass *const *p = wc_remodel_passes; *p; p++)
+        if (!n || !strcmp((*p)->face.name, operand[0])) WC_TRY(show_method(ctx, &(*p)->face, list, report));
     json_object_set_new(report->facts, "methods", list);
     return WC_OK;
 }

@@ -31,13 +31,14 @@ static wc_status check_bytes(wc_ctx *ctx, const wc_wcz_reader *r)
                    wc_escape_name(shown, sizeof shown, name));
 }
 
-/* Every numeric tensor decodes to finite values. */
+/* Every numeric tensor decodes to finite values; those that are stored bit for bit may have others. */
 static wc_status check_values(wc_ctx *ctx, const wc_wcz_reader *r)
 {
     for (uint32_t i = 0; i < wcd_count(&r->file); i++) {
         wcd_tensor t;
         float *row;
         wcd_status s = wcd_at(&r->file, i, &t);
+        if (s == WCD_OK && wcd_raw_rows(&t, 0, 0, NULL) == WCD_OK) continue;
         WC_TRY(WC_ALLOC(ctx, row, t.cols, "a row"));
         for (uint64_t k = 0; s == WCD_OK && k < t.rows; k++) {
             s = wcd_rows(&t, k, 1, row, t.cols);

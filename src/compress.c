@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "basis.h"
 #include "linalg/linalg.h"
 
 enum { PANEL_ROWS = 512 };
@@ -12,12 +13,16 @@ enum { PANEL_ROWS = 512 };
 
 wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
 {
-    if (p->n_parts == WC_RECIPE_MAX) return wc_fail(ctx, WC_BUG, "more than %d parts", WC_RECIPE_MAX);
-    wc_wcz_blob *b = &p->blob[p->n_parts];
-    wcd_view *v = p->view[p->n_parts++];
+    bool transform = wc_part_is_transform((wc_part_kind)blob->kind);
+    size_t *n = transform ? &p->n_transforms : &p->n_parts;
+    if (*n == WC_RECIPE_MAX) return wc_fail(ctx, WC_BUG, "more than %d parts", WC_RECIPE_MAX);
+    wc_wcz_blob *b = transform ? &p->transform_blob[*n] : &p->blob[*n];
+    wcd_view *v = transform ? &p->transform[*n] : p->view[*n];
+    ++*n;
     *b = *blob;
     memset(blob, 0, sizeof *blob);
-    wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, p->rows, p->cols, v);
+    uint64_t rows = transform ? 1 : p->rows;
+    wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, rows, p->cols, v);
     if (s == WCD_OK && v->d->n_children != b->n_children) s = WCD_E_CORRUPT;
     for (unsigned k = 0; s == WCD_OK && k < b->n_children; k++) {
         const wc_wcz_blob *c = &b->child[k];
@@ -33,6 +38,9 @@ wc_status wc_packed_rows(wc_ctx *ctx, const wc_packed *p, size_t r0, size_t nr, 
         wcd_status s = (i ? wcd_view_add_rows : wcd_view_set_rows)(p->view[i], r0, nr, dst, p->cols);
         if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "cannot decode rows %zu+%zu: %s", r0, nr, wcd_status_text(s));
     }
+    for (size_t k = p->n_transforms; k--;)
+        for (size_t i = 0; i < nr; i++)
+            p->transform[k].d->row(&p->transform[k], dst + i * p->cols);
     return WC_OK;
 }
 
@@ -51,6 +59,8 @@ void wc_packed_free(wc_packed *p)
     if (!p) return;
     for (size_t i = 0; i < p->n_parts; i++)
         wc_wcz_blob_free(&p->blob[i]);
+    for (size_t i = 0; i < p->n_transforms; i++)
+        wc_wcz_blob_free(&p->transform_blob[i]);
     memset(p, 0, sizeof *p);
 }
 
@@ -111,6 +121,28 @@ static wc_status energy(wc_ctx *ctx, const float *d, size_t rows, size_t cols, c
     return WC_OK;
 }
 
+/* w [rows, cols] -= the decoded tensor. */
+static wc_status subtract_all(wc_ctx *ctx, const wc_packed *packed, float *w)
+{
+    size_t rows = packed->rows, cols = packed->cols, panels = wc_ceil_div(rows, PANEL_ROWS);
+    wc_status worst = WC_OK;
+#pragma omp parallel for schedule(dynamic) num_threads(ctx->threads)
+    for (size_t p = 0; p < panels; p++) {
+        size_t r0 = p * PANEL_ROWS, nr = wc_min(PANEL_ROWS, rows - r0);
+        float *dense = malloc(nr * cols * sizeof *dense);
+        wc_status s = dense ? wc_packed_rows(ctx, packed, r0, nr, dense) : WC_NOMEM;
+        for (size_t i = 0; s == WC_OK && i < nr * cols; i++)
+            w[r0 * cols + i] -= dense[i];
+        if (s != WC_OK) {
+#pragma omp atomic write
+            worst = s;
+        }
+        free(dense);
+    }
+    if (worst == WC_NOMEM) return wc_fail(ctx, worst, "no memory to decode a panel of %d rows", PANEL_ROWS);
+    return worst;
+}
+
 /* w: scratch [rows, cols]. */
 static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_packed *p, const wc_stats *stats,
                                 float *w, double *error)
@@ -118,8 +150,7 @@ static wc_status layer_error_in(wc_ctx *ctx, const wc_weight *weight, const wc_p
     double whole, left;
     WC_TRY(read_matrix(ctx, weight, w));
     WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &whole));
-    for (size_t i = 0; i < p->n_parts; i++)
-        WC_TRY(subtract(ctx, p->view[i], w));
+    WC_TRY(subtract_all(ctx, p, w));
     WC_TRY(energy(ctx, w, weight->rows, weight->cols, stats, &left));
     *error = whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
     return WC_OK;
@@ -146,33 +177,63 @@ static wc_status run_step(wc_job *job, const wc_recipe_step *step, wc_part *part
     return status;
 }
 
+/* Encodes a part into its place in the file, and opens it in packed. */
+static wc_status store(wc_ctx *ctx, const wc_compress_job *cj, const wc_part *part, wc_packed *packed)
+{
+    wc_wcz_blob blob = {0};
+    size_t number = packed->n_parts;
+    if (wc_part_is_transform(part->kind)) number = wc_wcz_n_parts(cj->wcz, cj->tensor) + packed->n_transforms;
+    wc_status status = wc_wcz_put(ctx, cj->wcz, cj->tensor, number, part, &blob);
+    if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
+    wc_wcz_blob_free(&blob);
+    return status;
+}
+
+/* The job in the basis that the newest transform makes: the target, the whole W beside it, the statistics, which are in
+ * *own from then on. */
+static wc_status change_basis(wc_ctx *ctx, const wc_packed *packed, wc_job *job, float *whole, wc_stats *own)
+{
+    const wcd_view *c = &packed->transform[packed->n_transforms - 1];
+    WC_TRY(wc_basis_weights(ctx, c, job->w, job->at.rows));
+    if (whole) memcpy(whole, job->w, job->at.rows * job->at.cols * sizeof *whole);
+    if (!job->stats) return WC_OK;
+    wc_stats changed;
+    WC_TRY(wc_basis_stats(ctx, c, job->stats, job->at.rows, &changed));
+    wc_stats_free(own);
+    *own = changed;
+    job->stats = own;
+    return WC_OK;
+}
+
 /* whole [rows, cols]: W for the methods after the first, or NULL where none of them asks for it. */
-static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, const float *whole, wc_packed *packed,
+static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, float *whole, wc_packed *packed,
                            wc_tensor_result *result)
 {
     wc_job job = {.ctx = ctx, .tensor = cj->weight->name, .w = w, .stats = cj->stats};
+    wc_stats transformed = {0};
     wc_status status = WC_OK;
     for (size_t i = 0; i < cj->recipe->n; i++) {
         wc_part part = {0};
-        wc_wcz_blob blob = {0};
         job.stage = i;
         job.at = wc_recipe_place(cj->recipe, i, cj->weight->rows, cj->weight->cols);
         job.whole = i ? whole : NULL;
         status = run_step(&job, &cj->recipe->step[i], &part, result);
         bool none = status == WC_OK && !part.kind; /* a pruner whose survivors a later step stores */
         if (none) continue;
-        size_t number = packed->n_parts;
-        if (status == WC_OK) status = wc_wcz_put(ctx, cj->wcz, cj->tensor, number, &part, &blob);
+        bool transform = wc_part_is_transform(part.kind);
+        if (status == WC_OK) status = store(ctx, cj, &part, packed);
         wc_part_free(&part);
-        if (status == WC_OK) status = wc_packed_add(ctx, packed, &blob);
-        wc_wcz_blob_free(&blob);
-        if (status == WC_OK && i + 1 < cj->recipe->n) status = subtract(ctx, packed->view[number], w);
+        if (status == WC_OK && transform)
+            status = change_basis(ctx, packed, &job, whole, &transformed);
+        else if (status == WC_OK && i + 1 < cj->recipe->n)
+            status = subtract(ctx, packed->view[packed->n_parts - 1], w);
         WC_TRY_OUT(status);
     }
     result->damping = job.damping_used;
     result->escalations = job.escalations;
     result->fallback = result->fallback || job.fell_back;
 out:
+    wc_stats_free(&transformed);
     free(job.mask);
     return status;
 }

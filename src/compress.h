@@ -10,14 +10,16 @@
 
 /* A tensor's parts as encoded: what the compressed model computes with while its block is being worked on. */
 typedef struct wc_packed {
-    size_t rows, cols, n_parts;
-    wc_wcz_blob blob[WC_RECIPE_MAX];
+    size_t rows, cols, n_parts, n_transforms;
+    wc_wcz_blob blob[WC_RECIPE_MAX], transform_blob[WC_RECIPE_MAX];
     wcd_view view[WC_RECIPE_MAX][WCD_VIEWS]; /* into the blobs: a part's own, then its children's */
+    wcd_view transform[WC_RECIPE_MAX];
 } wc_packed;
 
-/* Takes over the blob; WC_BUG if the bytes do not open as what they claim to be. */
+/* Takes over the blob, a part of the sum or a transform; those of either sort come in their order. WC_BUG if the bytes
+ * do not open as what they claim to be. */
 wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob);
-/* dst [nr, cols] = rows of the sum of parts. */
+/* dst [nr, cols] = rows of the sum of parts, times the transforms. */
 wc_status wc_packed_rows(wc_ctx *ctx, const wc_packed *p, size_t r0, size_t nr, float *dst);
 /* A weight that reads from p; p and name must outlive it. */
 wc_weight wc_packed_weight(const wc_packed *p, const char *name);

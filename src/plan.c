@@ -1,10 +1,12 @@
 #include "plan.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "formats/format.h"
+#include "remodel.h"
 
 /* ---- recipes ---------------------------------------------------------------------------------------------------- */
 
@@ -35,6 +37,9 @@ static wc_status intern_recipe(wc_ctx *ctx, wc_plan *plan, const char *text, siz
 
 /* ---- roles ------------------------------------------------------------------------------------------------------ */
 
+enum {
+    MOST_DEFAULTS = 24
+};                      /* recipes besides those of rules: a mix has at most 9 types, with and without statistics */
 enum { MIN_SIDE = 32 }; /* of a 2-D tensor in an unknown model, below which it is no weight matrix worth compressing */
 
 static wc_role guess_role(const wc_st_tensor *t)
@@ -59,20 +64,34 @@ static void classify(wc_plan_tensor *t, const wc_config *config)
 
 /* ---- rules ------------------------------------------------------------------------------------------------------ */
 
-static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
+/* An embedding has no inputs to calibrate with; the head of an untied model has. */
+static const char *mixed_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                char dst[64])
 {
-    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return "keep";
-    if (t->role == WC_ROLE_EMBED) return opt->embed;
-    if (t->role == WC_ROLE_HEAD) return opt->head;
-    if (t->role != WC_ROLE_LINEAR) return "keep";
+    bool inputs = opt->calibrated && t->role != WC_ROLE_EMBED;
+    snprintf(dst, 64, "%s(type=%s)", inputs ? "ggml" : "ggml_rtn",
+             wc_mix_type(opt->mix, config, t->role, t->linear, t->layer)->name);
+    return dst;
+}
+
+static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                  char dst[64])
+{
+    const char *rest = opt->rest ? opt->rest : "keep";
+    bool matrix = t->role == WC_ROLE_EMBED || t->role == WC_ROLE_HEAD || t->role == WC_ROLE_LINEAR;
     bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
-    return outside ? "keep" : opt->linear;
+    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype) || !matrix) return rest;
+    if (t->role == WC_ROLE_LINEAR && outside) return rest;
+    if (opt->mix && config) return mixed_recipe(t, opt, config, dst);
+    return t->role == WC_ROLE_EMBED ? opt->embed : t->role == WC_ROLE_HEAD ? opt->head : opt->linear;
 }
 
 /* What the recipe cannot do with this tensor, or NULL. */
 static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc_config *config)
 {
     if (!r->n) return NULL;
+    if (r->step[0].method->survey)
+        return wc_remodel_made(t->source) ? "a pass over the model has changed it: its own bytes are not wanted" : NULL;
     if (!wc_dtype_is_float(t->source->dtype)) return "only F32, F16 and BF16 values can be compressed";
     if (!t->source->rows || !t->source->cols) return "the tensor is empty";
     if (wc_recipe_needs_stats(r)) {
@@ -80,6 +99,8 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
         if (t->role == WC_ROLE_EMBED) return "calibration sees the outputs of an embedding, not its inputs: use rtn";
         if (t->role != WC_ROLE_LINEAR && t->role != WC_ROLE_HEAD) return "calibration has no inputs for it: use rtn";
     }
+    if (r->step[0].method->survey && (t->source->ggml || t->source->interleaved))
+        return "a GGUF file stores it in blocks or in another order of rows";
     for (size_t i = 0; i < r->n; i++) {
         const wc_method *m = r->step[i].method;
         wc_place at = wc_recipe_place(r, i, t->source->rows, t->source->cols);
@@ -89,10 +110,27 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
     return NULL;
 }
 
+/* The recipe with what a pass over the model puts in front of it, where that applies. */
+static wc_status put_before(wc_ctx *ctx, wc_plan *plan, const wc_plan_tensor *t, const wc_plan_options *opt,
+                            const wc_config *config, size_t *index)
+{
+    const char *steps = opt->before && t->linear != SIZE_MAX ? opt->before[t->linear] : NULL;
+    const wc_recipe *r = &plan->recipe[*index];
+    wc_buf text = {0};
+    size_t whole;
+    if (!steps || !r->n || r->step[0].method->survey || wc_recipe_transforms(r)) return WC_OK;
+    wc_status status = wc_buf_printf(ctx, &text, "%s | %s", steps, plan->recipe_text[*index]);
+    if (status == WC_OK) status = intern_recipe(ctx, plan, (char *)text.data, &whole);
+    if (status == WC_OK && !why_not(t, &plan->recipe[whole], config)) *index = whole;
+    wc_buf_free(&text);
+    return status;
+}
+
 static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, const wc_plan_options *opt,
                              const wc_config *config, bool *hit)
 {
-    const char *text = default_recipe(t, opt);
+    char mixed[64];
+    const char *text = default_recipe(t, opt, config, mixed);
     bool by_rule = false;
     for (size_t i = 0; i < opt->n_rules; i++)
         if (!fnmatch(opt->rule[i].pattern, t->source->name, 0)) {
@@ -102,6 +140,7 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
     size_t index, keep;
     WC_TRY(intern_recipe(ctx, plan, text, &index));
     WC_TRY(intern_recipe(ctx, plan, "keep", &keep));
+    WC_TRY(put_before(ctx, plan, t, opt, config, &index));
     const char *reason = why_not(t, &plan->recipe[index], config);
     if (reason && by_rule)
         return wc_fail(ctx, WC_OPTION, "%s, %llu x %llu: `%s' does not apply: %s", t->source->name,
@@ -117,19 +156,36 @@ static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, cons
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
-static wc_status lay_out(wc_ctx *ctx, wc_plan_tensor *t)
+/* Whether step i of the recipe makes a part: its geometry. */
+static bool plan_step(const wc_plan_tensor *t, size_t i, wc_part *out)
+{
+    const wc_recipe_step *step = &t->recipe->step[i];
+    wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
+    step->method->plan(&at, step->opt, out);
+    return out->kind != 0;
+}
+
+static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t)
 {
     const wc_st_tensor *s = t->source;
-    if (!t->recipe->n) {
+    const wc_recipe_step *first = t->recipe->n ? &t->recipe->step[0] : NULL;
+    t->copied = !first || first->method->survey;
+    if (t->copied) {
+        wc_place at = {.rows = s->rows, .cols = s->cols, .kept = s->rows * s->cols};
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+        if (s->ggml)
+            t->part[0] = (wc_part){.kind = WC_PART_GGML,
+                                   .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
+        if (first)
+            WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }
-    for (size_t i = 0; i < t->recipe->n; i++) {
-        wc_place at = wc_recipe_place(t->recipe, i, s->rows, s->cols);
-        t->recipe->step[i].method->plan(&at, t->recipe->step[i].opt, &t->part[t->n_parts]);
-        if (t->part[t->n_parts].kind) t->n_parts++;
-    }
-    for (size_t i = 0; i < t->n_parts; i++) {
+    size_t transforms = wc_recipe_transforms(t->recipe);
+    for (size_t i = transforms; !t->copied && i < t->recipe->n; i++)
+        if (plan_step(t, i, &t->part[t->n_parts])) t->n_parts++;
+    for (; t->n_transforms < transforms; t->n_transforms++)
+        plan_step(t, t->n_transforms, &t->part[t->n_parts + t->n_transforms]);
+    for (size_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         uint64_t bytes;
         WC_TRY(wc_part_bytes(ctx, &t->part[i], &bytes));
         t->bytes += bytes;
@@ -163,15 +219,17 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, opt->n_rules + 4, "recipes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, opt->n_rules + 4, "recipes"));
+    plan->held = opt->held;
+    size_t most = (opt->n_rules + MOST_DEFAULTS) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, most, "recipes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
     for (size_t i = 0; i < cp->n; i++) {
         wc_plan_tensor *t = &plan->tensor[plan->n++];
         t->source = cp->tensor[i];
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
-        WC_TRY_OUT(lay_out(ctx, t));
+        WC_TRY_OUT(lay_out(ctx, cp, t));
         add_up(plan, t);
     }
     for (size_t i = 0; i < opt->n_rules; i++)
@@ -191,7 +249,7 @@ void wc_plan_free(wc_plan **p)
     if (!p || !*p) return;
     wc_plan *plan = *p;
     for (size_t i = 0; i < plan->n; i++)
-        for (size_t k = 0; k < plan->tensor[i].n_parts; k++)
+        for (size_t k = 0; k < plan->tensor[i].n_parts + plan->tensor[i].n_transforms; k++)
             wc_part_free(&plan->tensor[i].part[k]);
     for (size_t i = 0; i < plan->n_recipes; i++) {
         wc_recipe_free(&plan->recipe[i]);
@@ -214,6 +272,7 @@ wc_status wc_plan_layout(wc_ctx *ctx, const wc_plan *plan, const wc_wcz_meta *me
                                .source_dtype = s->dtype,
                                .n_dims = s->n_dims,
                                .n_parts = plan->tensor[i].n_parts,
+                               .n_transforms = plan->tensor[i].n_transforms,
                                .parts = plan->tensor[i].part};
         memcpy(t[i].dims, s->dims, sizeof t[i].dims);
     }

@@ -8,6 +8,7 @@
 
 #include "io/checkpoint.h"
 #include "io/wcz.h"
+#include "mix.h"
 #include "model/model.h"
 #include "recipe.h"
 
@@ -17,10 +18,16 @@ typedef struct wc_plan_rule {
 } wc_plan_rule;
 
 typedef struct wc_plan_options {
-    const char *linear, *embed, *head; /* recipe texts for the three roles; everything else is kept */
+    const char *linear, *embed, *head; /* recipe texts for the three roles */
+    const char *rest;                  /* for everything else; NULL: keep */
+    const wc_mix *mix;                 /* NULL, or what decides over all three, for a known architecture */
+    bool calibrated;                   /* with a mix: error feedback; else nearest */
     const wc_plan_rule *rule;          /* overrides */
     size_t n_rules;
     size_t first_block, last_block; /* linears outside these blocks are kept; 0, SIZE_MAX: all */
+    const char *const
+        *before;   /* NULL, or [WC_N_LINEARS] steps for the front of a recipe that has no transform, or NULL */
+    uint64_t held; /* bytes that reading the tensors holds (remodel.h) */
 } wc_plan_options;
 
 typedef struct wc_plan_tensor {
@@ -30,9 +37,10 @@ typedef struct wc_plan_tensor {
     const wc_recipe *recipe;
     const char *recipe_text;     /* canonical */
     const char *kept_because;    /* a rule asked for a recipe that does not apply: why; else NULL */
-    wc_part part[WC_RECIPE_MAX]; /* geometry; one float part when kept */
-    size_t n_parts;
+    wc_part part[WC_RECIPE_MAX]; /* geometry: n_parts of the sum, one float part when kept; then n_transforms */
+    size_t n_parts, n_transforms;
     uint64_t bytes; /* of all its blobs, without padding */
+    bool copied;    /* stored from the checkpoint's own bytes: keep, or a method of role WC_STEP_COPY */
 } wc_plan_tensor;
 
 typedef struct wc_plan {
@@ -46,6 +54,7 @@ typedef struct wc_plan {
     size_t n_linears;                      /* tensors of role LINEAR that are compressed */
     uint64_t linear_weights, linear_bytes; /* over those */
     uint64_t weights, source_bytes;        /* over all tensors */
+    uint64_t held;                         /* as in the options */
 } wc_plan;
 
 /* config NULL: an unknown architecture; then every 2-D float tensor of at least 32 x 32 counts as a linear, names with

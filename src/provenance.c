@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/hash.h"
 
+#include "restore.h"
 #include "version.h"
 
 static json_t *hex(uint64_t x)
@@ -66,29 +67,82 @@ static char *describe(const wc_provenance *p)
                   "schema_version", 1, "model", "name", name, n, "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
+    if (root && *p->passes) json_object_set_new(root, "passes", json_string(p->passes));
     char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
     return text;
 }
 
 static const char *const companions[] = {
-    "config.json", "generation_config.json",  "tokenizer.json", "tokenizer_config.json", "tokenizer.model",
-    "vocab.json",  "special_tokens_map.json", "merges.txt",     "added_tokens.json",     "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "special_tokens_map.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
 };
-enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
+enum { N_COMPANIONS = sizeof companions / sizeof *companions };
 
-static wc_status read_companions(wc_ctx *ctx, const wc_input *in, wc_buf files[N_COMPANIONS], wc_wcz_meta *metas,
-                                 size_t *n)
+/* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
+static wc_status untie(wc_ctx *ctx, wc_buf *config)
 {
-    for (size_t i = 0; i < N_COMPANIONS; i++) {
-        char *path = wc_path_join(in->checkpoint.dir, companions[i]);
-        if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
-        wc_status status = wc_file_exists(path) ? wc_read_file(ctx, path, MAX_COMPANION, &files[i]) : WC_OK;
-        free(path);
-        WC_TRY(status);
+    json_t *root = json_loadb((const char *)config->data, config->size, 0, NULL);
+    int bad = !root || json_object_set_new(root, "tie_word_embeddings", json_false());
+    char *text = bad ? NULL : json_dumps(root, JSON_INDENT(2));
+    json_decref(root);
+    if (!text) return wc_fail(ctx, WC_NOMEM, "no memory for config.json");
+    wc_buf_free(config);
+    wc_status status = wc_buf_append(ctx, config, text, strlen(text));
+    free(text);
+    return status;
+}
+
+/* index: that of a sharded checkpoint too, the last of the list. */
+static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, bool index, wc_buf files[N_COMPANIONS],
+                                 wc_wcz_meta *metas, size_t *n)
+{
+    const wc_input *in = p->input;
+    for (size_t i = 0; i < (size_t)N_COMPANIONS - (index ? 0 : 1); i++) {
+        bool found;
+        WC_TRY(wc_input_text(ctx, in, companions[i], &files[i], &found));
+        if (i == 0 && p->untied) WC_TRY(untie(ctx, &files[i]));
         if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
     }
     return WC_OK;
+}
+
+/* Whether every bit of the checkpoint will be in the file. */
+static bool holds_all(const wc_plan *plan)
+{
+    bool coded = false;
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_part *part = &plan->tensor[i].part[0];
+        const wc_float_code *code = part->kind == WC_PART_FLOAT ? part->floats.code : NULL;
+        if (!plan->tensor[i].copied || (code && code->drop)) return false;
+        coded = coded || plan->tensor[i].recipe->n;
+    }
+    return coded;
+}
+
+/* A header as wc_restore wants it, and its name: u64 size of the file, then its first bytes up to the end of the JSON.
+ */
+static wc_status add_header(wc_ctx *ctx, const wc_checkpoint *cp, const wc_safetensors *st, wc_buf *name, wc_buf *entry)
+{
+    size_t n, dir = strlen(cp->dir);
+    uint8_t size[8];
+    const char *file = st->path;
+    if (!strncmp(file, cp->dir, dir) && file[dir] == '/') file += dir + 1;
+    WC_TRY(wc_safetensors_header_size(ctx, st->map.data, wc_min(st->map.size, 8), st->map.size, st->path, &n));
+    for (int i = 0; i < 8; i++)
+        size[i] = (uint8_t)(st->map.size >> 8 * i);
+    WC_TRY(wc_buf_printf(ctx, name, "%s%s", WC_HEADER_PREFIX, file));
+    WC_TRY(wc_buf_append(ctx, entry, size, sizeof size));
+    return wc_buf_append(ctx, entry, st->map.data, n + 8);
 }
 
 static uint64_t fingerprint_of(const wc_wcz_meta *metas, size_t n, uint64_t size)
@@ -103,21 +157,44 @@ static uint64_t fingerprint_of(const wc_wcz_meta *metas, size_t n, uint64_t size
     return XXH3_64bits_digest(&xxh);
 }
 
+/* The metadata entries while they are put together: buffers [2 n] hold the names and contents of headers. */
+typedef struct entries {
+    wc_wcz_meta *meta;
+    wc_buf *buffer;
+    size_t n, n_buffers;
+} entries;
+
+static wc_status add_headers(wc_ctx *ctx, const wc_provenance *p, entries *e)
+{
+    const wc_checkpoint *cp = &p->input->checkpoint;
+    for (size_t i = 0; i < cp->n_shards; i++) {
+        wc_buf *name = &e->buffer[e->n_buffers++], *entry = &e->buffer[e->n_buffers++];
+        WC_TRY(add_header(ctx, cp, &cp->shard[i], name, entry));
+        e->meta[e->n++] = (wc_wcz_meta){(char *)name->data, entry->data, entry->size};
+    }
+    return WC_OK;
+}
+
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint)
 {
+    size_t shards = !*p->passes && holds_all(p->plan) ? p->input->checkpoint.n_shards : 0;
     wc_buf files[N_COMPANIONS] = {{0}};
-    wc_wcz_meta metas[N_COMPANIONS + 1];
-    size_t n = 1;
+    entries e = {.n = 1};
     char *text = describe(p);
     wc_status status = text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
+    if (status == WC_OK) status = WC_ALLOC(ctx, e.meta, N_COMPANIONS + 1 + shards, "metadata entries");
+    if (status == WC_OK) status = WC_ALLOC(ctx, e.buffer, 2 * shards, "metadata entries");
     if (status == WC_OK) {
-        metas[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
-        status = read_companions(ctx, p->input, files, metas, &n);
+        e.meta[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
+        status = read_companions(ctx, p, shards > 1, files, e.meta, &e.n);
     }
-    if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, metas, n, out);
-    if (status == WC_OK) *fingerprint = fingerprint_of(metas, n, wc_wcz_size(*out));
-    free(text);
+    if (status == WC_OK && shards) status = add_headers(ctx, p, &e);
+    if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, e.meta, e.n, out);
+    if (status == WC_OK) *fingerprint = fingerprint_of(e.meta, e.n, wc_wcz_size(*out));
     for (size_t i = 0; i < N_COMPANIONS; i++)
         wc_buf_free(&files[i]);
+    for (size_t i = 0; i < e.n_buffers; i++)
+        wc_buf_free(&e.buffer[i]);
+    free(text), free(e.meta), free(e.buffer);
     return status;
 }

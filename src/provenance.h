@@ -20,6 +20,8 @@ typedef struct wc_provenance {
     const wc_windows *windows;      /* NULL: none */
     const wc_statsfile_info *stats; /* NULL: no saved statistics */
     bool two_streams;
+    const char *passes; /* the passes over the model, as recipes print them; "": none */
+    bool untied;        /* they gave the model a head of its own: config.json has to say so */
 } wc_provenance;
 
 /* The layout of the output with all its metadata: provenance.json, and config.json, tokenizer.json and their like

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "remodel/step.h"
+
 /* ---- options through the table ---------------------------------------------------------------------------------- */
 
 static double opt_get(const wc_opt *o, const void *opt)
@@ -75,6 +77,8 @@ void wc_opt_print(const wc_opt *o, const void *opt, char *dst, size_t size)
         for (int i = 0; i < (int)v; i++)
             w = strchr(w, '|') + 1;
         snprintf(dst, size, "%.*s", (int)strcspn(w, "|"), w);
+    } else if (o->type == WC_OPT_INT) {
+        snprintf(dst, size, "%.0f", v);
     } else {
         snprintf(dst, size, "%.17g", v); /* shortest form that reads back the same */
         for (int digits = 1; digits < 17; digits++) {
@@ -184,14 +188,19 @@ static wc_status syntax_error(wc_ctx *ctx, const char *text, const scanner *s, c
 
 static wc_status unknown_method(wc_ctx *ctx, const char *name)
 {
-    char known[256];
+    char known[512];
     size_t used = 0;
+    if (wc_remodel_find(name))
+        return wc_fail(ctx, WC_OPTION, "`%s' changes the whole model: it comes before all methods, and not in a rule",
+                       name);
     for (const wc_method *const *m = wc_methods; *m && used < sizeof known; m++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", (*m)->name);
     return wc_fail(ctx, WC_OPTION, "unknown method `%s'; known are keep, %s", name, known);
 }
 
-static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, void *opt)
+/* given: bit i is set when option i of the table was written. */
+static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, void *opt,
+                               uint64_t *given)
 {
     if (!accept(s, '(') || accept(s, ')')) return WC_OK;
     do {
@@ -200,16 +209,24 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
         memcpy(name, s->word, sizeof name);
         if (!accept(s, '=') || !scan_word(s)) return syntax_error(ctx, text, s, "`=' and a value");
         WC_TRY(wc_opt_set(ctx, m, opt, name, s->word));
+        *given |= (uint64_t)1 << (opt_find(m, name) - m->opts);
     } while (accept(s, ','));
     return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
 }
 
-/* Which role may not follow which, and why. Everything else may. */
+/* Which role may not follow which, and why; WC_N_METHOD_ROLES: none may. Everything else may. */
 static const struct {
     wc_method_role step, before;
     bool unless_mask_kept; /* allowed when the step keeps masks */
     const char *reason;
 } illegal[] = {
+    {WC_STEP_TRANSFORM, WC_STEP_BASE, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PEEL, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRODUCT, false, "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRUNE, false, "the mask is of another basis: transforms come first"},
+    {WC_STEP_COPY, WC_N_METHOD_ROLES, false,
+     "it stores the tensor's own bytes, all of them: no step goes before or after it"},
+    {WC_N_METHOD_ROLES, WC_STEP_COPY, false, "every bit is stored by then"},
     {WC_STEP_PRUNE, WC_STEP_PRUNE, false, "a tensor has one mask"},
     {WC_STEP_PRUNE, WC_STEP_BASE, false, "every value is stored by then: prune first, then quantize what is left"},
     {WC_STEP_BASE, WC_STEP_PRUNE, true, "it stores a value everywhere, so the mask would be lost"},
@@ -221,11 +238,16 @@ static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
         for (size_t k = 0; k < i; k++)
             for (size_t t = 0; t < sizeof illegal / sizeof *illegal; t++) {
                 const wc_method *step = r->step[i].method, *before = r->step[k].method;
-                if (illegal[t].step != step->role || illegal[t].before != before->role) continue;
+                bool match = (illegal[t].step == WC_N_METHOD_ROLES || illegal[t].step == step->role) &&
+                             (illegal[t].before == WC_N_METHOD_ROLES || illegal[t].before == before->role);
+                if (!match) continue;
                 if (illegal[t].unless_mask_kept && step->keeps_mask) continue;
                 return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
                                illegal[t].reason);
             }
+    if (r->n && r->step[r->n - 1].method->role == WC_STEP_TRANSFORM)
+        return wc_fail(ctx, WC_OPTION, "recipe `%s': %s stores no values: a step that does has to follow", text,
+                       r->step[r->n - 1].method->name);
     return WC_OK;
 }
 
@@ -239,24 +261,95 @@ wc_place wc_recipe_place(const wc_recipe *r, size_t i, size_t rows, size_t cols)
     return at;
 }
 
+/* Puts the steps of a name for a list in the place of the last of r. */
+static wc_status expand(wc_ctx *ctx, const char *text, wc_recipe *r, uint64_t *given)
+{
+    char list[2048];
+    wc_recipe inner;
+    wc_recipe_step *last = &r->step[--r->n];
+    last->method->expand(last->opt, list, sizeof list);
+    free(last->opt);
+    last->opt = NULL;
+    WC_TRY(wc_recipe_parse(ctx, list, &inner));
+    if (r->n + inner.n > WC_RECIPE_MAX) {
+        wc_recipe_free(&inner);
+        return wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX);
+    }
+    for (size_t i = 0; i < inner.n; i++) {
+        given[r->n] = UINT64_MAX;
+        r->step[r->n++] = inner.step[i];
+    }
+    return WC_OK;
+}
+
+/* A step: the method's name has been scanned. */
+static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, wc_recipe *r,
+                            uint64_t *given)
+{
+    if (r->n == WC_RECIPE_MAX) return wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX);
+    wc_recipe_step *step = &r->step[r->n];
+    step->method = m;
+    WC_TRY(wc_opt_defaults(ctx, m, &step->opt));
+    r->n++;
+    WC_TRY(parse_options(ctx, text, s, m, step->opt, &given[r->n - 1]));
+    return m->expand ? expand(ctx, text, r, given) : WC_OK;
+}
+
+/* Options of step i that were not written are those of the next quantizer. */
+static void follow(const wc_recipe *r, size_t i, uint64_t given)
+{
+    const wc_recipe_step *step = &r->step[i], *next = NULL;
+    for (size_t k = r->n; k-- > i + 1;)
+        if (r->step[k].method->role == WC_STEP_BASE) next = &r->step[k];
+    if (!next) return;
+    for (const wc_opt *o = step->method->opts; o->name; o++) {
+        const wc_opt *f = opt_find(next->method, o->name);
+        bool written = given >> (o - step->method->opts) & 1;
+        if (!written && f && f->type == o->type) opt_put(o, step->opt, opt_get(f, next->opt));
+    }
+}
+
+wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, const char **rest)
+{
+    wc_recipe r = {0};
+    scanner s = {.p = text};
+    uint64_t given[WC_RECIPE_MAX] = {0};
+    wc_status status = WC_OK;
+    for (*rest = text; scan_word(&s); *rest = s.p) {
+        const wc_remodel_pass *pass = wc_remodel_find(s.word);
+        if (!pass) break;
+        WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, &r, given));
+        if (accept(&s, '|')) {
+            skip_space(&s);
+            continue;
+        }
+        if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+        *rest = "keep";
+        break;
+    }
+    *passes = r;
+    return WC_OK;
+out:
+    wc_recipe_free(&r);
+    return status;
+}
+
 wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
 {
     wc_recipe r = {0};
     scanner s = {.p = text};
+    uint64_t given[WC_RECIPE_MAX] = {0};
     wc_status status = WC_OK;
     do {
         if (!scan_word(&s)) WC_TRY_OUT(syntax_error(ctx, text, &s, "a method name"));
         if (!r.n && !strcmp(s.word, "keep") && !*s.p) break;
         const wc_method *m = wc_method_find(s.word);
         if (!m) WC_TRY_OUT(unknown_method(ctx, s.word));
-        if (r.n == WC_RECIPE_MAX)
-            WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX));
-        r.step[r.n].method = m;
-        WC_TRY_OUT(wc_opt_defaults(ctx, m, &r.step[r.n].opt));
-        r.n++;
-        WC_TRY_OUT(parse_options(ctx, text, &s, m, r.step[r.n - 1].opt));
+        WC_TRY_OUT(parse_step(ctx, text, &s, m, &r, given));
     } while (accept(&s, '|'));
     if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
+    for (size_t i = 0; i < r.n; i++)
+        if (r.step[i].method->follows) follow(&r, i, given[i]);
     WC_TRY_OUT(check_order(ctx, text, &r));
     *out = r;
     return WC_OK;
@@ -287,6 +380,14 @@ wc_status wc_recipe_print(wc_ctx *ctx, const wc_recipe *r, wc_buf *out)
         WC_TRY(wc_buf_printf(ctx, out, ")"));
     }
     return WC_OK;
+}
+
+size_t wc_recipe_transforms(const wc_recipe *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += r->step[i].method->role == WC_STEP_TRANSFORM;
+    return n;
 }
 
 bool wc_recipe_needs_stats(const wc_recipe *r)

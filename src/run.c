@@ -25,6 +25,7 @@
 #include "input.h"
 #include "journal.h"
 #include "provenance.h"
+#include "remodel.h"
 #include "version.h"
 #include "work.h"
 
@@ -33,6 +34,9 @@ typedef struct run {
     const wc_run_options *opt;
     wc_report *report;
     wc_input in;
+    wc_recipe passes; /* over the whole model */
+    wc_buf pass_text; /* as recipes print them */
+    wc_remodel model; /* what they make of the checkpoint */
     wc_plan *plan;
     wc_windows windows;
     wc_statsfile stats_file;
@@ -59,6 +63,11 @@ static wc_status open_input(run *r)
     WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
     if (!r->in.has_checkpoint)
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: already compressed; give the original model", r->opt->model);
+    if (r->in.checkpoint.gguf)
+        wc_log(r->ctx, WC_LOG_WARN,
+               "%s: a GGUF file; what was lost when it was made cannot come back: better start from "
+               "the original model",
+               r->opt->model);
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
@@ -70,15 +79,23 @@ static wc_status open_input(run *r)
     return WC_OK;
 }
 
+static bool can_be_run(const run *r)
+{
+    return r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+}
+
 /* The default recipe: gptq when the model can be run, rtn (and a word about it) when it cannot. */
 static const char *choose_linear_recipe(run *r)
 {
     if (r->opt->plan.linear) return r->opt->plan.linear;
-    bool can_run = r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+    bool can_run = can_be_run(r);
     if (!can_run)
         wc_report_note(r->report, "plan", "data-free: %s, so weights are rounded to nearest without calibration",
                        r->in.has_config ? r->in.no_tokenizer : r->in.no_config);
-    snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
+    if (r->opt->plan.mix)
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "keep"); /* the mix decides */
+    else
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
     return r->linear_recipe;
 }
 
@@ -127,20 +144,41 @@ static wc_status open_stats_file(run *r, uint64_t model)
     return WC_OK;
 }
 
+/* Takes the passes off the front of the recipe, and opens the model that they make. */
+static wc_status remodel(run *r, const char **recipe)
+{
+    WC_TRY(wc_recipe_split(r->ctx, *recipe, &r->passes, recipe));
+    if (r->passes.n) {
+        WC_TRY(wc_input_need_forward(r->ctx, &r->in));
+        WC_TRY(wc_recipe_print(r->ctx, &r->passes, &r->pass_text));
+        wc_report_note(r->report, "model", "changed by %s", (char *)r->pass_text.data);
+    }
+    if (r->passes.n && r->opt->stats_file)
+        return wc_fail(r->ctx, WC_OPTION, "--stats: the statistics are those of the model before %s",
+                       r->passes.step[0].method->name);
+    return wc_remodel_open(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &r->in.source,
+                           &r->passes, &r->model);
+}
+
 static wc_status make_plan(run *r)
 {
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    plan.calibrated = can_be_run(r);
+    if (plan.mix) WC_TRY(wc_input_need_forward(r->ctx, &r->in)); /* roles and layers come from the config */
+    WC_TRY(remodel(r, &plan.linear));
+    plan.before = r->model.before;
+    plan.held = r->model.held;
     WC_TRY(check_recipe(r, plan.linear));
-    WC_TRY(wc_plan_make(r->ctx, &r->in.checkpoint, r->in.has_config ? &r->in.config : NULL, &plan, &r->plan));
+    WC_TRY(wc_plan_make(r->ctx, &r->model.checkpoint, r->in.has_config ? &r->model.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
     r->calibrated = r->plan->needs_stats && !r->opt->stats_file;
     r->mode = r->calibrated ? "sequential" : r->plan->needs_stats ? "fixed statistics" : "data-free";
     if (r->calibrated || (r->plan->needs_stats && asked_text)) WC_TRY(make_windows(r));
     if (r->plan->needs_stats && r->opt->stats_file) WC_TRY(open_stats_file(r, model));
-    WC_TRY(wc_budget_make(r->ctx, r->plan, &r->in.config, r->calibrated ? &r->windows : NULL,
+    WC_TRY(wc_budget_make(r->ctx, r->plan, &r->model.config, r->calibrated ? &r->windows : NULL,
                           r->opt->one_stream ? 1 : 2, r->opt->memory, &r->budget));
     wc_provenance facts = {.input = &r->in,
                            .plan = r->plan,
@@ -148,7 +186,9 @@ static wc_status make_plan(run *r)
                            .model = model,
                            .windows = r->windows.n ? &r->windows : NULL,
                            .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
-                           .two_streams = r->calibrated && !r->opt->one_stream};
+                           .two_streams = r->calibrated && !r->opt->one_stream,
+                           .passes = r->passes.n ? (char *)r->pass_text.data : "",
+                           .untied = r->in.config.tied && !r->model.config.tied};
     WC_TRY(wc_provenance_layout(r->ctx, &facts, &r->wcz, &r->fingerprint));
     r->fingerprint = XXH3_64bits_withSeed(&r->budget.chunk_tokens, sizeof r->budget.chunk_tokens, r->fingerprint);
     return WC_OK;
@@ -205,8 +245,10 @@ static wc_status check_weights(run *r)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (!wc_dtype_is_float(t->source->dtype) || (!t->recipe->n && t->role == WC_ROLE_OTHER)) continue;
-        WC_TRY(wc_checkpoint_check_finite(r->ctx, &r->in.checkpoint, t->source));
+        if (!wc_dtype_is_float(t->source->dtype) || (t->copied && t->role == WC_ROLE_OTHER)) continue;
+        if (t->copied && t->recipe->n && !r->calibrated) continue; /* without loss, whatever the bits are */
+        const wc_st_tensor *source = wc_checkpoint_find(&r->in.checkpoint, t->source->name); /* before any pass */
+        if (source) WC_TRY(wc_checkpoint_check_finite(r->ctx, &r->in.checkpoint, source));
     }
     wc_report_progress(r->report, wc_work_check(r->plan), "checked the weights");
     return WC_OK;
@@ -219,7 +261,8 @@ static bool has_drift(const run *r)
 
 static size_t blocks_to_run(const run *r)
 {
-    return wc_min(r->in.config.layers, r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
+    return wc_min(r->model.config.layers,
+                  r->plan->last_calibrated == SIZE_MAX ? SIZE_MAX : r->plan->last_calibrated + 1);
 }
 
 /* What is left to do, so that percentage and time left are believable also after a restart. */
@@ -232,7 +275,7 @@ static void estimate_work(run *r)
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             work += wc_work_tensor(&r->plan->tensor[i], has_drift(r));
     for (int stage = 0; r->calibrated && stage <= WC_N_STAGES; stage++)
-        per_token += wc_work_stage(&r->in.config, stage, seqlen, streams, true);
+        per_token += wc_work_stage(&r->model.config, stage, seqlen, streams, true);
     for (size_t layer = edge ? edge->index : 0; r->calibrated && layer < blocks_to_run(r); layer++)
         work += per_token * (double)(r->windows.n * seqlen);
     r->report->work = work;
@@ -311,7 +354,7 @@ static wc_status restore_tensor(run *r, size_t i, const wc_journal_record *done,
     const wc_plan_tensor *t = &r->plan->tensor[i];
     wc_packed local = {.rows = t->source->rows, .cols = t->source->cols};
     wc_status status = WC_OK;
-    for (size_t p = 0; status == WC_OK && p < t->n_parts; p++)
+    for (size_t p = 0; status == WC_OK && p < t->n_parts + t->n_transforms; p++)
         status = restore_part(r, i, (uint32_t)p, packed ? &local : NULL);
     if (status == WC_OK) wc_wcz_describe(r->wcz, i, done->x, done->flags);
     if (status == WC_OK && packed)
@@ -342,6 +385,8 @@ static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_jo
         for (uint32_t k = 0; k < b->n_children; k++)
             WC_TRY(journal_blob(r, i, wc_journal_child(p, k), &b->child[k]));
     }
+    for (uint32_t k = 0; k < packed->n_transforms; k++)
+        WC_TRY(journal_blob(r, i, (uint32_t)packed->n_parts + k, &packed->transform_blob[k]));
     done.type = WC_JOURNAL_TENSOR;
     done.index = (uint32_t)i;
     return wc_journal_append(r->ctx, &r->journal, done);
@@ -362,7 +407,7 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
     wc_weight w;
     wc_packed local = {0};
     wc_tensor_result result;
-    WC_TRY(r->in.source.find(r->ctx, r->in.source.self, t->source->name, &w));
+    WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
     wc_compress_job job = {.weight = &w, .recipe = t->recipe, .stats = stats, .wcz = r->wcz, .tensor = i};
     wc_status status = wc_compress(r->ctx, &job, &local, &result);
     if (status == WC_OK) {
@@ -385,16 +430,51 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
     return status;
 }
 
+/* A tensor of a GGUF file whose rows are stored in another order. */
+static wc_status copy_in_order(run *r, size_t i, wc_wcz_blob *out)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    wc_part part = t->part[0];
+    wc_buf bytes = {0};
+    wc_status status = wc_checkpoint_raw(r->ctx, &r->in.checkpoint, t->source, &bytes);
+    if (part.kind == WC_PART_GGML)
+        part.ggml.blocks = bytes.data;
+    else
+        part.floats.data = bytes.data;
+    if (status == WC_OK) status = wc_wcz_put(r->ctx, r->wcz, i, 0, &part, out);
+    wc_buf_free(&bytes);
+    return status;
+}
+
 static wc_status copy_tensor(run *r, size_t i)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
     if (found) return restore_tensor(r, i, found, NULL);
     wc_packed packed = {.n_parts = 1};
-    const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
-    WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
-    wc_wcz_describe(r->wcz, i, 0, 0);
-    WC_TRY(journal_tensor(r, i, &packed, (wc_journal_record){0}));
+    wc_part coded = t->part[0]; /* the plan's: borrowed */
+    wc_journal_record done = {0};
+    if (wc_remodel_made(t->source)) {
+        wc_weight w;
+        WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
+        WC_TRY(wc_wcz_copy_weight(r->ctx, r->wcz, i, 0, &w, &packed.blob[0]));
+    } else if (t->source->interleaved) {
+        WC_TRY(copy_in_order(r, i, &packed.blob[0]));
+    } else if (coded.kind == WC_PART_FLOAT && coded.floats.code) {
+        const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
+        coded.floats.data = map->data + t->source->offset;
+        done.x = coded.floats.code->error;
+        if (done.x > 0) done.flags = WCD_TENSOR_ERROR_PLAIN;
+        WC_TRY(wc_wcz_put(r->ctx, r->wcz, i, 0, &coded, &packed.blob[0]));
+        wc_map_release(map, t->source->offset, t->source->size);
+    } else {
+        const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
+        WC_TRY(wc_wcz_copy(r->ctx, r->wcz, i, 0, map, t->source->offset, &packed.blob[0]));
+    }
+    wc_wcz_describe(r->wcz, i, done.x, done.flags);
+    wc_status status = journal_tensor(r, i, &packed, done);
+    wc_wcz_blob_free(&packed.blob[0]);
+    WC_TRY(status);
     wc_report_progress(r->report, wc_work_tensor(t, false), t->source->name);
     return WC_OK;
 }
@@ -411,7 +491,7 @@ static wc_status plain_tensors(run *r)
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
         WC_TRY(interrupted(r));
-        if (!t->recipe->n) {
+        if (t->copied) {
             WC_TRY(copy_tensor(r, i));
         } else if (!in_a_calibrated_block(r, t) && !wc_recipe_needs_stats(t->recipe)) {
             WC_TRY(compress_tensor(r, i, NULL, NULL));
@@ -444,21 +524,21 @@ static wc_status overlay_find(wc_ctx *ctx, const void *self, const char *name, w
 
 static wc_status embed_streams(run *r)
 {
-    overlay o = {.base = &r->in.source};
+    overlay o = {.base = &r->model.source};
     wc_packed packed = {0};
     wc_status status = WC_OK;
     for (size_t i = 0; status == WC_OK && i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (t->role != WC_ROLE_EMBED || !t->recipe->n) continue;
+        if (t->role != WC_ROLE_EMBED || t->copied) continue;
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
         if (!done) status = wc_fail(r->ctx, WC_BUG, "%s: not compressed before the first block", t->source->name);
         if (status == WC_OK) status = restore_tensor(r, i, done, &packed);
         o.name = t->source->name;
         o.packed = &packed;
     }
-    wc_weight_source compressed = {.find = overlay_find, .self = &o, .label = r->in.source.label};
+    wc_weight_source compressed = {.find = overlay_find, .self = &o, .label = r->model.source.label};
     if (status == WC_OK) status = wc_pass_embed(r->ctx, &r->pass, 0, &compressed);
-    if (status == WC_OK && r->pass.n_streams > 1) status = wc_pass_embed(r->ctx, &r->pass, 1, &r->in.source);
+    if (status == WC_OK && r->pass.n_streams > 1) status = wc_pass_embed(r->ctx, &r->pass, 1, &r->model.source);
     wc_packed_free(&packed);
     return status;
 }
@@ -473,7 +553,7 @@ static wc_status record_edge(run *r, size_t layer, const uint64_t hash[])
 static wc_status enter(run *r, size_t *first)
 {
     const wc_journal_record *edge = wc_journal_last(&r->journal, WC_JOURNAL_EDGE);
-    wc_pass_options o = {.config = &r->in.config,
+    wc_pass_options o = {.config = &r->model.config,
                          .windows = &r->windows,
                          .n_streams = r->opt->one_stream ? 1 : 2,
                          .chunk_tokens = r->budget.chunk_tokens,
@@ -510,12 +590,12 @@ static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_s
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
-        if (i == SIZE_MAX || !r->plan->tensor[i].recipe->n) continue;
+        if (i == SIZE_MAX || r->plan->tensor[i].copied) continue;
         WC_TRY(interrupted(r));
         WC_TRY(compress_tensor(r, i, stats, &packed[linear[k]]));
         if (block) block->linear[linear[k]] = wc_packed_weight(&packed[linear[k]], r->plan->tensor[i].source->name);
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
-        wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, r->in.config.layers,
+        wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, r->model.config.layers,
                        strchr(wc_linear_suffix(linear[k]), '.') + 1, done->x,
                        done->flags & WCD_TENSOR_FALLBACK ? "  (fallback)" : "");
     }
@@ -529,7 +609,7 @@ static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
-        if (i != SIZE_MAX && r->plan->tensor[i].recipe->n &&
+        if (i != SIZE_MAX && !r->plan->tensor[i].copied &&
             !wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             return true;
     }
@@ -545,9 +625,9 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     wc_status status = WC_OK;
     bool to_residual = stage == WC_STAGE_O || stage == WC_STAGE_DOWN;
     if (collect)
-        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->in.config, stage), r->pass.n_streams > 1,
-                                  to_residual ? r->in.config.hidden : 0, &sum));
-    r->per_token = wc_work_stage(&r->in.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
+        WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->model.config, stage), r->pass.n_streams > 1,
+                                  to_residual ? r->model.config.hidden : 0, &sum));
+    r->per_token = wc_work_stage(&r->model.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
     WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
@@ -566,15 +646,15 @@ static wc_status run_block(run *r, size_t layer)
     const wc_block *both[] = {&compressed, &original};
     wc_status status = WC_OK;
     r->layer = layer;
-    WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &original));
-    WC_TRY_OUT(wc_block_open(r->ctx, &r->in.config, &r->in.source, layer, &compressed));
+    WC_TRY_OUT(wc_block_open(r->ctx, &r->model.config, &r->model.source, layer, &original));
+    WC_TRY_OUT(wc_block_open(r->ctx, &r->model.config, &r->model.source, layer, &compressed));
     for (int stage = 0; stage < WC_N_STAGES; stage++)
         WC_TRY_OUT(run_stage(r, layer, (wc_stage)stage, both, &compressed, packed));
-    r->per_token = wc_work_stage(&r->in.config, WC_N_STAGES, r->windows.seqlen, r->pass.n_streams, false);
+    r->per_token = wc_work_stage(&r->model.config, WC_N_STAGES, r->windows.seqlen, r->pass.n_streams, false);
     WC_TRY_OUT(wc_pass_leave(r->ctx, &r->pass, both, hash));
     WC_TRY_OUT(record_edge(r, layer + 1, hash));
     char where[64];
-    snprintf(where, sizeof where, "block %zu/%zu done", layer + 1, r->in.config.layers);
+    snprintf(where, sizeof where, "block %zu/%zu done", layer + 1, r->model.config.layers);
     wc_report_milestone(r->report, where);
 out:
     wc_block_close(&original);
@@ -590,7 +670,7 @@ static wc_status restore_block(run *r, size_t layer)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (t->layer != layer || t->linear == SIZE_MAX || !t->recipe->n) continue;
+        if (t->layer != layer || t->linear == SIZE_MAX || t->copied) continue;
         WC_TRY(compress_tensor(r, i, NULL, NULL));
     }
     return WC_OK;
@@ -600,7 +680,7 @@ static void pass_progress(void *user, double tokens)
 {
     run *r = user;
     char where[64];
-    snprintf(where, sizeof where, "block %zu/%zu  running the model", r->layer + 1, r->in.config.layers);
+    snprintf(where, sizeof where, "block %zu/%zu  running the model", r->layer + 1, r->model.config.layers);
     wc_report_progress(r->report, tokens * r->per_token, where);
 }
 
@@ -625,7 +705,7 @@ static wc_status blocks_from_file(run *r)
             wc_status status = WC_OK;
             if (stage_wants_stats(r, layer, (wc_stage)stage))
                 status = wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)layer, (uint32_t)stage,
-                                          wc_stage_width(&r->in.config, (wc_stage)stage), &stats);
+                                          wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
             if (status == WC_OK)
                 status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
             wc_stats_free(&stats);
@@ -641,7 +721,7 @@ static wc_status blocks_from_file(run *r)
 static wc_status head_stats(run *r, wc_stats *out)
 {
     wc_stats_sum sum = {0};
-    wc_status status = wc_pass_head_stats(r->ctx, &r->pass, &r->in.source, &sum);
+    wc_status status = wc_pass_head_stats(r->ctx, &r->pass, &r->model.source, &sum);
     if (status == WC_OK) status = wc_stats_finish(r->ctx, &sum, out);
     wc_stats_drop(&sum);
     return status;
@@ -656,8 +736,8 @@ static wc_status head(run *r)
         wc_status status = WC_OK;
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             status = r->calibrated ? head_stats(r, &stats)
-                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->in.config.layers, 0,
-                                                      r->in.config.hidden, &stats);
+                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->model.config.layers, 0,
+                                                      r->model.config.hidden, &stats);
         if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL);
         wc_stats_free(&stats);
         WC_TRY(status);
@@ -674,8 +754,8 @@ static wc_run_result collect_result(run *r)
     return (wc_run_result){
         .source_bytes = r->in.file_bytes,
         .bytes = bytes,
-        .weights = p->weights,
-        .bits = 8.0 * (double)bytes / (double)p->weights,
+        .weights = r->in.weights,
+        .bits = 8.0 * (double)bytes / (double)r->in.weights,
         .linear_bits = p->linear_weights ? 8.0 * (double)p->linear_bytes / (double)p->linear_weights : 0,
         .error_mean = r->n_errors ? r->error_sum / (double)r->n_errors : 0,
         .error_max = r->error_max,
@@ -752,6 +832,9 @@ wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_r
     wc_plan_free(&r.plan);
     wc_windows_free(&r.windows);
     wc_statsfile_close(&r.stats_file);
+    wc_remodel_close(&r.model);
+    wc_recipe_free(&r.passes);
+    wc_buf_free(&r.pass_text);
     wc_input_close(&r.in);
     free(r.output);
     free(r.partial);

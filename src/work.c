@@ -1,11 +1,12 @@
 #include "work.h"
 
 static const double copy_byte = 100, check_byte = 10; /* 1 and 10 GB/s where products run at 100 GFLOP/s */
+static const double transform_number = 250;           /* 2.5 ns */
 static const double forward_factor = 1.3, moments_factor = 1.3, solver_factor = 1.5, error_factor = 1.5;
 
 double wc_work_tensor(const wc_plan_tensor *t, bool drift)
 {
-    if (!t->recipe->n) return copy_byte * (double)t->bytes;
+    if (t->copied) return copy_byte * (double)t->bytes;
     double m = (double)t->source->rows, n = (double)t->source->cols, work = 0;
     bool stats = wc_recipe_needs_stats(t->recipe);
     for (size_t i = 0; i < t->recipe->n; i++) {
@@ -13,6 +14,8 @@ double wc_work_tensor(const wc_plan_tensor *t, bool drift)
         wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
         if (s->method->flops) work += solver_factor * s->method->flops(&at, s->opt, drift && stats);
     }
+    double moments = stats ? (drift ? 4 : 2) * n : 0; /* H and the cross moments change on both sides */
+    work += transform_number * (double)t->n_transforms * n * (m + moments);
     return work + (stats ? 2 * error_factor * m * n * n : 0) + copy_byte * (double)t->bytes;
 }
 

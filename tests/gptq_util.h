@@ -75,7 +75,13 @@ static inline void *util_options(const wc_method *m, const char *text)
     return opt;
 }
 
-/* W^ [rows, cols] of a grid, in the arithmetic of docs: s = f16 * 2^e (* code), w^ = s (q - z). */
+static inline float util_on_line(const uint16_t *line, uint8_t code)
+{
+    float product = wc_f16_f32(line[1]) * (float)code;
+    return wc_f16_f32(line[0]) + product;
+}
+
+/* W^ [rows, cols] of a grid, in the arithmetic of docs: s = f16 * 2^e (* code) or on a line, w^ = s (q - z). */
 static inline float *util_dequantize(const wc_grid *g)
 {
     float *w = malloc(g->rows * g->cols * sizeof *w);
@@ -83,9 +89,15 @@ static inline float *util_dequantize(const wc_grid *g)
     for (size_t i = 0; i < g->rows; i++)
         for (size_t j = 0; j < g->cols; j++) {
             size_t at = i * groups + j / g->group;
-            float s = ldexpf(wc_f16_f32(g->scale[g->scale_bits ? i : at]), g->scale_exp);
-            if (g->scale_bits) s *= (float)g->scale_code[at];
-            w[i * g->cols + j] = s * ((float)g->code[i * g->cols + j] - (g->zero ? (float)g->zero[at] : g->zero_fixed));
+            size_t line = g->tile ? 2 * (i / g->tile * groups + j / g->group) : 0;
+            float s = g->tile         ? util_on_line(g->scale + line, g->scale_code[at])
+                      : g->scale_bits ? wc_f16_f32(g->scale[i]) * (float)g->scale_code[at]
+                                      : wc_f16_f32(g->scale[at]);
+            float z = g->zero_kind == WC_ZERO_INT    ? (float)g->zero[at]
+                      : g->zero_kind == WC_ZERO_F16  ? wc_f16_f32(g->zero_f16[at])
+                      : g->zero_kind == WC_ZERO_LINE ? util_on_line(g->zero_f16 + line, g->zero[at])
+                                                     : g->zero_fixed;
+            w[i * g->cols + j] = ldexpf(s, g->scale_exp) * ((float)g->code[i * g->cols + j] - z);
         }
     return w;
 }

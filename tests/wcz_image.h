@@ -36,7 +36,7 @@ static inline double image_read_tensor(const wcd_tensor *t)
 {
     double sum = 0;
     wcd_part_info part, child;
-    for (uint32_t i = 0; i < t->n_parts; i++) {
+    for (uint32_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         if (wcd_part(t, i, &part) != WCD_OK) abort();
         if (part.blob_size) sum += part.blob[0] + part.blob[part.blob_size - 1];
         for (uint32_t k = 0; k < part.n_children; k++) {
@@ -50,9 +50,11 @@ static inline double image_read_tensor(const wcd_tensor *t)
     if (!x) return sum;
     for (uint64_t i = 0; i < t->cols; i++)
         x[i] = 1;
+    if (wcd_matvec_rows(t, 0, 1, x, &y) == WCD_E_TRANSFORM && !t->n_transforms) abort();
+    if (wcd_transform(t, x, x) != WCD_OK) abort();
     for (int i = 0; i < 3; i++) {
         if (wcd_rows(t, rows[i], 1, x + t->cols, t->cols) == WCD_OK) sum += x[t->cols] + x[2 * t->cols - 1];
-        if (wcd_matvec_rows(t, rows[i], 1, x, &y) == WCD_OK) sum += y;
+        if (wcd_matvec_transformed(t, rows[i], 1, x, &y) == WCD_OK) sum += y;
     }
     free(x);
     return sum;

@@ -34,6 +34,14 @@ static inline wc_part grid_plan(size_t rows, size_t cols, unsigned bits, size_t 
     return p;
 }
 
+/* The same with tiles of rows, and any kind of zero. */
+static inline wc_part tile_plan(wc_part p, size_t tile, wc_zero_kind kind, unsigned zero_bits)
+{
+    p.grid.tile = tile, p.grid.zero_kind = kind, p.grid.zero_bits = zero_bits;
+    if (kind != WC_ZERO_FIXED) p.grid.zero_fixed = 0;
+    return p;
+}
+
 /* Allocates and fills the arrays of a plan. */
 static inline wc_part grid_fill(wc_part p)
 {
@@ -42,12 +50,14 @@ static inline wc_part grid_fill(wc_part p)
     size_t all_groups = g->rows * wc_grid_groups(g);
     for (size_t i = 0; i < g->rows * g->cols; i++)
         g->code[i] = formula_code(i, g->bits);
-    for (size_t i = 0; i < (g->scale_bits ? g->rows : all_groups); i++)
+    for (size_t i = 0; i < wc_grid_scales(g); i++)
         g->scale[i] = formula_scale(i);
+    for (size_t i = 0; i < wc_grid_zero_f16s(g); i++)
+        g->zero_f16[i] = formula_scale(i + 7);
     for (size_t i = 0; i < all_groups && g->scale_bits; i++)
         g->scale_code[i] = formula_code(i + 1, g->scale_bits);
     for (size_t i = 0; i < all_groups && g->zero; i++)
-        g->zero[i] = formula_code(i + 2, g->bits);
+        g->zero[i] = formula_code(i + 2, wc_grid_zero_code_bits(g));
     return p;
 }
 
@@ -59,15 +69,27 @@ static inline double f16_value(uint16_t h)
     return h & 0x8000 ? -v : v;
 }
 
-/* The value of a grid at (r, c): the product is exact in double (30 bits), so the cast is the one rounding of the
- * format. */
+/* offset + step * code of a tile's line; an f16 times a byte is exact in double, so the cast is one rounding, and the
+ * operands' exponents are close enough for the sum to be exact before it. */
+static inline double line_value(const uint16_t *lines, size_t line, uint8_t code)
+{
+    return (float)(f16_value(lines[2 * line]) + f16_value(lines[2 * line + 1]) * code);
+}
+
+/* The value of a grid at (r, c): products are exact in double (at most 48 bits), so each cast is the one rounding of
+ * the format. */
 static inline float grid_value(const wc_grid *g, size_t r, size_t c)
 {
-    size_t at = r * wc_grid_groups(g) + c / g->group;
-    double s =
-        ldexp(f16_value(g->scale[g->scale_bits ? r : at]), g->scale_exp) * (g->scale_bits ? g->scale_code[at] : 1);
-    double z = g->zero_kind == WC_ZERO_INT ? g->zero[at] : g->zero_fixed;
-    return (float)(s * (g->code[r * g->cols + c] - z));
+    size_t groups = wc_grid_groups(g), at = r * groups + c / g->group;
+    size_t line = g->tile ? r / g->tile * groups + c / g->group : 0;
+    double s = g->tile         ? line_value(g->scale, line, g->scale_code[at])
+               : g->scale_bits ? f16_value(g->scale[r]) * g->scale_code[at]
+                               : f16_value(g->scale[at]);
+    double z = g->zero_kind == WC_ZERO_INT    ? g->zero[at]
+               : g->zero_kind == WC_ZERO_F16  ? f16_value(g->zero_f16[at])
+               : g->zero_kind == WC_ZERO_LINE ? line_value(g->zero_f16, line, g->zero[at])
+                                              : (double)g->zero_fixed;
+    return (float)(ldexp(s, g->scale_exp) * (double)(float)(g->code[r * g->cols + c] - z));
 }
 
 /* A whole file, 64-byte aligned, in exactly its size. */

@@ -1,40 +1,51 @@
 /* grid v1: w = s (q - z), codes q of 1..8 bits, one s and z per row and group of columns.
  *
  *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group
- *             8 f32 zero_fixed
+ *             8 f32 zero_fixed   28 u8 tile   29 u8 zero_bits
  *     blob    codes: rows packed sequences of cols values
- *             scales: f16 [rows, groups], or [rows] when scale_bits != 0
+ *             scales: f16 [rows, groups], or [rows] when scale_bits != 0, or [tiles of rows, groups, 2] with tiles
  *             scale codes: one packed sequence [rows * groups], when scale_bits != 0
- *             zeros: one packed sequence [rows * groups]; sections start at multiples of 8 bytes
+ *             zeros: f16 [rows, groups] for zero kind 2, [tiles of rows, groups, 2] for 3
+ *             zero codes: one packed sequence [rows * groups] for zero kinds 1 and 3
+ *             sections start at multiples of 8 bytes
  *
- * s = (f16 * 2^scale_exp) * scale code, and q - z, are exact in f32 (11 + 8 mantissa bits; half steps below 2^9), so a
- * value is rounded once. Nothing here depends on the bits of the blob: any f16, also NaN, is only arithmetic. */
+ * Without tiles and f16 zeros, s = (f16 * 2^scale_exp) * scale code and q - z are exact in f32 (11 + 8 mantissa bits;
+ * half steps below 2^9), so a value is rounded once; else each written operation rounds. Nothing here depends on the
+ * bits of the blob: any f16, also NaN, is only arithmetic. */
 #include "base/half.h"
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
 
-enum { ZERO_FIXED = 0, ZERO_INT = 1 };
+enum { ZERO_FIXED = 0, ZERO_INT = 1, ZERO_F16 = 2, ZERO_LINE = 3 };
+
+static int parse_zero(const uint8_t params[WCD_PARAMS], wcd_grid_view *g)
+{
+    uint32_t zero = wcd_u32(params + 8);
+    g->zero_kind = params[2];
+    g->zero_fixed = wc_bits_f32(zero);
+    g->zero_bits = g->zero_kind == ZERO_INT ? g->bits : params[29];
+    if (g->zero_kind > ZERO_LINE || (g->zero_kind != ZERO_FIXED && zero)) return 0;
+    if (g->zero_kind == ZERO_LINE ? !g->tile || params[29] < 2 || params[29] > 8 : params[29] != 0) return 0;
+    /* The sign bit goes first: -0 has one writing only; then NaN fails both comparisons. */
+    if (zero >> 31 || !(g->zero_fixed <= (float)((1 << g->bits) - 1))) return 0;
+    return (float)(int)(2 * g->zero_fixed) == 2 * g->zero_fixed;
+}
 
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
-    uint32_t zero_bits = wcd_u32(params + 8);
     g->bits = params[0];
     g->scale_bits = params[1];
-    g->zero_int = params[2] == ZERO_INT;
     g->group = wcd_u32(params + 4);
-    g->zero_fixed = wc_bits_f32(zero_bits);
+    g->tile = params[28];
     for (int i = 12; i < WCD_PARAMS; i++)
-        if (params[i]) return 0;
-    if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8 || params[2] > ZERO_INT) return 0;
+        if (params[i] && i != 28 && i != 29) return 0;
+    if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8) return 0;
+    if (g->tile && !g->scale_bits) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;
-    if (g->zero_int && zero_bits) return 0;
-    /* The sign bit goes first: -0 has one writing only; then NaN fails both comparisons. */
-    if (zero_bits >> 31 || !(g->zero_fixed <= (float)((1 << g->bits) - 1))) return 0;
-    if ((float)(int)(2 * g->zero_fixed) != 2 * g->zero_fixed) return 0;
     g->groups = (v->cols - 1) / g->group + 1;
-    return 1;
+    return parse_zero(params, g);
 }
 
 static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
@@ -43,16 +54,57 @@ static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
     if (!v->rows || !v->cols || !parse(params, v)) return WCD_E_CORRUPT;
     g->row_size = wcd_packed_size(v->cols, g->bits);
     uint64_t all_groups = v->rows * g->groups, end = v->rows * g->row_size;
-    uint64_t scales = wcd_place(&end, 2 * (g->scale_bits ? v->rows : all_groups));
+    uint64_t lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
+    uint64_t n_zeros = g->zero_kind == ZERO_F16 ? all_groups : g->zero_kind == ZERO_LINE ? lines : 0;
+    uint64_t scales = wcd_place(&end, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all_groups));
     uint64_t scale_codes = g->scale_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->scale_bits)) : 0;
-    uint64_t zeros = g->zero_int ? wcd_place(&end, wcd_packed_size(all_groups, g->bits)) : 0;
+    uint64_t zeros = n_zeros ? wcd_place(&end, 2 * n_zeros) : 0;
+    uint64_t zero_codes = g->zero_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->zero_bits)) : 0;
     if (end != v->size) return WCD_E_CORRUPT;
     v->numeric = 1;
     if (!v->blob) return WCD_OK;
     g->scales = v->blob + scales;
     g->scale_codes = v->blob + scale_codes;
     g->zeros = v->blob + zeros;
+    g->zero_codes = v->blob + zero_codes;
     return WCD_OK;
+}
+
+static float f16_at(const uint8_t *p, uint64_t i)
+{
+    return wc_f16_f32(wcd_u16(p + 2 * i));
+}
+
+/* offset + step * code, line i of `lines'. */
+static float on_line(const uint8_t *lines, uint64_t i, uint8_t code)
+{
+    float product = f16_at(lines, 2 * i + 1) * (float)code;
+    return f16_at(lines, 2 * i) + product;
+}
+
+/* s and z of a row and the groups from group0 on. */
+static void statistics(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
+{
+    const wcd_grid_view *g = &v->u.g;
+    uint64_t all = v->rows * g->groups, first = row * g->groups + group0;
+    uint64_t line = g->tile ? row / g->tile * g->groups + group0 : 0;
+    uint8_t scale_code[WCD_SPAN], zero_code[WCD_SPAN];
+    if (g->scale_bits) wcd_unpack(g->scale_codes, all, g->scale_bits, first, n, scale_code);
+    if (g->zero_bits) wcd_unpack(g->zero_codes, all, g->zero_bits, first, n, zero_code);
+    for (unsigned k = 0; k < n; k++) {
+        if (g->tile)
+            s[k] = on_line(g->scales, line + k, scale_code[k]) * g->exp2;
+        else if (g->scale_bits)
+            s[k] = f16_at(g->scales, row) * g->exp2 * (float)scale_code[k];
+        else
+            s[k] = f16_at(g->scales, first + k) * g->exp2;
+        switch (g->zero_kind) {
+        case ZERO_INT: z[k] = (float)zero_code[k]; break;
+        case ZERO_F16: z[k] = f16_at(g->zeros, first + k); break;
+        case ZERO_LINE: z[k] = on_line(g->zeros, line + k, zero_code[k]); break;
+        default: z[k] = g->zero_fixed;
+        }
+    }
 }
 
 /* w = s (q - z) for n codes. By sixteens, with pointers and a constant trip count: the form that compilers vectorise at
@@ -69,21 +121,16 @@ static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
-    uint64_t all_groups = v->rows * g->groups, group0 = col / g->group, first = row * g->groups + group0;
-    unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1;
-    uint8_t q[WCD_SPAN], scale_code[WCD_SPAN], zero[WCD_SPAN];
+    uint64_t group0 = col / g->group;
+    unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1, i = 0;
+    uint8_t q[WCD_SPAN];
+    float s[WCD_SPAN], z[WCD_SPAN];
     wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
-    if (g->scale_bits) wcd_unpack(g->scale_codes, all_groups, g->scale_bits, first, n_groups, scale_code);
-    if (g->zero_int) wcd_unpack(g->zeros, all_groups, g->bits, first, n_groups, zero);
-
-    unsigned i = 0;
+    statistics(v, row, group0, n_groups, s, z);
     for (unsigned k = 0; k < n_groups; k++) {
-        float s = wc_f16_f32(wcd_u16(g->scales + 2 * (g->scale_bits ? row : first + k))) * g->exp2;
-        if (g->scale_bits) s *= (float)scale_code[k];
-        float z = g->zero_int ? (float)zero[k] : g->zero_fixed;
         uint64_t stop = (group0 + k + 1) * g->group - col;
         unsigned end = stop < n ? (unsigned)stop : n;
-        dequantize(dst + i, q + i, end - i, s, z);
+        dequantize(dst + i, q + i, end - i, s[k], z[k]);
         i = end;
     }
 }

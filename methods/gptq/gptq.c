@@ -40,7 +40,7 @@ static const char *applies(const wc_place *at, const void *opt)
     const struct options *o = opt;
     (void)at;
     if (!o->static_groups && o->order != WC_ORDER_NATURAL) return "static_groups=no needs order=natural";
-    if (!o->static_groups && o->grid.scale_bits) return "static_groups=no needs scale_bits=0";
+    if (!o->static_groups && o->grid.scale_bits && !o->grid.tile) return "static_groups=no needs scale_bits=0 or tile";
     return wc_grid_refusal(&o->grid);
 }
 

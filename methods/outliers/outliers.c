@@ -10,20 +10,26 @@
 #include "solve/hessian.h"
 #include "solve/panel.h"
 
-enum criterion { AUTO, SENSITIVITY, MAGNITUDE, GAIN };
+enum criterion { AUTO, SENSITIVITY, MAGNITUDE, GAIN, SPQR };
 
 struct options {
     double frac;
     int criterion; /* enum criterion */
     double damp;
+    int bits, group; /* SPQR: of the grid to come */
 };
 
 static const wc_opt opts[] = {
     {"frac", WC_OPT_REAL, offsetof(struct options, frac), 0.005, 0, 0.1, NULL, "part of the weights, 0.5% or 0.005"},
-    {"criterion", WC_OPT_WORD, offsetof(struct options, criterion), AUTO, 0, 3, "auto|sensitivity|magnitude|gain",
-     "w^2 H_jj; |w|; or the fall of the layer error. auto: gain after another method, else sensitivity"},
+    {"criterion", WC_OPT_WORD, offsetof(struct options, criterion), AUTO, 0, 4, "auto|sensitivity|magnitude|gain|spqr",
+     "w^2 H_jj; |w|; the fall of the layer error; what leaving it out saves its group. auto: gain after another "
+     "method, "
+     "else sensitivity"},
     {"damp", WC_OPT_REAL, offsetof(struct options, damp), 0.01, 0, 10, NULL,
-     "gain: added to the diagonal of H, relative to its mean"},
+     "gain, spqr: added to the diagonal of H, relative to its mean"},
+    {"bits", WC_OPT_INT, offsetof(struct options, bits), 3, 1, 8, NULL, "spqr: of the grid that follows"},
+    {"group", WC_OPT_INT, offsetof(struct options, group), 16, 0, 65536, NULL,
+     "spqr: of the grid that follows; 0: the whole row"},
     {0},
 };
 
@@ -32,7 +38,7 @@ struct target {
     wc_job *job;
     int exp;
     const float *h;      /* gain: [cols, cols] second moments, else NULL */
-    const float *weight; /* [cols] of squared errors; gain: the damped diagonal of h */
+    const float *weight; /* [cols] of squared errors; gain: the damped diagonal of h; spqr: 1 / T_jj^2 */
     double ridge;        /* gain: weight[j] = h_jj + ridge */
 };
 
@@ -53,6 +59,56 @@ static void score_all(const struct target *t, float *score)
             size_t at = r * cols + j;
             float w = job->w[at] * unit, d = t->h ? score[at] * unit + ridge * w : w * t->weight[j];
             score[at] = t->weight[j] > 0 ? d * (d / t->weight[j]) : 0;
+        }
+}
+
+/* sum_j weight_j (w^_j - w_j)^2 of g weights but `without', on the grid of 2^bits levels from lo to hi. */
+static float grid_error(const float *w, const float *weight, size_t g, float lo, float hi, float top, size_t without)
+{
+    float s = (hi - lo) / top, inv = s > 0 ? 1 / s : 0, sum = 0;
+    for (size_t j = 0; j < g; j++) {
+        float d = lo + s * rintf((w[j] - lo) * inv) - w[j];
+        sum += j == without ? 0 : weight[j] * (d * d);
+    }
+    return sum;
+}
+
+/* SpQR's criterion (hessian dossier section 8): what the min-max grid of a group saves without weight k, its own error
+ * included. Only its smallest and its largest weight (the first of equals) make the grid another one, so all others
+ * save just their own error. score, w, weight [g], g >= 2. */
+static void leave_one_out(const float *w, const float *weight, size_t g, float top, float *score)
+{
+    size_t at[2] = {0, 0};
+    for (size_t j = 1; j < g; j++)
+        at[0] = w[j] < w[at[0]] ? j : at[0], at[1] = w[j] > w[at[1]] ? j : at[1];
+    float lo = w[at[0]], hi = w[at[1]], all = grid_error(w, weight, g, lo, hi, top, g);
+    for (size_t j = 0; j < g; j++)
+        score[j] = weight[j] > 0 ? grid_error(w + j, weight + j, 1, lo, hi, top, 1) : 0;
+    for (int end = 0; end < 2; end++) {
+        float l = INFINITY, h = -INFINITY;
+        for (size_t j = 0; j < g; j++)
+            if (j != at[end]) l = fminf(l, w[j]), h = fmaxf(h, w[j]);
+        score[at[end]] = fmaxf(all - grid_error(w, weight, g, l, h, top, at[end]), 0);
+    }
+}
+
+static void score_groups(const struct target *t, const struct options *o, float *score)
+{
+    const wc_job *job = t->job;
+    size_t cols = job->at.cols, group = o->group ? (size_t)o->group : cols;
+    float unit = ldexpf(1, -t->exp), top = (float)((1 << o->bits) - 1);
+#pragma omp parallel for schedule(static) num_threads(job->ctx->threads)
+    for (size_t r = 0; r < job->at.rows; r++)
+        for (size_t a = 0; a < cols; a += group) {
+            const float *w = job->w + r * cols + a;
+            float *to = score + r * cols + a;
+            size_t g = wc_min(group, cols - a);
+            if (g > 1)
+                leave_one_out(w, t->weight + a, g, top, to);
+            else
+                *to = 0; /* alone on a grid: no error */
+            for (size_t j = 0; j < g; j++)
+                to[j] *= unit * unit;
         }
 }
 
@@ -180,7 +236,7 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
 static enum criterion resolve(const wc_job *job, const struct options *o)
 {
     enum criterion c = (enum criterion)o->criterion;
-    if (!job->stats || !job->stats->h) return MAGNITUDE;
+    if (!job->stats || !job->stats->h) return c == SPQR ? SPQR : MAGNITUDE;
     return c != AUTO ? c : job->stage ? GAIN : SENSITIVITY;
 }
 
@@ -204,6 +260,25 @@ static wc_status set_weights(struct target *t, enum criterion criterion, double 
     return WC_OK;
 }
 
+/* weight [n] = R_jj^2 = 1 / T_jj^2, in feedback order: what an error of column j costs once later columns have made up
+ * for what they can. */
+static wc_status feedback_weights(struct target *t, double damp, float *weight)
+{
+    wc_job *job = t->job;
+    size_t n = job->at.cols;
+    wc_hessian h;
+    t->weight = weight;
+    wc_hessian_weights(NULL, n, weight);
+    if (!job->stats || !job->stats->h) return WC_OK;
+    wc_status status = wc_hessian_make(job->ctx, job->tensor, job->stats->h, n, damp, WC_ORDER_ACT, 1, &h);
+    for (size_t i = 0; status == WC_OK && i < n; i++)
+        weight[h.order[i]] = h.pivot[i] * h.pivot[i];
+    job->damping_used = fmax(job->damping_used, h.damping);
+    job->escalations = h.escalations > job->escalations ? h.escalations : job->escalations;
+    wc_hessian_free(&h);
+    return status;
+}
+
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
@@ -220,8 +295,13 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     WC_TRY_OUT(WC_ALLOC(job->ctx, bin, 65536, "a histogram"));
     t.exp = s->scale_exp = wc_grid_scale_exp(top);
-    WC_TRY_OUT(set_weights(&t, resolve(job, o), o->damp, weight));
-    score_all(&t, score);
+    if (resolve(job, o) == SPQR) {
+        WC_TRY_OUT(feedback_weights(&t, o->damp, weight));
+        score_groups(&t, o, score);
+    } else {
+        WC_TRY_OUT(set_weights(&t, resolve(job, o), o->damp, weight));
+        score_all(&t, score);
+    }
     choose(score, bin, s);
     WC_TRY_OUT(set_values(&t, s));
     *out = made;
@@ -231,11 +311,13 @@ out:
     return status;
 }
 
-/* The product E H, when the criterion is gain. */
+/* The product E H, when the criterion is gain; the factor of H and four roundings, when it is spqr. */
 static double flops(const wc_place *at, const void *opt, bool drift)
 {
     const struct options *o = opt;
+    double n = (double)at->cols;
     (void)drift;
+    if (o->criterion == SPQR) return n * n * n / 3 + 40 * (double)at->rows * n;
     return (o->criterion == AUTO || o->criterion == GAIN ? 2 * (double)at->cols : 1) * (double)at->rows *
            (double)at->cols;
 }
@@ -245,6 +327,7 @@ const wc_method wc_method_outliers = {
     .summary =
         "the costliest weights as a sparse f16 part: first in a recipe it relieves a quantizer, later it repairs",
     .role = WC_STEP_PEEL,
+    .follows = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .plan = plan,

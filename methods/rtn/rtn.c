@@ -1,10 +1,5 @@
 /* Round to nearest on a grouped uniform grid. See README.md. */
-#include "methods/method.h"
-
-#include <stdlib.h>
-
-#include "solve/grid_options.h"
-#include "solve/grid_solve.h"
+#include "methods/job.h"
 
 struct options {
     wc_grid_options grid;
@@ -29,18 +24,11 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
-    float *weight;
     wc_part made;
     plan(&job->at, opt, &made);
-    WC_TRY(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
-    bool use_h = o->grid.search == WC_SEARCH_HESSIAN && job->stats;
-    wc_hessian_weights(use_h ? job->stats->h : NULL, job->at.cols, weight);
-    wc_grid_problem problem = {
-        .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)o->grid.search};
-    wc_status status = wc_grid_solve(job->ctx, &problem, &made.grid, NULL);
-    if (status == WC_OK) *out = made;
-    free(weight);
-    return status;
+    WC_TRY(wc_job_round(job, &o->grid, NULL, &made));
+    *out = made;
+    return WC_OK;
 }
 
 /* The search: about 10 per weight and candidate, at most 40 candidates. */

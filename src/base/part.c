@@ -44,19 +44,46 @@ static void vq_free(wc_vq *v)
     v->scale_code = v->sign = NULL;
 }
 
+static void ggml_free(wc_ggml *g)
+{
+    free(g->code), free(g->sign), free(g->scale), free(g->min), free(g->d), free(g->m);
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+}
+
+static void free_arrays(wc_grid *g)
+{
+    free(g->code), free(g->scale), free(g->scale_code), free(g->zero), free(g->zero_f16);
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
+}
+
+void wc_float_code_free(wc_float_code *c)
+{
+    if (!c) return;
+    for (unsigned p = 0; p < WC_PLANES; p++)
+        free(c->size[p]);
+    free(c);
+}
+
 void wc_part_free(wc_part *p)
 {
     if (!p) return;
     switch (p->kind) {
-    case WC_PART_FLOAT: free(p->floats.owned); break;
-    case WC_PART_GRID: free(p->grid.code), free(p->grid.scale), free(p->grid.scale_code), free(p->grid.zero); break;
+    case WC_PART_FLOAT: free(p->floats.owned), wc_float_code_free(p->floats.code); break;
+    case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_VQ: vq_free(&p->vq); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_CODED:
+        free(p->coded.point), free(p->coded.col_step), free(p->coded.col_class), free(p->coded.row_class);
+        break;
+    case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
+    case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
         free(p->lowrank.a), free(p->lowrank.b);
         break;
+    case WC_PART_GGML: ggml_free(&p->ggml); break;
     }
     memset(p, 0, sizeof *p);
 }
@@ -71,7 +98,16 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_VQ: *rows = p->vq.rows, *cols = p->vq.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
+    case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
+    case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
+    case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
     }
+}
+
+bool wc_part_is_transform(wc_part_kind kind)
+{
+    return kind == WC_PART_DIAGONAL || kind == WC_PART_HADAMARD;
 }
 
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN])
@@ -95,17 +131,18 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
 
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g)
 {
-    size_t groups = wc_grid_groups(g);
+    size_t all_groups = g->rows * wc_grid_groups(g), zero_f16s = wc_grid_zero_f16s(g);
     wc_status status = WC_OK;
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    g->code = g->scale_code = g->zero = NULL;
+    g->scale = g->zero_f16 = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, g->code, g->rows * g->cols, "grid codes"));
-    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, g->scale_bits ? g->rows : g->rows * groups, "grid scales"));
-    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, g->rows * groups, "grid scale codes"));
-    if (g->zero_kind == WC_ZERO_INT) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, g->rows * groups, "grid zeros"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->scale, wc_grid_scales(g), "grid scales"));
+    if (g->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale_code, all_groups, "grid scale codes"));
+    if (wc_grid_zero_code_bits(g)) WC_TRY_OUT(WC_ALLOC(ctx, g->zero, all_groups, "grid zeros"));
+    if (zero_f16s) WC_TRY_OUT(WC_ALLOC(ctx, g->zero_f16, zero_f16s, "grid zeros"));
     return WC_OK;
 out:
-    free(g->code), free(g->scale), free(g->scale_code), free(g->zero);
-    g->code = NULL, g->scale = NULL, g->scale_code = NULL, g->zero = NULL;
+    free_arrays(g);
     return status;
 }
 
@@ -158,6 +195,49 @@ out:
     return status;
 }
 
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c)
+{
+    wc_status status = WC_OK;
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, c->point, c->rows * c->cols, "coded points"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_step, c->cols, "coded steps"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_class, c->cols, "coded classes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->row_class, c->rows, "coded classes"));
+    return WC_OK;
+out:
+    free(c->point), free(c->col_step), free(c->col_class), free(c->row_class);
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    return status;
+}
+
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g)
+{
+    const wc_ggml_type *t = g->type;
+    size_t all = g->rows * g->cols;
+    wc_status status = WC_OK;
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, g->code, all / t->dim, "block codes"));
+    if (t->sign_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->sign, all / 8, "block signs"));
+    if (t->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale, all / t->sub, "block scale codes"));
+    if (t->min_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->min, all / t->sub, "block min codes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->d, all / t->block, "block scales"));
+    if (t->has_m) WC_TRY_OUT(WC_ALLOC(ctx, g->m, all / t->block, "block minimums"));
+    return WC_OK;
+out:
+    ggml_free(g);
+    return status;
+}
+
+wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d)
+{
+    return WC_ALLOC(ctx, d->scale, d->cols, "column scales");
+}
+
+wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h)
+{
+    return WC_ALLOC(ctx, h->negative, h->cols, "signs of a Hadamard transform");
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -166,6 +246,10 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
     case WC_PART_VQ: return wc_vq_alloc(ctx, &p->vq);
+    case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
+    case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
+    case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
+    case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

@@ -1,12 +1,14 @@
 /* part.h - the numbers of a compressed tensor, before they are bytes.
  *
- * A compressed tensor is a sum of parts, W^ = sum_k part_k. A method fills parts, a format turns one into bytes, and
- * neither knows the other: they meet in these structs. Pointers inside a part are owned by whoever holds the part
- * (wc_part_free). With all pointers NULL a part is a *plan*: its geometry alone determines its encoded size. */
+ * A compressed tensor is a sum of parts times transforms of its inputs, W^ = (sum_k part_k) C. A method fills parts, a
+ * format turns one into bytes, and neither knows the other: they meet in these structs. Pointers inside a part are
+ * owned by whoever holds the part (wc_part_free). With all pointers NULL a part is a *plan*: its geometry alone
+ * determines its encoded size. */
 #ifndef WC_BASE_PART_H
 #define WC_BASE_PART_H
 
 #include "base/dtype.h"
+#include "base/ggml.h"
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
@@ -16,7 +18,11 @@ typedef enum wc_part_kind {
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
     WC_PART_LOWRANK = 5,
-    WC_PART_VQ = 6
+    WC_PART_VQ = 6,
+    WC_PART_CODED = 8,
+    WC_PART_DIAGONAL = 9, /* a transform, as the next */
+    WC_PART_HADAMARD = 10,
+    WC_PART_GGML = 11
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -31,41 +37,93 @@ unsigned wc_dtype_bits(wc_dtype t);            /* 0 if unknown */
 wc_dtype wc_dtype_from_name(const char *name); /* WC_DTYPE_NONE if unknown */
 bool wc_dtype_is_float(wc_dtype t);            /* F32, F16, BF16: the types that methods and the forward pass read */
 
+/* How values are written in fewer bytes without loss: their bytes in planes (base/planes.h), each plane as it is, as
+ * one constant, or in a prefix code of its own, in chunks of four streams. Made from the values (solve/plane_code.h);
+ * it determines the size. */
+enum { WC_PLANES = 8, WC_PLANE_CHUNK = 4096, WC_PLANE_STREAMS = 4, WC_CODE_BITS = 12 };
+typedef enum wc_plane_mode { WC_PLANE_RAW = 0, WC_PLANE_CONSTANT = 1, WC_PLANE_CODED = 2 } wc_plane_mode;
+
+typedef struct wc_float_code {
+    unsigned planes; /* bytes of an element */
+    unsigned drop;   /* low mantissa bits that are rounded away before; 0: lossless */
+    double error;    /* |D|^2 / |W|^2 of that rounding; 0 if nothing is dropped */
+    uint8_t mode[WC_PLANES], constant[WC_PLANES];
+    uint8_t length[WC_PLANES][256]; /* of the codes in bits, 0: does not occur; a complete code of at least two */
+    uint64_t chunks;                /* ceil(rows * cols / WC_PLANE_CHUNK) */
+    uint16_t *size[WC_PLANES];      /* coded planes: bytes of each stream, [chunks, WC_PLANE_STREAMS] */
+    uint64_t stream_bytes;          /* the sum of all these */
+} wc_float_code;
+void wc_float_code_free(wc_float_code *c); /* with the struct itself; NULL is fine */
+
 /* Stored values, kept bit for bit. */
 typedef struct wc_float {
     size_t rows, cols;
     wc_dtype dtype;
     const uint8_t *data; /* [rows, cols] of dtype, little-endian; NOT owned: it may point into a mapped file */
     uint8_t *owned;      /* NULL, or memory behind data that wc_part_free releases (wc_float_alloc) */
+    wc_float_code *code; /* NULL: written as they are; else owned, also by a plan: the values have been seen */
 } wc_float;
 
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
- * s comes in two forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of scale_bits
- * per group. Both are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or overflows. All
- * products are exact in f32: s = f16 * 2^e * code needs at most 11 + 8 mantissa bits; w^ = s (q - z) is one f32
- * rounding. The last group of a row is short when group does not divide cols. */
+ * s comes in three forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of
+ * scale_bits per group. Tiles: a tile is `tile' consecutive rows of one group of columns; its steps lie on a line,
+ * s = offset + step * code, with two f16 per tile and a code of scale_bits per row and group; a line of zeros likewise
+ * (SpQR, arXiv 2306.03078). All are times 2^scale_exp, one exponent for the tensor, so that f16 never under- or
+ * overflows. With integer and fixed zeros and no tiles all products are exact in f32: s = f16 * 2^e * code needs at
+ * most 11 + 8 mantissa bits; w^ = s (q - z) is one f32 rounding. The last group of a row is short when group does not
+ * divide cols, the last tile when tile does not divide rows. */
 typedef enum wc_zero_kind {
     WC_ZERO_FIXED = 0, /* the same zero_fixed for the whole tensor (symmetric grids) */
-    WC_ZERO_INT = 1    /* an integer 0 .. 2^bits-1 per group (asymmetric grids) */
+    WC_ZERO_INT = 1,   /* an integer 0 .. 2^bits-1 per group (asymmetric grids) */
+    WC_ZERO_F16 = 2,   /* an f16 per group: any real number, also outside the range of the codes */
+    WC_ZERO_LINE = 3   /* offset + step * code on the line of its tile */
 } wc_zero_kind;
 
 typedef struct wc_grid {
     size_t rows, cols, group; /* 1 <= group <= cols; groups per row = ceil(cols/group) */
     unsigned bits;            /* 1..8 */
-    unsigned scale_bits;      /* 0: one level; 2..8: two levels */
+    unsigned scale_bits;      /* 0: one level; 2..8: two levels or tiles */
     wc_zero_kind zero_kind;
+    unsigned zero_bits;  /* WC_ZERO_LINE: 2..8, else 0 */
+    size_t tile;         /* 0: none; rows of a tile, 1..255, needs scale_bits */
     float zero_fixed;    /* in half steps, 0 .. 2^bits-1; used when WC_ZERO_FIXED */
     int scale_exp;       /* -126..126 */
     uint8_t *code;       /* q: [rows, cols], 0 .. 2^bits-1 */
-    uint16_t *scale;     /* f16, sign allowed: [rows, groups] if scale_bits == 0, else [rows] */
+    uint16_t *scale;     /* f16, sign allowed: [rows, groups] if scale_bits == 0, [rows] with two levels, [tiles of
+                          * rows, groups, 2] offset and step with tiles */
     uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
-    uint8_t *zero;       /* [rows, groups] if WC_ZERO_INT, else NULL */
+    uint8_t *zero;       /* [rows, groups] integers if WC_ZERO_INT, codes if WC_ZERO_LINE, else NULL */
+    uint16_t *zero_f16;  /* f16: [rows, groups] if WC_ZERO_F16, [tiles of rows, groups, 2] if WC_ZERO_LINE, else NULL */
 } wc_grid;
 
 static inline size_t wc_grid_groups(const wc_grid *g)
 {
     return wc_ceil_div(g->cols, g->group);
+}
+
+/* f16 numbers of the lines of all tiles. */
+static inline size_t wc_grid_lines(const wc_grid *g)
+{
+    return g->tile ? 2 * wc_ceil_div(g->rows, g->tile) * wc_grid_groups(g) : 0;
+}
+
+/* f16 numbers in `scale' and in `zero_f16', bits of a number in `zero' (0: there are none). */
+static inline size_t wc_grid_scales(const wc_grid *g)
+{
+    return g->tile ? wc_grid_lines(g) : g->scale_bits ? g->rows : g->rows * wc_grid_groups(g);
+}
+
+static inline size_t wc_grid_zero_f16s(const wc_grid *g)
+{
+    return g->zero_kind == WC_ZERO_F16    ? g->rows * wc_grid_groups(g)
+           : g->zero_kind == WC_ZERO_LINE ? wc_grid_lines(g)
+                                          : 0;
+}
+
+static inline unsigned wc_grid_zero_code_bits(const wc_grid *g)
+{
+    return g->zero_kind == WC_ZERO_INT ? g->bits : g->zero_kind == WC_ZERO_LINE ? g->zero_bits : 0;
 }
 
 /* Levels from a table: w^ = s T[q] with codes q of `bits' bits, tables T of 2^bits f16 levels, one table per tensor,
@@ -163,6 +221,77 @@ typedef struct wc_lowrank {
     struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
 
+/* Points of a trellis code, entropy-coded: w^[r, c] = d_c (j - shrink), j an integer, d_c = step * 2^(-col_step[c] /
+ * 16). Down each column, tile of rows by tile, the parities of j obey the machine with 2^memory states that starts at 0
+ * (solve/trellis.h). Rows and columns have classes; the sum of the two says which law of probabilities j has, and how
+ * much smaller in magnitude the value is than j. */
+typedef struct wc_coded_law {
+    int8_t first, second; /* 1/16 bit */
+    uint8_t bend;         /* its square over 2048, in bits */
+} wc_coded_law;
+
+typedef struct wc_coded_class {
+    uint8_t shift;       /* low bits of k that are not modelled, 0..12 */
+    int8_t shrink[3];    /* for |j| = 1, 2 and above, 1/64 */
+    wc_coded_law law[2]; /* for even and odd j */
+} wc_coded_class;
+
+enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
+
+typedef struct wc_coded {
+    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    uint64_t bytes;          /* of the blob: geometry; numbers must fit */
+    unsigned memory;         /* log2 of the number of states: 0, 2..8 */
+    unsigned classes;        /* 1..16; not geometry, nor is what follows */
+    bool row_classes;
+    float step;         /* positive, normal */
+    int16_t *point;     /* j [rows, cols] */
+    uint8_t *col_step;  /* [cols] */
+    uint8_t *col_class; /* [cols] 0..15 */
+    uint8_t *row_class; /* [rows] 0..15 */
+    wc_coded_class law[WC_CODED_CLASSES];
+} wc_coded;
+
+/* Transforms: C of W^ = (sum of parts) C, [cols, cols], so that the parts are multiplied with C x. They are parts
+ * without values of their own, and have the shape [1, cols] of what they store. */
+
+/* C = diag(c), c[j] = scale[j] * 2^scale_exp. */
+typedef struct wc_diagonal {
+    size_t cols;
+    int scale_exp;   /* -126..126 */
+    uint16_t *scale; /* f16 [cols], finite and not 0 */
+} wc_diagonal;
+
+/* C = blocks of H diag(s) / sqrt(order) along the diagonal: signs s, then H, the Hadamard matrix of Sylvester, H_1 = 1,
+ * H_2n = [H_n H_n; H_n -H_n]. C is orthogonal. */
+typedef struct wc_hadamard {
+    size_t cols, order; /* order: a power of two that divides cols, 2 .. 2^30 */
+    uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
+} wc_hadamard;
+
+/* The blocks of one of ggml's types (base/ggml.h has the meaning of the numbers). The blob is exactly what a GGUF file
+ * holds for the tensor, so that an export copies it. Arrays that the type has no use for are NULL. */
+typedef struct wc_ggml {
+    size_t rows, cols; /* cols a multiple of type->block */
+    const wc_ggml_type *type;
+    const uint8_t *blocks; /* NULL, or the blob itself, NOT owned; the arrays below are then not looked at */
+    uint16_t *code;        /* [rows, cols / dim] below type->codes */
+    uint8_t *sign;  /* [rows, cols / 8] bit j: weight j of the eight is negative; an even number of them for 7 bits */
+    uint8_t *scale; /* [rows, cols / sub] of scale_bits */
+    uint8_t *min;   /* [rows, cols / sub] of min_bits */
+    uint16_t *d;    /* f16 [rows, cols / block], finite */
+    uint16_t *m;    /* f16 [rows, cols / block], finite: w = S v - M, so the type's own minimum with its sign changed
+                     * where it is added */
+} wc_ggml;
+
+/* NULL for an id that is not in the list; by name, as in "Q4_K". */
+const wc_ggml_type *wc_ggml_type_by_id(unsigned id);
+const wc_ggml_type *wc_ggml_type_by_name(const char *name);
+/* The levels of a type with dim 1: level [codes]. */
+void wc_ggml_levels(const wc_ggml_type *t, float *level);
+/* The magnitudes of a type with dim 4 or 8: entry [codes, dim]. */
+void wc_ggml_entries(const wc_ggml_type *t, float *entry);
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -172,8 +301,14 @@ typedef struct wc_part {
         wc_sparse sparse;
         wc_lowrank lowrank;
         wc_vq vq;
+        wc_coded coded;
+        wc_diagonal diagonal;
+        wc_hadamard hadamard;
+        wc_ggml ggml;
     };
 } wc_part;
+
+bool wc_part_is_transform(wc_part_kind kind);
 
 void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and zeroes it; NULL is fine */
 
@@ -191,6 +326,10 @@ wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
 wc_status wc_vq_alloc(wc_ctx *ctx, wc_vq *v);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
+wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
+wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */

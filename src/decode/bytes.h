@@ -17,6 +17,13 @@ static inline uint64_t wcd_u64(const uint8_t *p)
     return wcd_u32(p) | (uint64_t)wcd_u32(p + 4) << 32;
 }
 
+/* The first byte the highest; written out, so that compilers make one load of it. */
+static inline uint64_t wcd_be64(const uint8_t *p)
+{
+    return (uint64_t)p[0] << 56 | (uint64_t)p[1] << 48 | (uint64_t)p[2] << 40 | (uint64_t)p[3] << 32 |
+           (uint64_t)p[4] << 24 | (uint64_t)p[5] << 16 | (uint64_t)p[6] << 8 | (uint64_t)p[7];
+}
+
 /* 1 and *out = a * b, or 0 when that is above `limit'. */
 static inline int wcd_mul(uint64_t a, uint64_t b, uint64_t limit, uint64_t *out)
 {

@@ -20,17 +20,24 @@ enum {
  */
 #define WCD_MAX_ELEMENTS ((uint64_t)1 << 56)
 
+enum { WCD_PLANES = 8 };
+
 typedef struct wcd_float_view {
     uint32_t dtype;
+    uint8_t coded, width; /* width: bytes of an element; only when coded, as all that follows */
+    uint8_t mode[WCD_PLANES], constant[WCD_PLANES];
+    uint64_t first[WCD_PLANES], bases[WCD_PLANES], entries[WCD_PLANES]; /* offsets of each plane's sections */
+    uint64_t streams, stream_bytes;
 } wcd_float_view;
 
 typedef struct wcd_grid_view {
-    unsigned bits, scale_bits; /* scale_bits 0: one level of scales */
-    int zero_int;              /* a zero per group, else zero_fixed */
-    float zero_fixed, exp2;    /* exp2 = 2^scale_exp */
+    unsigned bits, scale_bits;     /* scale_bits 0: one level of scales */
+    unsigned zero_kind, zero_bits; /* of the card; bits of a number in zero_codes, 0: there are none */
+    unsigned tile;                 /* rows of a tile; 0: no tiles */
+    float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
     uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
-    const uint8_t *scales, *scale_codes, *zeros;
+    const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {
@@ -64,6 +71,29 @@ typedef struct wcd_vq_view {
     const uint8_t *entries, *steps, *scales, *scale_codes, *sign_plane;
 } wcd_vq_view;
 
+typedef struct wcd_coded_view {
+    unsigned memory, classes;
+    int row_classes;
+    uint32_t tile;
+    float step;
+    uint64_t blocks, stream_words;
+    const uint8_t *col_step, *col_class, *row_class, *ends, *stream;
+} wcd_coded_view;
+
+typedef struct wcd_diagonal_view {
+    float exp2; /* 2^scale_exp */
+} wcd_diagonal_view;
+
+typedef struct wcd_hadamard_view {
+    uint64_t order;
+    float scale; /* 1 / sqrt(order) */
+} wcd_hadamard_view;
+
+typedef struct wcd_ggml_view {
+    const struct wcd_ggml_block *type;
+    const struct wcd_ggml_values *values;
+} wcd_ggml_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -79,6 +109,10 @@ typedef struct wcd_view {
         wcd_sparse_view s;
         wcd_lowrank_view r;
         wcd_vq_view q;
+        wcd_coded_view c;
+        wcd_diagonal_view d;
+        wcd_hadamard_view h;
+        wcd_ggml_view b;
     } u;
 } wcd_view;
 
@@ -92,6 +126,11 @@ typedef struct wcd_decoder {
      * Safe for any bytes in the blob. */
     void (*span)(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst);
 
+    /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
+    void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+    /* NULL, or the same added to dst: for kinds whose rows cost less together. */
+    void (*add_rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+
     /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
     unsigned n_children;
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
@@ -99,6 +138,11 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+
+    /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
+     * row of a sum of parts, x = C x for an input. */
+    void (*row)(const wcd_view *v, float *w);
+    void (*input)(const wcd_view *v, float *x);
 } wcd_decoder;
 
 /* NULL when this library does not know the kind. */

@@ -5,6 +5,7 @@
 
 #include "decode/bytes.h"
 #include "decode/decoder.h"
+#include "decode/float_bytes.h"
 #include "decode/xxh3.h"
 
 enum {
@@ -15,7 +16,10 @@ enum {
     META_SIZE = 64,
     ALIGN = 64,
     MAJOR = 1,
-    TENSOR_FIRST_PART = 80, /* offset inside a tensor record */
+    /* Offsets inside a tensor record. */
+    TENSOR_FIRST_PART = 80,
+    TENSOR_LEFT = 92,
+    TENSOR_RIGHT = 96,
     /* Offsets inside a part record. */
     PART_OFFSET = 8,
     PART_BLOB_SIZE = 16,
@@ -177,6 +181,7 @@ static void read_tensor(const wcd_file *f, uint32_t i, wcd_tensor *out)
                     .cols = 1,
                     .first_part = wcd_u32(r + TENSOR_FIRST_PART),
                     .n_parts = wcd_u32(r + 84),
+                    .n_transforms = wcd_u32(r + TENSOR_RIGHT),
                     .flags = wcd_u32(r + 88),
                     .index = i,
                     .file = f};
@@ -202,13 +207,19 @@ static int shape_ok(const wcd_tensor *t)
     return t->cols <= WCD_MAX_ELEMENTS && wcd_mul(rows, t->cols, WCD_MAX_ELEMENTS, &elements);
 }
 
+/* Behind the parts of its sum a tensor has its transforms, which are stored as a row of numbers. */
+static uint64_t part_rows(const wcd_tensor *t, uint32_t p)
+{
+    return p - t->first_part < t->n_parts ? t->rows : 1;
+}
+
 /* Part p of a tensor, and its children: their records and the places of their blobs have been checked. */
 static wcd_status view_part(const wcd_tensor *t, uint32_t p, wcd_view out[WCD_VIEWS])
 {
     const wcd_file *f = t->file;
     const uint8_t *r = part_record(f, p);
     wcd_status s = wcd_view_open(wcd_u16(r), wcd_u16(r + 2), r + PART_PARAMS, f->data + wcd_u64(r + PART_OFFSET),
-                                 wcd_u64(r + PART_BLOB_SIZE), t->rows, t->cols, out);
+                                 wcd_u64(r + PART_BLOB_SIZE), part_rows(t, p), t->cols, out);
     for (unsigned k = 0; s == WCD_OK && k < out->d->n_children; k++) {
         const uint8_t *c = part_record(f, wcd_u32(r + PART_CHILD) + k);
         s = wcd_view_child(out, k, wcd_u16(c), wcd_u16(c + 2), c + PART_PARAMS, f->data + wcd_u64(c + PART_OFFSET),
@@ -234,12 +245,12 @@ static wcd_status open_record(opening *o, uint32_t p, int is_child)
     return open_blob(o, wcd_u64(r + PART_OFFSET), wcd_u64(r + PART_BLOB_SIZE));
 }
 
-/* A tensor's parts, then the children of the first of them that has any, of the second, and so on: so every child
- * belongs to one part, and none to itself. */
+/* A tensor's parts and its transforms, then the children of the first of them that has any, of the second, and so on:
+ * so every child belongs to one part, and none to itself. */
 static wcd_status open_parts(opening *o, const wcd_tensor *t)
 {
     wcd_status s = WCD_OK;
-    uint32_t own_end = t->first_part + t->n_parts;
+    uint32_t own_end = t->first_part + t->n_parts + t->n_transforms;
     o->part_end = own_end;
     for (uint32_t p = t->first_part; s == WCD_OK && p < o->part_end; p++)
         s = open_record(o, p, p >= own_end);
@@ -248,7 +259,10 @@ static wcd_status open_parts(opening *o, const wcd_tensor *t)
         s = view_part(t, p, v);
         if (s == WCD_E_VERSION) return refuse(o, s, "a part is of a kind or version unknown to this version");
         if (s != WCD_OK) return refuse(o, s, "a part's parameters or size contradict its tensor's shape");
-        if (t->n_parts > 1 && !v->numeric)
+        int transform = p - t->first_part >= t->n_parts;
+        if (transform != (v->d->row != NULL))
+            return refuse(o, WCD_E_CORRUPT, "a transform among the parts of a sum, or a part among the transforms");
+        if (!transform && t->n_parts + t->n_transforms > 1 && !v->numeric)
             return refuse(o, WCD_E_CORRUPT, "a sum of parts that are not f32, f16 or bf16");
     }
     return s;
@@ -260,13 +274,15 @@ static wcd_status open_tensors(opening *o)
         const uint8_t *r = tensor_record(&o->f, i);
         wcd_tensor t;
         read_tensor(&o->f, i, &t);
-        if (!all_zero(r + 92, 8)) return refuse(o, WCD_E_VERSION, "a tensor has a transform unknown to this version");
+        if (!all_zero(r + TENSOR_LEFT, 4))
+            return refuse(o, WCD_E_VERSION, "a tensor has a transform unknown to this version");
         if (!all_zero(r + 100, 4) || !all_zero(r + 112, 16))
             return refuse(o, WCD_E_CORRUPT, "reserved bytes of a tensor are set");
         if (!shape_ok(&t)) return refuse(o, WCD_E_CORRUPT, "a tensor has an impossible shape");
         if (!t.source_dtype) return refuse(o, WCD_E_CORRUPT, "a tensor has no element type");
         if (!wcd_dtype_bits(t.source_dtype)) return refuse(o, WCD_E_VERSION, "a tensor has an unknown element type");
-        if (t.first_part != o->part_end || !t.n_parts || t.n_parts > o->f.n_parts - t.first_part)
+        if (t.first_part != o->part_end || !t.n_parts ||
+            (uint64_t)t.n_parts + t.n_transforms > o->f.n_parts - t.first_part)
             return refuse(o, WCD_E_CORRUPT, "a tensor's parts are not where they must be");
         wcd_status s = open_parts(o, &t);
         if (s != WCD_OK) return s;
@@ -323,6 +339,7 @@ const char *wcd_status_text(wcd_status s)
         [WCD_E_CORRUPT] = "damaged file",
         [WCD_E_NOT_FOUND] = "no such name",
         [WCD_E_NOT_NUMERIC] = "not a tensor of f32, f16 or bf16 values",
+        [WCD_E_TRANSFORM] = "a tensor with a transform of its inputs",
     };
     return (unsigned)s < sizeof texts / sizeof *texts ? texts[s] : "unknown status";
 }
@@ -386,8 +403,8 @@ static void read_part(const wcd_file *f, uint32_t p, uint64_t rows, uint64_t col
 
 wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out)
 {
-    if (!t || !out || i >= t->n_parts) return WCD_E_ARGUMENT;
-    read_part(t->file, t->first_part + i, t->rows, t->cols, out);
+    if (!t || !out || (i >= t->n_parts && i - t->n_parts >= t->n_transforms)) return WCD_E_ARGUMENT;
+    read_part(t->file, t->first_part + i, part_rows(t, t->first_part + i), t->cols, out);
     return WCD_OK;
 }
 
@@ -413,10 +430,48 @@ wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, si
         if (s == WCD_OK) s = p ? wcd_view_add_rows(v, r0, n, dst, ld) : wcd_view_set_rows(v, r0, n, dst, ld);
         if (s != WCD_OK) return s;
     }
+    for (uint32_t k = t->n_transforms; k--;) {
+        wcd_view v[WCD_VIEWS];
+        wcd_status s = view_part(t, t->first_part + t->n_parts + k, v);
+        if (s != WCD_OK) return s;
+        for (uint64_t i = 0; i < n; i++)
+            v->d->row(v, dst + i * ld);
+    }
     return WCD_OK;
 }
 
-wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
+wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst)
+{
+    wcd_view v[WCD_VIEWS];
+    if (!t || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
+    wcd_status s = view_part(t, t->first_part, v);
+    if (s != WCD_OK) return s;
+    if (t->n_parts != 1 || t->n_transforms || v->d->id != 1 || v->u.f.dtype != t->source_dtype)
+        return WCD_E_NOT_NUMERIC;
+    uint64_t first = r0 * t->cols, end = first + n * t->cols, bits = wcd_dtype_bits(t->source_dtype);
+    if (v->u.f.coded)
+        wcd_float_bytes(v, first, end, dst);
+    else if (first * bits % 8 || end * bits % 8)
+        return WCD_E_ARGUMENT;
+    else if (end > first)
+        memcpy(dst, v->blob + first * bits / 8, (size_t)((end - first) * bits / 8));
+    return WCD_OK;
+}
+
+wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z)
+{
+    if (!t || ((!x || !z) && t->cols)) return WCD_E_ARGUMENT;
+    if (t->cols) memmove(z, x, (size_t)t->cols * sizeof *z);
+    for (uint32_t k = 0; k < t->n_transforms; k++) {
+        wcd_view v[WCD_VIEWS];
+        wcd_status s = view_part(t, t->first_part + t->n_parts + k, v);
+        if (s != WCD_OK) return s;
+        v->d->input(v, z);
+    }
+    return WCD_OK;
+}
+
+wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
     for (uint32_t p = 0; p < t->n_parts; p++) {
@@ -427,6 +482,11 @@ wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const f
         wcd_view_product(v, r0, n, x, y, p > 0);
     }
     return WCD_OK;
+}
+
+wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
+{
+    return t && t->n_transforms ? WCD_E_TRANSFORM : wcd_matvec_transformed(t, r0, n, x, y);
 }
 
 wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y)

@@ -21,8 +21,10 @@ typedef struct wc_wcz_tensor {
     wc_dtype source_dtype;
     uint32_t n_dims; /* 0..8 */
     uint64_t dims[WCD_MAX_DIMS];
-    size_t n_parts;       /* at least 1 */
-    const wc_part *parts; /* plans [n_parts], each [product of all dims but the last, last dim] (part.h) */
+    size_t n_parts;       /* of the sum, at least 1 */
+    const wc_part *parts; /* plans [n_parts + n_transforms] (part.h): those of the sum, each [product of all dims but
+                           * the last, last dim], then the transforms, in the order in which an input meets them */
+    size_t n_transforms;
 } wc_wcz_tensor;
 
 typedef struct wc_wcz_meta {
@@ -57,6 +59,9 @@ typedef struct wc_wcz_blob {
 } wc_wcz_blob;
 void wc_wcz_blob_free(wc_wcz_blob *b); /* NULL is fine */
 
+/* The number of the first transform of the caller's tensor, if it has any: how many parts its sum has. */
+size_t wc_wcz_n_parts(const wc_wcz *z, size_t tensor);
+
 /* Encodes and writes part `part' of the caller's tensor number `tensor', with its children. out may be NULL. WC_BUG
  * when its geometry is not the planned one (scale_exp is free). Different parts may be put from different threads. */
 wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_part *numbers, wc_wcz_blob *out);
@@ -65,6 +70,10 @@ wc_status wc_wcz_put(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const w
  * pieces' pages released, so that a tensor of any size costs no memory. out->data stays NULL; the rest is filled. */
 wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_map *map, uint64_t offset,
                       wc_wcz_blob *out);
+
+/* The same for a float part of F32, F16 or BF16 whose values are those of a weight, rounded to nearest: read and
+ * written piece by piece. WC_NUMERIC: a value that is too large for F16. */
+wc_status wc_wcz_copy_weight(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_weight *w, wc_wcz_blob *out);
 
 /* Takes over a part that an earlier run has put: reads it back and compares its checksums. sealed: params, xxh3 and
  * children as wc_wcz_put returned them; nothing else in it is looked at. WC_VERIFY when the bytes on disk are not

@@ -13,6 +13,7 @@
 
 #include <zstd.h>
 
+#include "base/half.h"
 #include "base/hash.h"
 
 enum {
@@ -99,25 +100,40 @@ static wc_status plan_slot(wc_ctx *ctx, const wc_part *plan, part_slot *out)
     return out->encoder->size(ctx, plan, &out->size);
 }
 
-/* The slots of a tensor's parts, then those of their children, from *next on. */
+/* Parts of the sum, and transforms; without their children. */
+static size_t own_parts(const wc_wcz_tensor *t)
+{
+    return t->n_parts + t->n_transforms;
+}
+
+static wc_status check_part(wc_ctx *ctx, const wc_wcz_tensor *t, size_t p, uint64_t rows, uint64_t cols)
+{
+    const wc_part *plan = &t->parts[p];
+    bool transform = p >= t->n_parts;
+    size_t r, c;
+    wc_part_shape(plan, &r, &c);
+    if (wc_part_is_transform(plan->kind) != transform)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': a part of kind %d cannot be part %zu", t->name, (int)plan->kind, p);
+    if (r != (transform ? 1 : rows) || c != cols)
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %zu x %zu", t->name, (unsigned long long)rows,
+                       (unsigned long long)cols, r, c);
+    if (own_parts(t) > 1 && plan->kind == WC_PART_FLOAT && !wc_dtype_is_float(plan->floats.dtype))
+        return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
+                       wc_dtype_name(plan->floats.dtype));
+    return WC_OK;
+}
+
+/* The slots of a tensor's parts and transforms, then those of their children, from *next on. */
 static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **next)
 {
     part_slot *slot = *next;
     uint64_t rows = 0, cols = 0;
     WC_TRY(matrix_shape(ctx, t, &rows, &cols));
-    for (size_t p = 0; p < t->n_parts; p++) {
-        const wc_part *plan = &t->parts[p];
-        size_t r, c;
-        wc_part_shape(plan, &r, &c);
-        if (r != rows || c != cols)
-            return wc_fail(ctx, WC_BUG, "tensor `%s' is %llu x %llu, its part %zu x %zu", t->name,
-                           (unsigned long long)rows, (unsigned long long)cols, r, c);
-        if (t->n_parts > 1 && plan->kind == WC_PART_FLOAT && !wc_dtype_is_float(plan->floats.dtype))
-            return wc_fail(ctx, WC_BUG, "tensor `%s' is a sum with a part of %s", t->name,
-                           wc_dtype_name(plan->floats.dtype));
-        WC_TRY(plan_slot(ctx, plan, (*next)++));
+    for (size_t p = 0; p < own_parts(t); p++) {
+        WC_TRY(check_part(ctx, t, p, rows, cols));
+        WC_TRY(plan_slot(ctx, &t->parts[p], (*next)++));
     }
-    for (size_t p = 0; p < t->n_parts; p++) {
+    for (size_t p = 0; p < own_parts(t); p++) {
         const wc_part *child[WC_PART_CHILDREN];
         slot[p].child = *next;
         slot[p].n_children = wc_part_children(&t->parts[p], child);
@@ -220,7 +236,7 @@ wc_status wc_wcz_layout(wc_ctx *ctx, const wc_wcz_tensor *tensors, size_t n, con
     wc_status status;
     z->fd = -1;
     for (size_t i = 0; i < n; i++)
-        for (size_t p = 0; p < tensors[i].n_parts; p++)
+        for (size_t p = 0; p < own_parts(&tensors[i]); p++)
             z->n_parts += 1 + wc_part_children(&tensors[i].parts[p], (const wc_part *[WC_PART_CHILDREN]){NULL});
     WC_TRY_OUT(WC_ALLOC(ctx, z->tensors, n, "the output file's plan"));
     z->n_tensors = n;
@@ -241,6 +257,11 @@ out:
 uint64_t wc_wcz_size(const wc_wcz *z)
 {
     return z->size;
+}
+
+size_t wc_wcz_n_parts(const wc_wcz *z, size_t tensor)
+{
+    return z->tensors[z->slot_of[tensor]].t.n_parts;
 }
 
 /* All bytes are reserved now, so that a full disk is known in the first second and not after hours. File systems
@@ -295,8 +316,9 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
 
 static bool same_grid(const wc_grid *g, const wc_grid *h)
 {
-    return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits &&
-           g->zero_kind == h->zero_kind && (g->zero_kind == WC_ZERO_INT || g->zero_fixed == h->zero_fixed);
+    return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits && g->tile == h->tile &&
+           g->zero_kind == h->zero_kind && g->zero_bits == h->zero_bits &&
+           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed);
 }
 
 static bool same_vq(const wc_vq *v, const wc_vq *u)
@@ -315,7 +337,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     wc_part_shape(b, &r, &c);
     if (r != rows || c != cols) return false;
     switch (a->kind) {
-    case WC_PART_FLOAT: return a->floats.dtype == b->floats.dtype;
+    case WC_PART_FLOAT: return a->floats.dtype == b->floats.dtype && a->floats.code == b->floats.code;
     case WC_PART_GRID: return same_grid(&a->grid, &b->grid);
     case WC_PART_LUT:
         return a->lut.group == b->lut.group && a->lut.bits == b->lut.bits && a->lut.scope == b->lut.scope &&
@@ -325,6 +347,10 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
                a->sparse.m == b->sparse.m;
     case WC_PART_VQ: return same_vq(&a->vq, &b->vq);
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
+    case WC_PART_DIAGONAL: return true;
+    case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
+    case WC_PART_GGML: return a->ggml.type == b->ggml.type;
     }
     return false;
 }
@@ -342,7 +368,7 @@ static bool as_planned(const part_slot *s, const wc_part *numbers)
 static wc_status find_part(wc_ctx *ctx, const wc_wcz *z, size_t tensor, size_t part, part_slot **out, const char **name)
 {
     if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
-    if (tensor >= z->n_tensors || part >= z->tensors[z->slot_of[tensor]].t.n_parts)
+    if (tensor >= z->n_tensors || part >= own_parts(&z->tensors[z->slot_of[tensor]].t))
         return wc_fail(ctx, WC_BUG, "%s: there is no part %zu of tensor %zu in the plan", z->path, part, tensor);
     *out = &z->tensors[z->slot_of[tensor]].parts[part];
     *name = z->tensors[z->slot_of[tensor]].name;
@@ -437,11 +463,15 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     part_slot *s;
     const char *name;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (s->plan.kind != WC_PART_FLOAT || offset > map->size || s->size > map->size - offset)
+    bool raw = (s->plan.kind == WC_PART_FLOAT && !s->plan.floats.code) || s->plan.kind == WC_PART_GGML;
+    if (!raw || offset > map->size || s->size > map->size - offset)
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
     wc_wcz_blob b = describe(s);
     wc_part none = s->plan; /* no rows: only the parameters */
-    none.floats.rows = 0;
+    if (none.kind == WC_PART_GGML)
+        none.ggml.rows = 0;
+    else
+        none.floats.rows = 0;
     WC_TRY(s->encoder->encode(ctx, &none, NULL, b.params));
     XXH3_state_t xxh;
     XXH3_64bits_reset(&xxh);
@@ -455,6 +485,65 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     b.xxh3 = XXH3_64bits_digest(&xxh);
     settle(s, WC_OK, &b, out);
     return WC_OK;
+}
+
+/* v [n] becomes n values of dtype, little-endian, in the same place: none is larger than what it was. */
+static wc_status round_floats(wc_ctx *ctx, const char *name, wc_dtype dtype, float *v, uint64_t n)
+{
+    uint8_t *dst = (uint8_t *)v;
+    unsigned bytes = wc_dtype_bits(dtype) / 8;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t x = dtype == WC_F32 ? wc_f32_bits(v[i]) : dtype == WC_F16 ? wc_f32_f16(v[i]) : wc_f32_bf16(v[i]);
+        if (dtype == WC_F16 && (x & 0x7fff) == 0x7c00)
+            return wc_fail(ctx, WC_NUMERIC, "tensor `%s': %g is too large for F16", name, (double)v[i]);
+        for (unsigned b = 0; b < bytes; b++)
+            dst[i * bytes + b] = (uint8_t)(x >> 8 * b);
+    }
+    return WC_OK;
+}
+
+/* The slot's values from row 0 on, in pieces of `step' rows through v; the padding behind them. */
+static wc_status write_rows(wc_ctx *ctx, const wc_wcz *z, const part_slot *s, const wc_weight *w, size_t step, float *v,
+                            uint64_t *xxh3)
+{
+    wc_dtype dtype = s->plan.floats.dtype;
+    uint64_t done = 0;
+    XXH3_state_t xxh;
+    XXH3_64bits_reset(&xxh);
+    for (size_t r0 = 0; r0 < w->rows; r0 += step) {
+        size_t nr = wc_min(step, w->rows - r0);
+        uint64_t count = nr * w->cols * (wc_dtype_bits(dtype) / 8);
+        WC_TRY(w->read(ctx, w, r0, nr, v));
+        WC_TRY(round_floats(ctx, w->name, dtype, v, nr * w->cols));
+        XXH3_64bits_update(&xxh, v, count);
+        WC_TRY(wc_pwrite(ctx, z->fd, z->path, v, count, s->offset + done));
+        done += count;
+    }
+    static const uint8_t zeros[ALIGN];
+    *xxh3 = XXH3_64bits_digest(&xxh);
+    return wc_pwrite(ctx, z->fd, z->path, zeros, wc_round_up(s->size, ALIGN) - s->size, s->offset + s->size);
+}
+
+wc_status wc_wcz_copy_weight(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const wc_weight *w, wc_wcz_blob *out)
+{
+    part_slot *s;
+    const char *name;
+    float *v;
+    WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
+    const wc_float *f = &s->plan.floats;
+    if (s->plan.kind != WC_PART_FLOAT || !wc_dtype_is_float(f->dtype) || f->rows != w->rows || f->cols != w->cols)
+        return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from %zu x %zu numbers", name, part,
+                       w->rows, w->cols);
+    size_t step = wc_min(w->rows, 1 + PIECE / (sizeof *v * (w->cols + 1)));
+    WC_TRY(WC_ALLOC(ctx, v, step * w->cols, "a piece of a tensor"));
+    wc_wcz_blob b = describe(s);
+    wc_part none = s->plan; /* no rows: only the parameters */
+    none.floats.rows = 0;
+    wc_status status = s->encoder->encode(ctx, &none, NULL, b.params);
+    if (status == WC_OK) status = write_rows(ctx, z, s, w, step, v, &b.xxh3);
+    free(v);
+    settle(s, status, &b, out);
+    return status;
 }
 
 static bool rest_is_zero(const uint8_t *p, uint64_t from, uint64_t to)
@@ -566,7 +655,9 @@ static void put_tensor(writer *w, const tensor_slot *s, size_t name_offset, size
     put(w, first_part, 4);
     put(w, s->t.n_parts, 4);
     put(w, s->flags, 4);
-    w->p += 12; /* left and right transform, reserved */
+    w->p += 4; /* no left transform */
+    put(w, s->t.n_transforms, 4);
+    w->p += 4;
     put(w, error, 8);
     w->p += 16;
 }
@@ -652,7 +743,7 @@ wc_status wc_wcz_finish(wc_ctx *ctx, wc_wcz *z, const char *final_path)
 {
     if (z->fd < 0) return wc_fail(ctx, WC_BUG, "the output file is not open");
     for (size_t i = 0; i < z->n_tensors; i++)
-        for (size_t p = 0; p < z->tensors[i].t.n_parts; p++)
+        for (size_t p = 0; p < own_parts(&z->tensors[i].t); p++)
             if (!z->tensors[i].parts[p].done)
                 return wc_fail(ctx, WC_BUG, "%s: part %zu of tensor `%s' was never written", z->path, p,
                                z->tensors[i].name);

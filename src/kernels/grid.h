@@ -15,6 +15,9 @@
 
 enum { WCK_LANES = 32 }; /* rows of a search tile: 128 columns of it are 16 KiB, so 40 passes over it stay in L1 */
 
+/* Sums over the columns of a search tile, c = q - z: of h (w^ - w)^2, h w c, h c^2, h c, h w. */
+enum { WCK_SUM_ERR, WCK_SUM_WC, WCK_SUM_CC, WCK_SUM_C, WCK_SUM_W, WCK_N_SUMS };
+
 typedef struct wck_grid {
     /* code[r], value[r] = the nearest grid point to t[r]. */
     void (*round)(size_t nr, const float *t, const float *s, const float *inv, const float *z, float qmax,
@@ -40,6 +43,9 @@ typedef struct wck_grid {
     /* The same, and the sums of the normal equation of s: wq = sum h w (q - z), qq = sum h (q - z)^2. */
     void (*normal)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
                    float qmax, float *err, float *wq, float *qq);
+    /* All that the normal equations of s and z together need. */
+    void (*affine)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                   float qmax, float sum[WCK_N_SUMS][WCK_LANES]);
 } wck_grid;
 
 const wck_grid *wck_grid_at(wck_level level); /* level <= wck_level_supported(); every level gives the same bits */

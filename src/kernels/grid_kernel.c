@@ -118,6 +118,27 @@ static void normal(size_t g, const float *restrict w, const float *restrict h, c
     }
 }
 
+static void affine(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
+                   const float *restrict inv, const float *restrict z, float qmax,
+                   float sum[restrict WCK_N_SUMS][WCK_LANES])
+{
+    for (int k = 0; k < WCK_N_SUMS; k++)
+        for (size_t r = 0; r < WCK_LANES; r++)
+            sum[k][r] = 0;
+    for (size_t j = 0; j < g; j++) {
+        float weight = h[j];
+        const float *row = w + j * WCK_LANES;
+        for (size_t r = 0; r < WCK_LANES; r++) {
+            float c = nearest(row[r], inv[r], z[r], qmax) - z[r], d = s[r] * c - row[r];
+            sum[WCK_SUM_ERR][r] += weight * (d * d);
+            sum[WCK_SUM_WC][r] += weight * (row[r] * c);
+            sum[WCK_SUM_CC][r] += weight * (c * c);
+            sum[WCK_SUM_C][r] += weight * c;
+            sum[WCK_SUM_W][r] += weight * row[r];
+        }
+    }
+}
+
 const wck_grid WCK_NAME(wck_grid) = {
     .round = round_column,
     .combine = combine,
@@ -128,4 +149,5 @@ const wck_grid WCK_NAME(wck_grid) = {
     .range = range,
     .error = error,
     .normal = normal,
+    .affine = affine,
 };

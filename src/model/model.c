@@ -22,8 +22,9 @@ static const char *const norm_suffix[WC_N_NORMS] = {
     [WC_NORM_ATTENTION_OUT] = "self_attn.attn_sub_norm",
     [WC_NORM_MLP_INNER] = "mlp.ffn_sub_norm",
 };
-static const char embed_name[] = "model.embed_tokens.weight", norm_name[] = "model.norm.weight",
-                  head_name[] = "lm_head.weight", layer_prefix[] = "model.layers.";
+const char wc_embed_name[] = "model.embed_tokens.weight", wc_final_norm_name[] = "model.norm.weight",
+           wc_head_name[] = "lm_head.weight";
+static const char layer_prefix[] = "model.layers.";
 
 static const struct {
     size_t n;
@@ -115,9 +116,9 @@ wc_role wc_model_role(const wc_config *c, const char *name, size_t *layer, wc_st
     *layer = layer_of(name, c->layers);
     *stage = WC_N_STAGES;
     if (*layer == SIZE_MAX) {
-        if (!strcmp(name, embed_name)) return WC_ROLE_EMBED;
-        if (!strcmp(name, norm_name)) return WC_ROLE_NORM;
-        return !c->tied && !strcmp(name, head_name) ? WC_ROLE_HEAD : WC_ROLE_OTHER;
+        if (!strcmp(name, wc_embed_name)) return WC_ROLE_EMBED;
+        if (!strcmp(name, wc_final_norm_name)) return WC_ROLE_NORM;
+        return !c->tied && !strcmp(name, wc_head_name) ? WC_ROLE_HEAD : WC_ROLE_OTHER;
     }
     wc_tensor_spec specs[WC_MAX_SPECS];
     size_t n = wc_block_specs(c, specs);
@@ -148,7 +149,7 @@ wc_status wc_model_find(wc_ctx *ctx, const wc_weight_source *src, const char *na
 
 static wc_status find_head(wc_ctx *ctx, const wc_config *c, const wc_weight_source *src, wc_weight *out)
 {
-    return wc_model_find(ctx, src, c->tied ? embed_name : head_name, c->vocab, c->hidden, out);
+    return wc_model_find(ctx, src, c->tied ? wc_embed_name : wc_head_name, c->vocab, c->hidden, out);
 }
 
 wc_status wc_model_check(wc_ctx *ctx, const wc_config *c, const wc_weight_source *src)
@@ -156,8 +157,8 @@ wc_status wc_model_check(wc_ctx *ctx, const wc_config *c, const wc_weight_source
     wc_tensor_spec specs[WC_MAX_SPECS];
     size_t n = wc_block_specs(c, specs);
     wc_weight w;
-    WC_TRY(wc_model_find(ctx, src, embed_name, c->vocab, c->hidden, &w));
-    WC_TRY(wc_model_find(ctx, src, norm_name, 1, c->hidden, &w));
+    WC_TRY(wc_model_find(ctx, src, wc_embed_name, c->vocab, c->hidden, &w));
+    WC_TRY(wc_model_find(ctx, src, wc_final_norm_name, 1, c->hidden, &w));
     WC_TRY(find_head(ctx, c, src, &w));
     for (size_t l = 0; l < c->layers; l++)
         for (size_t i = 0; i < n; i++) {
@@ -175,7 +176,7 @@ wc_status wc_model_embed(wc_ctx *ctx, const wc_config *c, const wc_weight_source
                          float *x)
 {
     wc_weight w;
-    WC_TRY(wc_model_find(ctx, src, embed_name, c->vocab, c->hidden, &w));
+    WC_TRY(wc_model_find(ctx, src, wc_embed_name, c->vocab, c->hidden, &w));
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= w.rows)
             return wc_fail(ctx, WC_BADFILE, "%s: token id %" PRIu32 " (position %zu), the model has %zu rows",
@@ -189,7 +190,7 @@ wc_status wc_head_open(wc_ctx *ctx, const wc_config *c, const wc_weight_source *
 {
     wc_head head = {.config = c};
     WC_TRY(find_head(ctx, c, src, &head.weight));
-    WC_TRY(wc_vector_read(ctx, src, norm_name, c->hidden, &head.norm));
+    WC_TRY(wc_vector_read(ctx, src, wc_final_norm_name, c->hidden, &head.norm));
     *out = head;
     return WC_OK;
 }

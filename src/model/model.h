@@ -30,6 +30,9 @@ typedef enum wc_norm {
     WC_N_NORMS
 } wc_norm;
 
+/* The tensors outside blocks. */
+extern const char wc_embed_name[], wc_final_norm_name[], wc_head_name[];
+
 /* Width of the stage's input: H, A*D, H, I. */
 size_t wc_stage_width(const wc_config *c, wc_stage stage);
 /* How many linears the stage has; *indices points to a static list of them: {0,1,2}, {3}, {4,5}, {6}. */

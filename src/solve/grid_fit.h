@@ -19,6 +19,13 @@ const char *wc_grid_refusal(const wc_grid_options *opt);
  * largest. Kept within -125..111 so that 2^-24 * 2^e and 65504 * 2^e are f32 values. 0 for max_abs 0. */
 int wc_grid_scale_exp(float max_abs);
 
+/* HQQ's constants (grid dossier section 4; published: 0.7, 10, 1.01, 20). */
+typedef struct wc_hqq {
+    double power;       /* p of phi = |.|^p, below 1 */
+    double beta, kappa; /* of the splitting; beta grows by kappa each time */
+    int iterations;
+} wc_hqq;
+
 /* One panel of a grid in the making. s, inv, z belong to a group and row, code to a column and row. */
 typedef struct wc_grid_panel {
     const wc_grid *grid; /* geometry, and scale_exp */
@@ -26,7 +33,12 @@ typedef struct wc_grid_panel {
     size_t nr;           /* rows of this panel */
     float *s, *inv, *z;  /* [groups, nr] the step as it will be decoded / 2^scale_exp, 1/s or 0, the zero */
     float *row_scale;    /* [nr] two levels: d, an f16 value */
-    uint8_t *scale_code; /* [groups, nr] two levels: s = d * scale_code */
+    uint8_t *scale_code; /* [groups, nr] two levels: s = d * scale_code; tiles: s = offset + step * scale_code */
+    float *scale_line;   /* [groups, tiles of rows, 2] tiles: offset and step, f16 values */
+    uint8_t *zero_code;  /* [groups, nr] WC_ZERO_LINE: z = offset + step * zero_code */
+    float *zero_line;    /* [groups, tiles of rows, 2] */
+    const wc_hqq *hqq;   /* WC_SEARCH_HQQ; the caller sets it after wc_grid_panel_alloc */
+    float step;          /* WC_SEARCH_SLIM: the step of all groups; likewise */
     uint8_t *code;       /* [cols, nr] */
     float *scratch;      /* of wc_grid_fit */
 } wc_grid_panel;
@@ -39,9 +51,26 @@ void wc_grid_panel_free(wc_grid_panel *p);
  * these groups] are the weights of the squared errors. Two-level grids must be fitted whole (g0 = 0, g1 = groups). */
 void wc_grid_fit(wc_grid_panel *p, size_t g0, size_t g1, const float *wt, const float *h, wc_search search);
 
-/* The admissible step of row r nearest to s; and making it the step of group g. */
-float wc_grid_near_step(const wc_grid_panel *p, size_t r, float s);
+/* The admissible step of group g, row r nearest to s; and making it the step. Zeros likewise. */
+float wc_grid_near_step(const wc_grid_panel *p, size_t g, size_t r, float s);
 void wc_grid_set_step(wc_grid_panel *p, size_t g, size_t r, float s);
+float wc_grid_near_zero(const wc_grid_panel *p, size_t g, size_t r, float z);
+void wc_grid_set_zero(wc_grid_panel *p, size_t g, size_t r, float z);
+
+/* The line of row r in lines [groups, tiles of rows, 2]; its code 0 .. max nearest to x; the value of a code, in the
+ * arithmetic of the decoder. */
+static inline float *wc_panel_line(const wc_grid_panel *p, float *lines, size_t g, size_t r)
+{
+    return lines + 2 * (g * wc_ceil_div(p->nr, p->grid->tile) + r / p->grid->tile);
+}
+
+static inline float wc_line_value(const float line[2], float code)
+{
+    float product = line[1] * code;
+    return line[0] + product;
+}
+
+float wc_line_code(const float line[2], float x, float max);
 
 /* Copies the panel into rows r0 .. r0 + nr of the grid's arrays. */
 void wc_grid_panel_store(const wc_grid_panel *p, size_t r0, wc_grid *out);

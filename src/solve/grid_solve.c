@@ -7,6 +7,7 @@
 
 #include "solve/panel.h"
 #include "solve/refine.h"
+#include "solve/slim.h"
 
 /* What one thread needs. */
 struct workspace {
@@ -23,6 +24,7 @@ struct solver {
     wc_grid *out;
     const wck_grid *kernel;
     size_t rows; /* per panel */
+    float step;  /* WC_SEARCH_SLIM */
 };
 
 static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct workspace *w)
@@ -31,6 +33,7 @@ static wc_status workspace_alloc(wc_ctx *ctx, const struct solver *s, struct wor
     size_t all = s->out->cols * s->rows, group = s->out->group * s->rows;
     memset(w, 0, sizeof *w);
     WC_TRY(wc_grid_panel_alloc(ctx, s->out, s->kernel, s->rows, &w->panel));
+    w->panel.hqq = s->p->hqq, w->panel.step = s->step;
     WC_TRY(WC_ALLOC(ctx, w->e, all, "a panel"));
     WC_TRY(WC_ALLOC(ctx, w->q, s->rows, "a panel's column"));
     if (!h) return WC_OK;
@@ -62,8 +65,13 @@ static void round_column(wc_grid_panel *p, size_t column, const float *t, float 
 
 static void round_panel(struct workspace *w)
 {
-    for (size_t j = 0; j < w->panel.grid->cols; j++)
-        round_column(&w->panel, j, w->e + j * w->panel.nr, w->q);
+    size_t nr = w->panel.nr;
+    for (size_t j = 0; j < w->panel.grid->cols; j++) {
+        float *e = w->e + j * nr;
+        round_column(&w->panel, j, e, w->q);
+        for (size_t r = 0; r < nr; r++)
+            e[r] -= w->q[r];
+    }
 }
 
 /* ---- the rounder that feedback calls -------------------------------------------------------------------------- */
@@ -130,6 +138,7 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
     for (int pass = 0; p->h && pass < p->passes; pass++)
         wc_refine_pass(&refine);
     wc_grid_panel_store(&w->panel, r0, s->out);
+    if (p->left) wc_panel_store(w->e, s->out->cols, r0, nr, s->out->scale_exp, p->left);
     return loss;
 }
 
@@ -149,6 +158,7 @@ wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, dou
     WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &top));
     WC_TRY(wc_grid_alloc(ctx, &made));
     made.scale_exp = wc_grid_scale_exp(top);
+    if (p->search == WC_SEARCH_SLIM) WC_TRY_OUT(wc_slim_step(ctx, &made, p->w, ldexpf(top, -made.scale_exp), &s.step));
     WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)threads, "workspaces"));
     WC_TRY_OUT(WC_ALLOC(ctx, losses, panels, "panel losses"));
     for (int t = 0; t < threads; t++)

@@ -9,12 +9,14 @@ typedef struct wc_grid_problem {
     const char *tensor;  /* for messages */
     const float *w;      /* [rows, cols] the target */
     const float *weight; /* [cols] column weights of the scale search */
-    wc_search search;    /* WC_SEARCH_MINMAX, or the weighted squared error (MSE and HESSIAN differ in weight) */
+    wc_search search;    /* MSE and HESSIAN differ in weight only */
+    const wc_hqq *hqq;   /* WC_SEARCH_HQQ */
     const wc_hessian *h; /* NULL: round to nearest, the fields below unused */
     bool static_groups;  /* grids are fitted before feedback; else group by group on the up-to-date targets */
     size_t block;        /* columns per gemm of the feedback */
     int passes;          /* of coordinate descent */
     bool refit;          /* they also refit steps and zeros */
+    float *left;         /* NULL, or [rows, cols]: W - W^ */
 } wc_grid_problem;
 
 /* *out holds the geometry (wc_grid_plan) on entry; its scale_exp and arrays are made, and left NULL on failure. *loss

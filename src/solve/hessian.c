@@ -10,20 +10,31 @@
 enum { ATTEMPTS = 3 };
 static const double dead_below = 1e-12; /* of the largest diagonal element */
 
-static double mean_diagonal(const float *h, size_t n, float least)
+/* Of those above least. */
+static double mean_above(const float *x, size_t stride, size_t n, float least)
 {
     double sum = 0;
     size_t live = 0;
     for (size_t i = 0; i < n; i++)
-        if (h[i * n + i] > least) sum += (double)h[i * n + i], live++;
+        if (x[i * stride] > least) sum += (double)x[i * stride], live++;
     return live ? sum / (double)live : 1;
+}
+
+static double mean_diagonal(const float *h, size_t n, float least)
+{
+    return mean_above(h, n + 1, n, least);
+}
+
+void wc_diagonal_weights(const float *diag, size_t stride, size_t n, float *weight)
+{
+    double mean = diag ? mean_above(diag, stride, n, 0) : 1;
+    for (size_t i = 0; i < n; i++)
+        weight[i] = diag ? (float)(((double)diag[i * stride] + 0.01 * mean) / mean) : 1;
 }
 
 void wc_hessian_weights(const float *h, size_t n, float *weight)
 {
-    double mean = h ? mean_diagonal(h, n, 0) : 1;
-    for (size_t i = 0; i < n; i++)
-        weight[i] = h ? (float)(((double)h[i * n + i] + 0.01 * mean) / mean) : 1;
+    wc_diagonal_weights(h, n + 1, n, weight);
 }
 
 /* The sentence for moments that condition() cannot use. */

@@ -27,15 +27,17 @@ typedef struct wc_hessian {
 } wc_hessian;
 
 /* h [n, n] symmetric f32, not changed; n >= 1. damping >= 0 is relative to the mean live diagonal. Act order: largest
- * diagonal first, ties in natural order; runs of `width' neighbours stay together, a short one comes last. Damping is raised tenfold (from at least 1e-3) at most twice, each time with a
- * warning. WC_NUMERIC: H is not finite, has a negative diagonal, or stays indefinite; the sentence names the tensor,
- * the column and the damping; *out then holds only damping and escalations. Free with wc_hessian_free. */
+ * diagonal first, ties in natural order; runs of `width' neighbours stay together, a short one comes last. Damping is
+ * raised tenfold (from at least 1e-3) at most twice, each time with a warning. WC_NUMERIC: H is not finite, has a
+ * negative diagonal, or stays indefinite; the sentence names the tensor, the column and the damping; *out then holds
+ * only damping and escalations. Free with wc_hessian_free. */
 wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_t n, double damping, wc_order order,
                           size_t width, wc_hessian *out);
 void wc_hessian_free(wc_hessian *h);
 
 /* weight [n] = (H_jj + 0.01 mean) / mean: the column weights of the scale search, the same for every method. NULL h: 1.
- */
+ * The second: from the diagonal alone, H_jj = diag[j * stride]. */
 void wc_hessian_weights(const float *h, size_t n, float *weight);
+void wc_diagonal_weights(const float *diag, size_t stride, size_t n, float *weight);
 
 #endif

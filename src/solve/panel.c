@@ -40,6 +40,15 @@ void wc_panel_load(const float *w, size_t cols, size_t r0, size_t nr, int scale_
                 e[j * nr + r] = w[(r0 + r) * cols + j] * unit;
 }
 
+void wc_panel_store(const float *e, size_t cols, size_t r0, size_t nr, int scale_exp, float *w)
+{
+    float unit = ldexpf(1, scale_exp);
+    for (size_t j0 = 0; j0 < cols; j0 += TILE)
+        for (size_t r = 0; r < nr; r++)
+            for (size_t j = j0; j < wc_min(j0 + TILE, cols); j++)
+                w[(r0 + r) * cols + j] = e[j * nr + r] * unit;
+}
+
 void wc_panel_store_codes(const uint8_t *code, size_t cols, size_t r0, size_t nr, uint8_t *out)
 {
     for (size_t j0 = 0; j0 < cols; j0 += TILE)

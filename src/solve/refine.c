@@ -51,7 +51,7 @@ static void refit_steps(const struct group *g)
     step_equation(g);
     for (size_t i = 0; i < nr; i++) {
         float s = p->s[g->index * nr + i], num = r->num[i], den = r->den[i];
-        float ds = den > 0 ? wc_grid_near_step(p, i, s + num / den) - s : 0;
+        float ds = den > 0 ? wc_grid_near_step(p, g->index, i, s + num / den) - s : 0;
         if (ds * (2 * num - ds * den) > 0)
             wc_grid_set_step(p, g->index, i, s + ds);
         else
@@ -64,7 +64,7 @@ static void refit_steps(const struct group *g)
     }
 }
 
-/* z += dz, an integer, where that lowers the objective; E and D follow. */
+/* z += dz, to an admissible zero, where that lowers the objective; E and D follow. */
 static void refit_zeros(const struct group *g)
 {
     const wc_refine *r = g->r;
@@ -84,11 +84,10 @@ static void refit_zeros(const struct group *g)
     float den = (float)total;
     for (size_t i = 0; i < nr; i++) {
         float s = p->s[g->index * nr + i], *z = p->z + g->index * nr + i, num = r->num[i];
-        float to = s != 0 && den > 0 ? rintf(*z - num / (s * den)) : *z;
-        to = to < 0 ? 0 : to > g->qmax ? g->qmax : to;
+        float to = s != 0 && den > 0 ? wc_grid_near_zero(p, g->index, i, *z - num / (s * den)) : *z;
         float shift = s * (to - *z); /* every w^ of the group falls by this */
         if (-shift * (2 * num + shift * den) > 0)
-            *z = to;
+            wc_grid_set_zero(p, g->index, i, to);
         else
             shift = 0;
         r->num[i] = shift;
@@ -121,7 +120,7 @@ static void refine_group(struct group *g)
     memcpy(x, e, g->count * nr * sizeof *x);
     if (r->steps) {
         refit_steps(g);
-        if (r->panel->grid->zero_kind == WC_ZERO_INT) refit_zeros(g);
+        if (r->panel->grid->zero_kind != WC_ZERO_FIXED) refit_zeros(g);
     }
     wc_sweep sweep = {
         .kernel = r->panel->kernel,

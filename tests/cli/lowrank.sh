@@ -32,6 +32,8 @@ list first 'svd(rank=32) | gptq(bits=3)'
 below 'svd before gptq lowers the error' "$error" "$plain"
 list three 'svdllm(rank=8,factor_bits=8) | gptq(bits=2) | lqer(rank=8)'
 list alone 'asvd(ratio=0.5)'
+list vectors 'gptvq(bits=2,dim=2,signs=yes) | eora(rank=8)'
+list sums 'aqlm(bits=2,dim=4,code_bits=4,cd=1)'
 
 for threads in 1 3; do
     # shellcheck disable=SC2086

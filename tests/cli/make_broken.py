@@ -7,6 +7,7 @@ All of them start from tests/data/docs4m. Only json and struct are used, nothing
 import json
 import math
 import os
+import random
 import struct
 import sys
 
@@ -90,6 +91,32 @@ def sharded(folder, config, tensors):
         write(folder, file, image(half))
         index["weight_map"].update({n: file for n in half})
     write(folder, "model.safetensors.index.json", index)
+
+
+@kind
+def odd(folder, config, tensors):
+    """Good, but of every type: NaN payloads, denormals, empty and scalar tensors, metadata, names out of order."""
+    r = random.Random(1)
+    bits = bytes(r.getrandbits(8) for _ in range(40000))
+    bell = b"".join(struct.pack("<f", r.gauss(0, 0.02))[2:] for _ in range(20000))
+    made = {
+        "z.bf16": ("BF16", [100, 200], bell),
+        "nan.f32": ("F32", [100, 100], bits),
+        "a.f16": ("F16", [50, 400], b"".join(f16(r.gauss(0, 0.1)) for _ in range(20000))),
+        "i64": ("I64", [5, 1000], b"".join(struct.pack("<q", i % 77) for i in range(5000))),
+        "u8": ("U8", [40000], bits),
+        "bool": ("BOOL", [3, 5000], bytes(i % 3 == 0 for i in range(15000))),
+        "f8": ("F8_E4M3", [200, 200], bytes(min(b, 0x7E) & 0x3F for b in bits)),
+        "f64": ("F64", [4000], b"".join(struct.pack("<d", r.gauss(0, 1)) for _ in range(4000))),
+        "empty": ("F32", [0, 3], b""),
+        "scalar": ("BF16", [], b"\x80\x7f"),
+        "zeros": ("F32", [100, 100], bytes(40000)),
+    }
+
+    def add_metadata(header):
+        header["__metadata__"] = {"format": "pt", "made by": "a test \u00e9"}
+
+    write(folder, "model.safetensors", image(made, add_metadata))
 
 
 @kind

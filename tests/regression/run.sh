@@ -3,12 +3,16 @@
 #
 #   tests/regression/run.sh            every case of cases.txt whose model is at hand; rows of absent models stay as they are
 #   tests/regression/run.sh docs4m     one model
+#   tests/regression/run.sh --new      only cases that have no row yet (with or without a model behind it)
+#   MATCH=gptq tests/regression/run.sh only recipes that contain that text
 #
 # Models other than the one in the tree are looked for in $WC_SHARED (default ../shared). Numbers are the same on every run on one
 # kind of CPU; BLAS kernels of another kind change the last digits.
 set -eu
 cd "$(dirname "$0")/../.."
-shared=${WC_SHARED:-../shared} wc=${WCOMPRESS:-build/wcompress} only=${1:-}
+shared=${WC_SHARED:-../shared} wc=${WCOMPRESS:-build/wcompress} new=
+[ "${1:-}" != --new ] || { new=yes && shift; }
+only=${1:-}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 csv=tests/regression/results.csv
@@ -38,13 +42,19 @@ one() { # MODEL RECIPE -> a row
         cut_digits "$(field "$e" same_top)" 4)"
 }
 
+wanted() { # MODEL RECIPE ROW: the arguments ask for this case
+    [ -z "$only" ] || [ "$only" = "$1" ] || return 1
+    [ -z "$new" ] || [ -z "$3" ] || return 1
+    case $2 in *"${MATCH:-}"*) ;; *) return 1 ;; esac
+}
+
 echo "$header" > "$tmp/new.csv"
 while IFS='|' read -r models recipe; do
     case $models in '' | '#'*) continue ;; esac
     recipe=$(echo "$recipe" | sed 's/^ *//; s/ *$//')
     for model in $models; do
         old=$(grep -F "$model,\"$recipe\"," "$csv" 2>/dev/null || true)
-        if { [ -z "$only" ] || [ "$only" = "$model" ]; } && row=$(one "$model" "$recipe"); then
+        if wanted "$model" "$recipe" "$old" && row=$(one "$model" "$recipe"); then
             echo "$row"
             echo "$row" >> "$tmp/new.csv"
         elif [ -n "$old" ]; then

@@ -95,7 +95,7 @@ static void products_and_positions_go_through_the_driver(void **state)
     wc_place at = {.rows = ROWS, .cols = COLS};
     for (size_t i = 0; i < 2; i++)
         recipe.step[i].method->plan(&at, NULL, &plan[i]);
-    wc_wcz_tensor t = {"w", WC_F32, 2, {ROWS, COLS}, 2, plan};
+    wc_wcz_tensor t = {"w", WC_F32, 2, {ROWS, COLS}, 2, plan, 0};
     assert_int_equal(wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z), WC_OK);
     wc_part_free(&plan[0]); /* the layout keeps what it needs */
     assert_int_equal(wc_wcz_create(&ctx, z, partial), WC_OK);

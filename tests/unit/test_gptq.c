@@ -44,6 +44,7 @@ static struct result solve(const char *method, const char *options, const float 
         plan.grid.scale_exp = part.grid.scale_exp;
         plan.grid.code = part.grid.code, plan.grid.scale = part.grid.scale;
         plan.grid.scale_code = part.grid.scale_code, plan.grid.zero = part.grid.zero;
+        plan.grid.zero_f16 = part.grid.zero_f16;
         assert_int_equal(plan.kind, part.kind);
         assert_memory_equal(&plan.grid, &part.grid, sizeof plan.grid);
     } else {
@@ -86,9 +87,10 @@ static void assert_same_grid(const wc_grid *a, const wc_grid *b)
 {
     size_t groups = a->rows * wc_grid_groups(a);
     assert_memory_equal(a->code, b->code, a->rows * a->cols);
-    assert_memory_equal(a->scale, b->scale, (a->scale_bits ? a->rows : groups) * sizeof *a->scale);
+    assert_memory_equal(a->scale, b->scale, wc_grid_scales(a) * sizeof *a->scale);
     if (a->scale_bits) assert_memory_equal(a->scale_code, b->scale_code, groups);
     if (a->zero) assert_memory_equal(a->zero, b->zero, groups);
+    if (a->zero_f16) assert_memory_equal(a->zero_f16, b->zero_f16, wc_grid_zero_f16s(a) * sizeof *a->zero_f16);
     assert_int_equal(a->scale_exp, b->scale_exp);
 }
 
@@ -274,9 +276,11 @@ static void descent_is_monotone(void **unused)
 {
     (void)unused;
     static const char *const grids[] = {
-        "bits=2,group=32,sym=1,scale_bits=0,refit=1", "bits=3,group=48,sym=0,scale_bits=0,refit=1",
-        "bits=3,group=32,sym=0,scale_bits=4,refit=1", "bits=2,group=0,sym=1,scale_bits=0,refit=1",
-        "bits=4,group=32,sym=1,scale_bits=0,refit=0", "bits=1,group=64,sym=1,scale_bits=6,refit=1"};
+        "bits=2,group=32,sym=1,scale_bits=0,refit=1",      "bits=3,group=48,sym=0,scale_bits=0,refit=1",
+        "bits=3,group=32,sym=0,scale_bits=4,refit=1",      "bits=2,group=0,sym=1,scale_bits=0,refit=1",
+        "bits=4,group=32,sym=1,scale_bits=0,refit=0",      "bits=1,group=64,sym=1,scale_bits=6,refit=1",
+        "bits=2,group=32,sym=0,scale_bits=0,zero_bits=16", "bits=3,group=16,sym=0,scale_bits=3,zero_bits=3,tile=8",
+        "bits=3,group=50,sym=0,scale_bits=3,tile=16",      "bits=2,group=32,sym=1,scale_bits=2,tile=2"};
     size_t rows = 40, cols = 200;
     float *w = util_normals(rows * cols), *h = util_moments(cols, 400, 1, 0), *hd = damped(h, cols, 0.01);
     for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
@@ -289,7 +293,7 @@ static void descent_is_monotone(void **unused)
             last = e;
             if (!cd) first = e;
         }
-        print_message("%-45s 5 passes: %.3f\n", grids[g], last / first);
+        print_message("%-52s 5 passes: %.3f\n", grids[g], last / first);
         assert_true(last < 0.97 * first);
     }
     free(w), free(h), free(hd);
@@ -532,7 +536,15 @@ static void every_shape_and_magnitude(void **unused)
                                           "bits=8,group=0,search=0",
                                           "bits=1,group=200",
                                           "order=0,static_groups=0,scale_bits=0,group=16,refit=0",
-                                          "bits=4,scale_bits=8,sym=0,group=5"};
+                                          "bits=4,scale_bits=8,sym=0,group=5",
+                                          "bits=3,scale_bits=0,sym=0,group=6,zero_bits=16",
+                                          "bits=3,scale_bits=3,sym=0,group=7,zero_bits=16",
+                                          "bits=3,scale_bits=3,sym=0,group=16,zero_bits=3,tile=16",
+                                          "bits=2,scale_bits=8,sym=0,group=3,zero_bits=8,tile=2,search=0",
+                                          "bits=3,scale_bits=4,sym=0,group=16,tile=8",
+                                          "bits=3,scale_bits=2,sym=1,group=16,tile=4",
+                                          "order=0,static_groups=0,scale_bits=3,sym=0,zero_bits=3,group=16,tile=16",
+                                          "scale_bits=0,search=3"};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (size_t v = 0; v < sizeof magnitudes / sizeof *magnitudes; v++)
             for (size_t o = 0; o < sizeof options / sizeof *options; o++)
@@ -563,9 +575,10 @@ static void same_bytes_for_any_threads_and_level(void **unused)
     size_t rows = 150, cols = 333;
     float *w = util_normals(rows * cols), *h = util_moments(cols, 400, 1, 0), *c = util_moments(cols, 10, -1, 0);
     static const char *const options[] = {"cd=2,sym=0", "cd=1,scale_bits=0,group=0",
-                                          "static_groups=0,order=0,scale_bits=0"};
+                                          "static_groups=0,order=0,scale_bits=0",
+                                          "cd=1,sym=0,scale_bits=3,zero_bits=3,group=16,tile=16"};
     static const char *const levels[] = {"c", "avx2", "avx512", "nonsense"};
-    for (size_t o = 0; o < 3; o++) {
+    for (size_t o = 0; o < sizeof options / sizeof *options; o++) {
         struct result first = solve("gptq", options[o], w, rows, cols, h, c, 1);
         for (int i = 0; i < 6; i++) {
             if (i >= 2) setenv("WC_CPU", levels[i - 2], 1);
@@ -582,10 +595,19 @@ static void same_bytes_for_any_threads_and_level(void **unused)
 static void options_that_contradict_are_refused(void **unused)
 {
     (void)unused;
-    static const char *const bad[] = {"static_groups=0,order=1,scale_bits=0", "static_groups=0,order=0,scale_bits=4",
-                                      "scale_bits=1"};
+    static const char *const bad[] = {"static_groups=0,order=1,scale_bits=0",
+                                      "static_groups=0,order=0,scale_bits=4",
+                                      "scale_bits=1",
+                                      "zero_bits=16",
+                                      "sym=0,zero_bits=3",
+                                      "sym=0,zero_bits=9,tile=4",
+                                      "tile=4,scale_bits=0",
+                                      "tile=3",
+                                      "tile=12",
+                                      "search=3",
+                                      "search=3,scale_bits=0,sym=0"};
     const wc_method *m = wc_method_find("gptq");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         void *opt = util_options(m, bad[i]);
         assert_non_null(m->applies(&(wc_place){.rows = 10, .cols = 10}, opt));
         free(opt);

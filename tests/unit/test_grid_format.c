@@ -109,6 +109,27 @@ static void every_grid_decodes_to_the_exact_value(void **state)
                 }
 }
 
+/* Zeros that are real numbers, and scales and zeros on the lines of tiles: all kinds in all forms. */
+static void every_statistic_decodes_to_the_exact_value(void **state)
+{
+    static const struct {
+        size_t rows, cols, group;
+    } shapes[] = {{1, 1, 1}, {3, 65, 1}, {17, 129, 64}, {33, 257, 48}, {40, 600, 13}};
+    static const size_t tiles[] = {0, 1, 3, 16, 255};
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++)
+            for (unsigned scale_bits = tiles[t] ? 2 : 0; scale_bits <= 8; scale_bits += scale_bits ? 3 : 4)
+                for (wc_zero_kind kind = WC_ZERO_FIXED; kind <= (tiles[t] ? WC_ZERO_LINE : WC_ZERO_F16); kind++) {
+                    unsigned bits = 1 + (scale_bits + (unsigned)kind + (unsigned)t) % 8;
+                    wc_part p = grid_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, scale_bits, false);
+                    p = grid_fill(tile_plan(p, tiles[t], kind, kind == WC_ZERO_LINE ? 2 + bits % 7 : 0));
+                    p.grid.scale_exp = (int)(bits + scale_bits) * 5 - 40;
+                    compare_grid(&p);
+                    wc_part_free(&p);
+                }
+}
+
 /* Subnormal and largest f16 at the ends of the exponent's range: s stays exact where f32 can hold it. */
 static void extreme_scales_are_exact(void **state)
 {
@@ -181,7 +202,7 @@ static void floats_keep_their_bits(void **state)
     assert_memory_equal(dst, f32, sizeof dst);
     free(e.data);
 
-    p.floats = (wc_float){2, 3, WC_F16, half, NULL};
+    p.floats = (wc_float){.rows = 2, .cols = 3, .dtype = WC_F16, .data = half};
     e = encode(&p, 2, 3);
     assert_int_equal(wcd_view_set_rows(&e.view, 0, 2, dst, 3), WCD_OK);
     for (int i = 0; i < 5; i++)
@@ -228,6 +249,31 @@ static void integers_have_no_f32_value(void **state)
     free(e.data);
 }
 
+/* A good part whose scales and zeros lie on lines, with one byte of its parameters changed. */
+static void tiles_are_checked(void)
+{
+    static const struct {
+        int at, value;
+        wcd_status status;
+    } cases[] = {{28, 0, WCD_E_CORRUPT},  {28, 1, WCD_E_CORRUPT},  {28, 15, WCD_E_CORRUPT}, {28, 17, WCD_OK},
+                 {28, 32, WCD_E_CORRUPT}, {28, 31, WCD_OK},        {29, 0, WCD_E_CORRUPT},  {29, 1, WCD_E_CORRUPT},
+                 {29, 9, WCD_E_CORRUPT},  {29, 4, WCD_E_CORRUPT},  {2, 0, WCD_E_CORRUPT},   {2, 1, WCD_E_CORRUPT},
+                 {2, 2, WCD_E_CORRUPT},   {1, 0, WCD_E_CORRUPT},   {1, 4, WCD_E_CORRUPT},   {11, 0x3f, WCD_E_CORRUPT},
+                 {30, 1, WCD_E_CORRUPT},  {28, 255, WCD_E_CORRUPT}};
+    wc_part p = grid_fill(tile_plan(grid_plan(32, 40, 4, 8, 3, false), 16, WC_ZERO_LINE, 3));
+    encoded e = encode(&p, 32, 40);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t params[WCD_PARAMS];
+        wcd_view v;
+        memcpy(params, e.params, sizeof params);
+        params[cases[i].at] = (uint8_t)cases[i].value;
+        wcd_status s = wcd_view_open(2, 1, params, e.data, e.size, 32, 40, &v);
+        if (s != cases[i].status) fail_msg("tile case %zu: status %d", i, (int)s);
+    }
+    free(e.data);
+    wc_part_free(&p);
+}
+
 /* A good 3 x 40 part with one byte of its parameters changed. */
 static void bad_parameters_are_refused(void **state)
 {
@@ -240,6 +286,7 @@ static void bad_parameters_are_refused(void **state)
         {3, 127, WCD_E_CORRUPT}, {3, 0x81, WCD_E_CORRUPT},  {3, 0x82, WCD_OK},         {3, 126, WCD_OK},
         {4, 0, WCD_E_CORRUPT},   {4, 41, WCD_E_CORRUPT},    {4, 20, WCD_E_CORRUPT},    {7, 1, WCD_E_CORRUPT},
         {8, 1, WCD_E_CORRUPT},   {11, 0x7f, WCD_E_CORRUPT}, {11, 0xc0, WCD_E_CORRUPT}, {12, 1, WCD_E_CORRUPT},
+        {2, 3, WCD_E_CORRUPT},   {2, 4, WCD_E_CORRUPT},     {29, 3, WCD_E_CORRUPT},    {28, 1, WCD_E_CORRUPT},
         {31, 1, WCD_E_CORRUPT},
     };
     (void)state;
@@ -253,6 +300,7 @@ static void bad_parameters_are_refused(void **state)
         wcd_status s = wcd_view_open(2, 1, params, e.data, e.size, 3, 40, &v);
         if (s != cases[i].status) fail_msg("case %zu: status %d", i, (int)s);
     }
+    tiles_are_checked();
     wcd_view v;
     assert_int_equal(wcd_view_open(6, 1, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
     assert_int_equal(wcd_view_open(2, 2, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
@@ -301,6 +349,14 @@ static void encoder_checks_every_number(void **state)
     encoder_refuses(&p, "fixed zero");
     *g = good, g->code = NULL;
     encoder_refuses(&p, "no numbers");
+    *g = good, g->zero_kind = WC_ZERO_F16;
+    encoder_refuses(&p, "no numbers");
+    *g = good, g->zero_kind = WC_ZERO_LINE, g->zero_bits = 3;
+    encoder_refuses(&p, "3 zero bits, zero kind 3, tiles of 0 rows");
+    *g = good, g->tile = 256;
+    encoder_refuses(&p, "tiles of 256 rows");
+    *g = good, g->tile = 2, g->scale_bits = 0;
+    encoder_refuses(&p, "0 scale bits");
     *g = good;
     wc_part_free(&p);
     wc_part odd = {.kind = WC_PART_FLOAT, .floats = {1, 3, WC_F4, (const uint8_t *)""}};
@@ -312,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_layout_is_the_documented_one),
         cmocka_unit_test(every_grid_decodes_to_the_exact_value),
+        cmocka_unit_test(every_statistic_decodes_to_the_exact_value),
         cmocka_unit_test(extreme_scales_are_exact),
         cmocka_unit_test(any_bits_in_the_blob_are_harmless),
         cmocka_unit_test(dot_is_the_product_of_the_decoded_row),

@@ -125,7 +125,7 @@ static void every_vq_decodes_to_the_exact_value(void **state)
             }
 }
 
-/* Section 17: 2 x 16-bit vectors of one row, codes 0x203 and 0x1FF: the plane of the low 8 bits, then that of the high
+/* Section 20: 2 x 16-bit vectors of one row, codes 0x203 and 0x1FF: the plane of the low 8 bits, then that of the high
  * two. */
 static void wide_codes_are_two_planes(void **state)
 {

@@ -58,7 +58,9 @@ static void every_option_is_printed(void **state)
 {
     (void)state;
     for (const wc_method *const *m = wc_methods; *m; m++) {
-        char *text = canonical((*m)->name);
+        char asked[80]; /* a transform stores nothing by itself */
+        snprintf(asked, sizeof asked, "%s%s", (*m)->name, (*m)->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+        char *text = canonical(asked);
         for (const wc_opt *o = (*m)->opts; o->name; o++) {
             char want[80];
             snprintf(want, sizeof want, "%s=", o->name);
@@ -86,6 +88,37 @@ static void values_reach_the_option_struct(void **state)
     wc_recipe_free(&r);
 }
 
+/* A name for a list is the list; its options reach the steps. */
+static void names_of_lists_are_their_lists(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"spqr", "outliers(criterion=spqr,frac=0.5%) | gptq(group=16,sym=no,scale_bits=3,zero_bits=3,tile=16)"},
+        {"hadamard|spqr(bits=4,group=8,frac=1%,damp=0.3,scale_bits=4,zero_bits=5,tile=4) | eora",
+         "hadamard | outliers(criterion=spqr,frac=1%,damp=0.3,bits=4,group=8) | "
+         "gptq(bits=4,group=8,sym=no,scale_bits=4,zero_bits=5,tile=4,damp=0.3) | eora"},
+        {"awq | gptq(bits=4,group=20)", "awq(bits=4,group=20,points=20) | gptq(bits=4,group=20)"},
+        {"awq(bits=2) | outliers(criterion=spqr,group=8) | rtn(bits=5,sym=no) | gptq(bits=6)",
+         "awq(bits=2,sym=no) | outliers(criterion=spqr,bits=5,group=8) | rtn(bits=5,sym=no) | gptq(bits=6)"},
+        {"rtn(search=slim,scale_bits=0) | slim(rank=16)",
+         "rtn(search=slim,scale_bits=0) | lqer(rank=16,ratio=0.052,factor_bits=4)"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        char *a = canonical(pairs[i][0]), *b = canonical(pairs[i][1]);
+        assert_string_equal(a, b);
+        free(a), free(b);
+    }
+}
+
+static void integers_are_printed_as_such(void **state)
+{
+    (void)state;
+    char *text = canonical("awq(points=20,group=100)|rtn");
+    assert_non_null(strstr(text, "points=20,"));
+    assert_non_null(strstr(text, "group=100,"));
+    free(text);
+}
+
 static void bad_recipes_are_refused_with_the_offending_word(void **state)
 {
     static const struct {
@@ -110,7 +143,15 @@ static void bad_recipes_are_refused_with_the_offending_word(void **state)
         {"rtn(zap=1)", "rtn has no option `zap'; it has: bits"},
         {"gptq(damp=inf)", "is not a number"},
         {"keep | rtn", "unknown method `keep'"},
+        {"hadamard", "hadamard stores no values: a step that does has to follow"},
+        {"rtn | hadamard", "hadamard cannot follow rtn: what is stored by then is in another basis"},
+        {"outliers | hadamard | rtn", "hadamard cannot follow outliers"},
+        {"svd | hadamard | rtn", "hadamard cannot follow svd"},
         {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn", "more than 8 steps"},
+        {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|spqr", "more than 8 steps"},
+        {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|spqr", "more than 8 steps"},
+        {"spqr(group=1)", "spqr: group=1 is out of range"},
+        {"spqr(zap=1)", "spqr has no option `zap'"},
         {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
          "expected a method name"},
     };
@@ -197,6 +238,8 @@ int main(void)
         cmocka_unit_test_setup(printed_recipes_parse_to_themselves, fresh_ctx),
         cmocka_unit_test_setup(every_option_is_printed, fresh_ctx),
         cmocka_unit_test_setup(values_reach_the_option_struct, fresh_ctx),
+        cmocka_unit_test_setup(names_of_lists_are_their_lists, fresh_ctx),
+        cmocka_unit_test_setup(integers_are_printed_as_such, fresh_ctx),
         cmocka_unit_test_setup(bad_recipes_are_refused_with_the_offending_word, fresh_ctx),
         cmocka_unit_test_setup(the_last_rule_that_matches_wins, fresh_ctx),
         cmocka_unit_test_setup(plans_that_cannot_be_are_refused, fresh_ctx),

@@ -33,14 +33,15 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
     return p;
 }
 
-static const char *const golden[] = {"tests/data/golden/tiny.wcz", "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz", "tests/data/golden/vectors.wcz"};
-enum { N_GOLDEN = sizeof golden / sizeof *golden };
+static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
+                                     "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
+                                     "tests/data/golden/ggml.wcz",  "tests/data/golden/vectors.wcz"};
 
 static void every_flipped_bit_is_detected(void **state)
 {
     (void)state;
-    for (size_t g = 0; g < N_GOLDEN; g++) {
+    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         uint8_t *p = place(image, size);
@@ -86,7 +87,7 @@ static void verify_names_what_is_damaged(void **state)
 static void every_other_length_is_refused(void **state)
 {
     (void)state;
-    for (size_t g = 0; g < N_GOLDEN; g++) {
+    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         wcd_file f;
@@ -162,7 +163,8 @@ static void every_lie_in_the_index_is_seen(void **state)
         {180, UINT32_MAX, 4, WCD_E_CORRUPT},
         {184, 0x80, 4, WCD_OK},
         {188, 1, 4, WCD_E_VERSION},
-        {192, 1, 4, WCD_E_VERSION},
+        {192, 1, 4, WCD_E_CORRUPT},
+        {192, UINT32_MAX, 4, WCD_E_CORRUPT},
         {196, 1, 4, WCD_E_CORRUPT},
         {208, 1, 1, WCD_E_CORRUPT},
         {223, 1, 1, WCD_E_CORRUPT},
@@ -298,7 +300,7 @@ static void random_damage_never_reads_outside(void **state)
     static const uint8_t values[] = {0, 1, 2, 7, 8, 9, 0x7f, 0x80, 0xff};
     int opened = 0;
     (void)state;
-    for (size_t g = 0; g < N_GOLDEN; g++) {
+    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         for (int round = 0; round < 20000; round++) {

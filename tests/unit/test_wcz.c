@@ -74,7 +74,7 @@ static void write_model(const model *m, const wc_wcz_meta *metas, size_t n_metas
     must(&ctx, wc_wcz_create(&ctx, z, partial));
     for (size_t k = 0; k < m->n; k++) {
         size_t i = backwards ? m->n - 1 - k : k;
-        for (size_t p = 0; p < m->tensors[i].n_parts; p++)
+        for (size_t p = 0; p < m->tensors[i].n_parts + m->tensors[i].n_transforms; p++)
             must(&ctx, wc_wcz_put(&ctx, z, i, p, &m->tensors[i].parts[p], NULL));
         wc_wcz_describe(z, i, m->error[i], m->flags[i]);
     }
@@ -197,6 +197,68 @@ static model *vectors_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's coded_parts(). */
+static model *coded_model(void)
+{
+    model *m = new_model();
+    add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 65536, 6, 5, false, 1), 0);
+    add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
+    add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
+    add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);
+    return m;
+}
+
+/* The numbers of make_golden.py's grids(). */
+static model *grids_model(void)
+{
+    model *m = new_model();
+    wc_part line = tile_plan(grid_plan(33, 40, 3, 16, 3, false), 16, WC_ZERO_LINE, 3);
+    add_one(m, "tile.line", WC_F32, grid_fill(factor(line, -5)), 0);
+    add_one(m, "tile.int", WC_F32, grid_fill(tile_plan(grid_plan(5, 70, 5, 70, 8, true), 255, WC_ZERO_INT, 0)), 0);
+    wc_part fixed = tile_plan(grid_plan(5, 70, 2, 9, 4, false), 2, WC_ZERO_FIXED, 0);
+    add_one(m, "tile.fixed", WC_F32, grid_fill(factor(fixed, -7)), 0);
+    wc_part two = tile_plan(grid_plan(5, 70, 3, 16, 5, false), 0, WC_ZERO_F16, 0);
+    add_one(m, "f16.two", WC_F32, grid_fill(factor(two, 2)), 0);
+    wc_part one = tile_plan(grid_plan(5, 70, 4, 16, 0, false), 0, WC_ZERO_F16, 0);
+    add_one(m, "f16", WC_F32, grid_fill(factor(one, -3)), 0);
+    return m;
+}
+
+/* The tensor's last n parts are transforms. */
+static void are_transforms(model *m, size_t n)
+{
+    wc_wcz_tensor *t = &m->tensors[m->n - 1];
+    t->n_parts -= n, t->n_transforms = n;
+    m->error[m->n - 1] = 0.5;
+}
+
+/* The numbers of make_golden.py's transforms(). */
+static model *transforms_model(void)
+{
+    model *m = new_model();
+    wc_part *p = add(m, "children", WC_F16, 2, (uint64_t[]){5, 6}, 3);
+    p[0] = lowrank_fill(lowrank_plan(5, 6, 2, float_plan(5, 2, WC_F16), grid_plan(2, 6, 4, 6, 0, false)));
+    p[0].lowrank.b->grid.zero_fixed = 8;
+    p[1] = sparse_fill(sparse_plan(5, 6, 4, WC_F16), 4);
+    p[2] = hadamard_make(6, 2);
+    are_transforms(m, 1);
+    p = add(m, "both", WC_F32, 3, (uint64_t[]){2, 3, 24}, 3);
+    p[0] = grid_fill(grid_plan(6, 24, 3, 8, 0, true));
+    p[1] = diagonal_make(24, -3), p[2] = hadamard_make(24, 8);
+    are_transforms(m, 2);
+    p = add(m, "diagonal", WC_BF16, 2, (uint64_t[]){4, 7}, 2);
+    p[0] = float_fill(float_plan(4, 7, WC_BF16)), p[1] = diagonal_make(7, 2);
+    are_transforms(m, 1);
+    p = add(m, "hadamard", WC_F16, 2, (uint64_t[]){3, 512}, 2);
+    p[0] = float_fill(float_plan(3, 512, WC_F16)), p[1] = hadamard_make(512, 512);
+    are_transforms(m, 1);
+    p = add(m, "plain", WC_F16, 2, (uint64_t[]){2, 8}, 1);
+    p[0] = float_fill(float_plan(2, 8, WC_F16));
+    are_transforms(m, 0);
+    return m;
+}
+
 static const wc_wcz_meta kinds_metas[] = {{"note", "", 0}, {"config.json", "{}", 2}};
 
 static void writer_makes_the_golden_bytes(void **state)
@@ -220,6 +282,21 @@ static void writer_makes_the_golden_bytes(void **state)
     m = vectors_model();
     write_model(m, NULL, 0, path, true);
     same_file(path, "tests/data/golden/vectors.wcz");
+    drop_model(m);
+
+    m = coded_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
+    m = grids_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/grids.wcz");
+    drop_model(m);
+
+    m = transforms_model();
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/transforms.wcz");
     drop_model(m);
 
     m = new_model();
@@ -259,7 +336,7 @@ static void file_reads_as_written(const wcd_file *f, const model *m)
         assert_int_equal(wcd_rows(&t, 0, t.rows, dst, t.cols), WCD_OK);
         for (size_t k = 0; k < t.rows * t.cols; k++)
             assert_int_equal(wc_f32_bits(dst[k]), wc_f32_bits(model_value(&m->tensors[i], k / t.cols, k % t.cols)));
-        float x[300], y[9];
+        float x[300], y[40];
         for (int k = 0; k < 300; k++)
             x[k] = (float)(k % 7) - 3;
         assert_int_equal(wcd_matvec(&t, x, y), WCD_OK);
@@ -309,6 +386,13 @@ static void golden_files_read_as_written(void **state)
     drop_model(m);
     free(image);
 
+    image = load("tests/data/golden/coded.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = coded_model();
+    file_reads_as_written(&f, m);
+    drop_model(m);
+    free(image);
+
     image = load("tests/data/golden/kinds.wcz", &size);
     wcd_tensor t;
     float dst[2];
@@ -349,6 +433,27 @@ static model *wide_model(void)
                     p->grid.scale_exp = (int)bits - 3 * (int)s;
                     *p = grid_fill(*p);
                 }
+    return m;
+}
+
+/* Tiles and zeros that are real numbers, in shapes that end inside a tile, a block or a group. */
+static model *wide_tiles_model(void)
+{
+    static const struct {
+        size_t rows, cols, group;
+    } shapes[] = {{1, 1, 1}, {35, 63, 16}, {16, 130, 128}, {17, 300, 7}};
+    model *m = new_model();
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (size_t tile = 0; tile <= 16; tile += 8)
+            for (wc_zero_kind kind = WC_ZERO_FIXED; kind <= (tile ? WC_ZERO_LINE : WC_ZERO_F16); kind++) {
+                char name[32];
+                unsigned bits = 1 + (unsigned)(s + tile / 4 + kind) % 8, scale_bits = tile ? 1 + bits : 0;
+                snprintf(name, sizeof name, "t%zu.%zu.%d", s, tile, (int)kind);
+                wc_part p = grid_plan(shapes[s].rows, shapes[s].cols, bits, shapes[s].group, scale_bits % 9, false);
+                p = tile_plan(p, p.grid.scale_bits ? tile : 0, kind, kind == WC_ZERO_LINE ? 9 - bits % 7 - 1 : 0);
+                if (!p.grid.tile && kind == WC_ZERO_LINE) continue;
+                add_one(m, name, WC_F16, grid_fill(factor(p, (int)bits - 3 * (int)s)), 0);
+            }
     return m;
 }
 
@@ -456,6 +561,14 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
     compare_with_second_reader("tests/data/golden/vectors.wcz", *state);
+    compare_with_second_reader("tests/data/golden/coded.wcz", *state);
+    compare_with_second_reader("tests/data/golden/grids.wcz", *state);
+    m = wide_tiles_model();
+    write_model(m, NULL, 0, path, false);
+    drop_model(m);
+    compare_with_second_reader(path, *state);
+    compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/ggml.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);
@@ -534,7 +647,7 @@ static void copying_from_a_file_is_putting(void **state)
     wc_map map;
     must(&ctx, wc_map_open(&ctx, source, &map));
     wc_part part = {.kind = WC_PART_FLOAT, .floats = {.rows = 1, .cols = N, .dtype = WC_U8, .data = bytes + SHIFT}};
-    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part};
+    wc_wcz_tensor t = {"t", WC_U8, 1, {N}, 1, &part, 0};
     for (int copy = 0; copy < 2; copy++) {
         wc_wcz *z;
         wc_wcz_blob blob = {0};
@@ -557,6 +670,72 @@ static void copying_from_a_file_is_putting(void **state)
     same_file(put, copied);
     wc_map_close(&map);
     free(bytes);
+}
+
+enum { WEIGHT_ROWS = 31, WEIGHT_COLS = 70001 }; /* more than one piece of 8 MiB, and rows that do not divide it */
+
+static float weight_at(size_t i)
+{
+    return (float)((int)(i * 40503 % 65521) - 32760) / 977.0f;
+}
+
+static wc_status read_formula(wc_ctx *ctx, const wc_weight *w, size_t r0, size_t nr, float *dst)
+{
+    (void)ctx;
+    for (size_t i = 0; i < nr * w->cols; i++)
+        dst[i] = weight_at(r0 * w->cols + i) * (w->index ? 4000.0f : 1);
+    return WC_OK;
+}
+
+/* Every type: the bytes of a part with the rounded values. */
+static void copying_a_weight_rounds_its_values(void **state)
+{
+    static const wc_dtype dtypes[] = {WC_F32, WC_F16, WC_BF16};
+    wc_weight w = {.rows = WEIGHT_ROWS, .cols = WEIGHT_COLS, .name = "w", .read = read_formula};
+    char path[256];
+    wc_ctx ctx;
+    wc_ctx_init(&ctx, 1);
+    snprintf(path, sizeof path, "%s/weight.wcz", (char *)*state);
+    for (int d = 0; d < 3; d++) {
+        wc_wcz *z;
+        wc_wcz_blob blob;
+        wc_part plan = float_plan(WEIGHT_ROWS, WEIGHT_COLS, dtypes[d]);
+        wc_wcz_tensor t = {"w", WC_F32, 2, {WEIGHT_ROWS, WEIGHT_COLS}, 1, &plan, 0};
+        must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
+        must(&ctx, wc_wcz_create(&ctx, z, path));
+        w.index = 1; /* up to 134000: too large for F16 alone */
+        wc_status s = wc_wcz_copy_weight(&ctx, z, 0, 0, &w, &blob);
+        assert_int_equal(s, dtypes[d] == WC_F16 ? WC_NUMERIC : WC_OK);
+        wc_clear_error(&ctx);
+        w.index = 0;
+        must(&ctx, wc_wcz_copy_weight(&ctx, z, 0, 0, &w, &blob));
+        assert_null(blob.data);
+        must(&ctx, wc_wcz_get(&ctx, z, 0, 0, &blob, NULL));
+        w.rows--;
+        assert_int_equal(wc_wcz_copy_weight(&ctx, z, 0, 0, &w, NULL), WC_BUG);
+        wc_clear_error(&ctx);
+        w.rows++;
+        must(&ctx, wc_wcz_finish(&ctx, z, path));
+        wc_wcz_free(&z);
+        uint64_t size;
+        uint8_t *image = load(path, &size);
+        wcd_file f;
+        wcd_tensor found;
+        wcd_part_info part;
+        assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+        assert_int_equal(wcd_verify(&f, NULL, NULL), WCD_OK);
+        assert_int_equal(wcd_find(&f, "w", &found), WCD_OK);
+        assert_int_equal(wcd_part(&found, 0, &part), WCD_OK);
+        for (size_t i = 0; i < (size_t)WEIGHT_ROWS * WEIGHT_COLS; i += 13) {
+            float v = weight_at(i), got;
+            uint16_t half = dtypes[d] == WC_F16 ? wc_f32_f16(v) : wc_f32_bf16(v);
+            if (d == 0)
+                memcpy(&got, part.blob + 4 * i, 4), assert_true(got == v);
+            else
+                assert_int_equal(part.blob[2 * i] | part.blob[2 * i + 1] << 8, half);
+        }
+        free(image);
+    }
 }
 
 /* A low-rank part is taken over with both factors; a factor that is damaged on disk, and one put for another plan, are
@@ -677,7 +856,7 @@ static void other_geometry_than_planned_is_a_bug(void **state)
     snprintf(path, sizeof path, "%s/g.partial", (char *)*state);
     wc_ctx_init(&ctx, 1);
     wc_part plan = grid_plan(4, 64, 4, 16, 0, true), other[3];
-    wc_wcz_tensor t = {"w", WC_F16, 2, {4, 64}, 1, &plan};
+    wc_wcz_tensor t = {"w", WC_F16, 2, {4, 64}, 1, &plan, 0};
     must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
     must(&ctx, wc_wcz_create(&ctx, z, path));
     other[0] = grid_fill(grid_plan(4, 64, 4, 32, 0, true));
@@ -704,7 +883,7 @@ static void full_disk_is_known_at_once(void **state)
     snprintf(path, sizeof path, "%s/full.partial", (char *)*state);
     wc_ctx_init(&ctx, 1);
     wc_part plan = {.kind = WC_PART_FLOAT, .floats = {(size_t)1 << 30, (size_t)1 << 20, WC_F32, NULL}};
-    wc_wcz_tensor t = {"w", WC_F32, 2, {(uint64_t)1 << 30, 1 << 20}, 1, &plan};
+    wc_wcz_tensor t = {"w", WC_F32, 2, {(uint64_t)1 << 30, 1 << 20}, 1, &plan, 0};
     must(&ctx, wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z));
     assert_int_equal(wc_wcz_create(&ctx, z, path), WC_IO);
     assert_non_null(strstr(ctx.error, path));
@@ -804,12 +983,13 @@ static void reader_says_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_SCRATCH(copying_from_a_file_is_putting),       WITH_SCRATCH(writer_makes_the_golden_bytes),
-        cmocka_unit_test(golden_files_read_as_written),     WITH_SCRATCH(second_reader_agrees_bit_for_bit),
-        WITH_SCRATCH(resumed_run_gives_the_same_bytes),     WITH_SCRATCH(factors_are_resumed_and_checked),
-        WITH_SCRATCH(leftovers_do_not_shine_through),       cmocka_unit_test(impossible_plans_are_refused),
-        WITH_SCRATCH(other_geometry_than_planned_is_a_bug), WITH_SCRATCH(full_disk_is_known_at_once),
-        WITH_SCRATCH(reader_gives_weights_and_metadata),    WITH_SCRATCH(reader_says_what_is_wrong),
+        WITH_SCRATCH(copying_from_a_file_is_putting),   WITH_SCRATCH(copying_a_weight_rounds_its_values),
+        WITH_SCRATCH(writer_makes_the_golden_bytes),    cmocka_unit_test(golden_files_read_as_written),
+        WITH_SCRATCH(second_reader_agrees_bit_for_bit), WITH_SCRATCH(resumed_run_gives_the_same_bytes),
+        WITH_SCRATCH(factors_are_resumed_and_checked),  WITH_SCRATCH(leftovers_do_not_shine_through),
+        cmocka_unit_test(impossible_plans_are_refused), WITH_SCRATCH(other_geometry_than_planned_is_a_bug),
+        WITH_SCRATCH(full_disk_is_known_at_once),       WITH_SCRATCH(reader_gives_weights_and_metadata),
+        WITH_SCRATCH(reader_says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "scripts"))
-from wcz_reader import xxh3  # noqa: E402  (the hash only; it is tested against libxxhash through the C reader)
+from wcz_reader import MACHINE, coded_frequencies, coded_slots, xxh3  # noqa: E402  (tested through the C reader)
 
 
 def code(i, bits):
@@ -41,15 +41,21 @@ def to8(b):
     return b + bytes(-len(b) % 8)
 
 
-def grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp):
+def grid(rows, cols, bits, group, scale_bits, zero_kind, zero_fixed, scale_exp, tile=0, zero_bits=0):
     groups = -(-cols // group)
+    lines = 2 * -(-rows // tile) * groups if tile else 0
+    scales = lines or (rows if scale_bits else rows * groups)
+    zeros = (0, 0, rows * groups, lines)[zero_kind]
+    code_bits = (0, bits, 0, zero_bits)[zero_kind]
     blob = b"".join(pack([code(r * cols + c, bits) for c in range(cols)], bits) for r in range(rows))
-    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(rows if scale_bits else rows * groups))
+    blob = to8(blob) + b"".join(struct.pack("<H", scale(i)) for i in range(scales))
     if scale_bits:
         blob = to8(blob) + pack([code(i + 1, scale_bits) for i in range(rows * groups)], scale_bits)
-    if zero_int:
-        blob = to8(blob) + pack([code(i + 2, bits) for i in range(rows * groups)], bits)
-    params = struct.pack("<BBBbIf20x", bits, scale_bits, zero_int, scale_exp, group, zero_fixed)
+    if zeros:
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 7)) for i in range(zeros))
+    if code_bits:
+        blob = to8(blob) + pack([code(i + 2, code_bits) for i in range(rows * groups)], code_bits)
+    params = struct.pack("<BBBbIf16xBB2x", bits, scale_bits, zero_kind, scale_exp, group, zero_fixed, tile, zero_bits)
     return 2, params, blob
 
 
@@ -94,6 +100,78 @@ def n_of_m(rows, cols, n, m, dtype):
     return 4, struct.pack("<BBBBb3xQ16x", dtype, 3, n, m, 0, nnz), blob
 
 
+def coded_record(n):
+    laws = [(8 + 4 * n - 10 * q, 10 + 2 * n, 30 - n) for q in range(2)]
+    return n % 4, (0, n, 2 * n, -3), laws
+
+
+def coded_points(rows, cols, tile, memory):
+    points = [[0] * cols for _ in range(rows)]
+    for c in range(cols):
+        for r in range(rows):
+            s = 0 if r % tile == 0 else s
+            i = r * cols + c
+            k = (i * i * 7 + i * 3 + r) % 7 - 3
+            k = 300 * k - 1 if i % 97 == 0 else 5 * k if i % 11 == 0 else k
+            points[r][c] = 2 * k + (s & 1)
+            s = s >> 1 ^ (MACHINE[memory][0] if s & 1 else 0) ^ (MACHINE[memory][1] if k & 1 else 0)
+    return points
+
+
+def coded_stream(points, class_of, models):
+    """One unit, encoded from its end: 8 states of rANS, words in the order in which a reader takes them."""
+    x, words = [1 << 16] * 8, []
+
+    def emit(lane):
+        words.append(x[lane] & 0xFFFF)
+        x[lane] >>= 16
+
+    for r in reversed(range(len(points))):
+        for c0 in reversed(range(0, len(points[r]), 8)):
+            group = []
+            for lane in reversed(range(min(8, len(points[r]) - c0))):
+                j = points[r][c0 + lane]
+                k, (shift, _, freq, where) = j >> 1, models[class_of(r, c0 + lane)]
+                symbol = (k >> shift) + 32
+                if not 1 <= symbol < 64 or not freq[j & 1][symbol]:
+                    symbol = 0
+                bits = shift if symbol else 16
+                if bits and x[lane] >> 32 - bits:
+                    emit(lane)
+                x[lane] = x[lane] << bits | k & (1 << bits) - 1
+                group.append((lane, symbol, freq[j & 1][symbol], where[j & 1]))
+            for lane, symbol, f, where in group:
+                if x[lane] >= f << 20:
+                    emit(lane)
+                x[lane] = (x[lane] // f << 12) + where[symbol, x[lane] % f]
+    return struct.pack("<8I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
+
+
+def coded(rows, cols, tile, memory, classes, row_classes, spare):
+    records, models = b"", []
+    for n in range(classes):
+        shift, shrink, laws = coded_record(n)
+        records += struct.pack("<Bbbb", shift, *shrink[1:]) + b"".join(struct.pack("<bbB", *l) for l in laws) + bytes(2)
+        freq = [coded_frequencies(*l, q or shift > 0) for q, l in enumerate(laws)]
+        where = [{key: slot for slot, key in enumerate(coded_slots(f))} for f in freq]
+        models.append((shift, shrink, freq, where))
+    col_class = [(c * 3 + 1) % 16 for c in range(cols)]
+    row_class = [(r * 5 + 2) % 16 for r in range(rows)]
+    points = coded_points(rows, cols, tile, memory)
+    halves = lambda v: bytes(sum(x << 4 * i for i, x in enumerate(v[at:at + 2])) for at in range(0, len(v), 2))
+    blob = to8(records) + to8(bytes((c * 5 + 3) % 97 for c in range(cols))) + to8(halves(col_class))
+    blob += to8(halves(row_class)) if row_classes else b""
+    streams, ends = b"", b""
+    for r0 in range(0, rows, tile):
+        for c0 in range(0, cols, 256):
+            at = lambda r, c: min(max(col_class[c0 + c] + (row_class[r0 + r] - 8) * row_classes, 0), classes - 1)
+            streams += coded_stream([p[c0:c0 + 256] for p in points[r0:r0 + tile]], at, models)
+            ends += struct.pack("<I", len(streams) // 2)
+    streams += bytes(spare)
+    params = struct.pack("<BBBxIf4xQ8x", memory, classes, row_classes, tile, 0.375, len(streams))
+    return 8, params, blob + to8(ends) + streams
+
+
 def float_factor(rows, cols, dtype):
     pad = bytes(2) if dtype == 1 else b""
     return floats(dtype, b"".join(pad + struct.pack("<H", scale(i + 5)) for i in range(rows * cols)))
@@ -130,11 +208,24 @@ def vq(rows, cols, d, books, bits, entry_bits, scaled, scale_bits, signs, group,
     return 6, params, blob
 
 
+def diagonal(cols, scale_exp):
+    return 9, struct.pack("<b31x", scale_exp), b"".join(struct.pack("<H", scale(j + 4)) for j in range(cols))
+
+
+def hadamard(cols, log2):
+    signs = sum(code(j, 1) << j for j in range(cols))
+    return 10, bytes([log2]) + bytes(31), signs.to_bytes(-(-cols // 8), "little")
+
+
+def transforms_of(tensor):
+    return tensor[6] if len(tensor) > 6 else []
+
+
 def number_parts(tensors):
     """All parts in file order, with the number of their first child."""
     parts = []
     for t in tensors:
-        own = [list(p) for p in t[5]]
+        own = [list(p) for p in t[5] + transforms_of(t)]
         start, children = len(parts), []
         for p in own:
             inner = p[3] if len(p) > 3 else []
@@ -146,7 +237,8 @@ def number_parts(tensors):
 
 def build(tensors, metas):
     """tensors: [(name, dtype, dims, error, flags, [(kind, params, blob)])], metas: [(name, bytes)]; sorted by name.
-    A part made of parts has a list of those behind its blob."""
+    A part made of parts has a list of those behind its blob, a tensor with transforms a list of them behind its
+    parts."""
     names = b"".join(t[0] for t in tensors) + b"".join(m[0] for m in metas)
     parts = number_parts(tensors)
     index_size = 32 + 128 * len(tensors) + 80 * len(parts) + 64 * len(metas) + len(names)
@@ -160,12 +252,13 @@ def build(tensors, metas):
         at += len(padded)
     index = struct.pack("<4I16x", len(tensors), len(parts), len(metas), len(names))
     name_at = part_at = 0
-    for name, dtype, dims, error, flags, own in tensors:
+    for t in tensors:
+        name, dtype, dims, error, flags, own = t[:6]
         d = list(dims) + [0] * (8 - len(dims))
         index += struct.pack("<4I8Q", name_at, len(name), len(dims), dtype, *d)
-        index += struct.pack("<3I12xd16x", part_at, len(own), flags, error)
+        index += struct.pack("<3I4xI4xd16x", part_at, len(own), flags, len(transforms_of(t)), error)
         name_at += len(name)
-        part_at += len(own) + sum(len(p[3]) for p in own if len(p) > 3)
+        part_at += len(own) + len(transforms_of(t)) + sum(len(p[3]) for p in own if len(p) > 3)
     for place, (kind, params, blob, child, children) in zip(places[len(metas):], parts):
         index += struct.pack("<HHI3Q2I", kind, 1, 0, place, len(blob), xxh3(blob), child, children) + params + bytes(8)
     for place, (name, data) in zip(places, metas):
@@ -226,8 +319,51 @@ def vectors():
                                        vq(2, 19, 16, 1, 1, 8, 0, 0, 1, 19, 1, 16, -9)])], [])
 
 
+def coded_parts():
+    return build([
+        (b"coded.0", 2, (5, 9), 0.5, 0, [coded(5, 9, 5, 0, 1, 0, 0)]),
+        (b"coded.2", 2, (3, 260), 0.5, 0, [coded(3, 260, 2, 2, 7, 1, 3)]),
+        (b"coded.3", 2, (40, 7), 0.5, 0, [coded(40, 7, 16, 3, 16, 1, 0)]),
+        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 65536, 6, 5, 0, 1)]),
+        (b"coded.8", 2, (1, 1), 0.5, 0, [coded(1, 1, 1, 8, 2, 1, 2)])], [])
+
+
+def grids():
+    return build([
+        (b"f16", 1, (5, 70), 0.5, 0, [grid(5, 70, 4, 16, 0, 2, 0.0, -3)]),
+        (b"f16.two", 1, (5, 70), 0.5, 0, [grid(5, 70, 3, 16, 5, 2, 0.0, 2)]),
+        (b"tile.fixed", 1, (5, 70), 0.5, 0, [grid(5, 70, 2, 9, 4, 0, 1.5, -7, 2)]),
+        (b"tile.int", 1, (5, 70), 0.5, 0, [grid(5, 70, 5, 70, 8, 1, 0.0, 0, 255)]),
+        (b"tile.line", 1, (33, 40), 0.5, 0, [grid(33, 40, 3, 16, 3, 3, 0.0, -5, 16, 3)])], [])
+
+
+def transforms():
+    return build([
+        (b"both", 1, (2, 3, 24), 0.5, 0, [grid(6, 24, 3, 8, 0, 1, 0.0, 0)], [diagonal(24, -3), hadamard(24, 3)]),
+        (b"children", 2, (5, 6), 0.5, 0, [lowrank(2, float_factor(5, 2, 2), grid(2, 6, 4, 6, 0, 0, 8.0, 0)),
+                                          sparse(5, 6, 4, 2, 2, 0)], [hadamard(6, 1)]),
+        (b"diagonal", 3, (4, 7), 0.5, 0, [float_factor(4, 7, 3)], [diagonal(7, 2)]),
+        (b"hadamard", 2, (3, 512), 0.5, 0, [float_factor(3, 512, 2)], [hadamard(512, 9)]),
+        (b"plain", 2, (2, 8), 0.5, 0, [float_factor(2, 8, 2)])], [])
+
+
+def ggml():
+    """A row of 256 weights of every type: the first of ../ggml/blocks.bin, recorded from the `gguf' package."""
+    with open(os.path.join(HERE, "..", "ggml", "blocks.bin"), "rb") as f:
+        data = f.read()
+    tensors, at = [], 0
+    while at < len(data):
+        kind, size, weights = struct.unpack("<III", data[at:at + 12])
+        row = data[at + 12:at + 12 + size * 256 // weights]
+        tensors.append((b"type.%02d" % kind, 1, (1, 256), 0.5, 0, [(11, bytes([kind]) + bytes(31), row)]))
+        at += 12 + size + 4 * weights
+    return build(sorted(tensors), [])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
-    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("vectors", vectors)):
+    for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("grids", grids),
+                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml),
+                       ("vectors", vectors)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
