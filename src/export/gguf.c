@@ -60,15 +60,31 @@ static const char *key(job *j, const char *name, char dst[96])
     return dst;
 }
 
+/* What llama.cpp takes for granted. */
+static bool plain_yarn(const wc_rope_config *r)
+{
+    return fabs(r->attention_factor - (0.1 * log(r->factor) + 1)) < 1e-4 && r->beta_fast == 32 && r->beta_slow == 1 &&
+           r->truncate;
+}
+
 static wc_status put_rope(job *j)
 {
     const wc_rope_config *r = &j->in->config.rope;
     char k[96];
+    if (r->dim != j->in->config.head_dim)
+        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: %zu of %zu entries of a head are rotated; llama.cpp rotates all",
+                       j->in->path, r->dim, j->in->config.head_dim);
+    if (r->type == WC_ROPE_YARN && !plain_yarn(r))
+        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: yarn with options of its own has no form in GGUF", j->in->path);
     WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, key(j, "rope.freq_base", k), (float)r->theta));
     WC_TRY(wc_gguf_put_u32(j->ctx, &j->w, key(j, "rope.dimension_count", k), (uint32_t)r->dim));
     switch (r->type) {
-    case WC_ROPE_DEFAULT:
-    case WC_ROPE_LLAMA3: return WC_OK; /* llama3: a tensor, see put_frequencies */
+    case WC_ROPE_DEFAULT: return WC_OK;
+    case WC_ROPE_LLAMA3: /* a tensor for llama.cpp, see put_frequencies; what it was made from for ourselves */
+        WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, "wcompress.rope.low_freq_factor", (float)r->low_freq_factor));
+        WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, "wcompress.rope.high_freq_factor", (float)r->high_freq_factor));
+        return wc_gguf_put_u32(j->ctx, &j->w, "wcompress.rope.original_context_length",
+                               (uint32_t)r->original_max_positions);
     case WC_ROPE_LINEAR:
         WC_TRY(wc_gguf_put_string(j->ctx, &j->w, key(j, "rope.scaling.type", k), "linear", 6));
         return wc_gguf_put_f32(j->ctx, &j->w, key(j, "rope.scaling.factor", k), (float)r->factor);
