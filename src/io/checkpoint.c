@@ -411,7 +411,13 @@ static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
     WC_TRY(WC_ALLOC(ctx, c->gguf, 1, "a GGUF file"));
     WC_TRY(wc_gguf_open(ctx, path, c->gguf));
     wc_gguf *g = c->gguf;
-    WC_TRY(wc_gguf_config(ctx, g, &c->config));
+    wc_status status = wc_gguf_config(ctx, g, &c->config);
+    if (status == WC_UNSUPPORTED) { /* its tensors can still be listed */
+        wc_log(ctx, WC_LOG_WARN, "%s: %s: the model cannot be run", path, ctx->error);
+        wc_clear_error(ctx);
+        status = WC_OK;
+    }
+    WC_TRY(status);
     WC_TRY(wc_gguf_tokenizer(ctx, g, &c->tokenizer));
     WC_TRY(WC_ALLOC(ctx, c->shard, 1, "the list of files"));
     wc_safetensors *st = c->shard;
