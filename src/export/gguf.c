@@ -260,28 +260,39 @@ static wc_status copy_rows(job *j, const entry *e, wc_buf *out)
     return WC_OK;
 }
 
-static wc_status append_float(job *j, const entry *e, float x, wc_buf *out)
+/* dst: 2 or 4 bytes of type e->type. */
+static wc_status put_float(const job *j, const entry *e, float x, uint8_t *dst)
 {
     uint16_t h = e->type == WC_GGML_F16 ? wc_f32_f16(x) : wc_f32_bf16(x);
-    if (e->type == WC_GGML_F32) return wc_buf_append(j->ctx, out, &x, 4);
     if (e->type == WC_GGML_F16 && isfinite(x) && (h & 0x7c00) == 0x7c00)
         return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: tensor %s holds %g, which is beyond f16: use --type bf16 or f32",
                        j->in->path, e->source, (double)x);
-    return wc_buf_append(j->ctx, out, &h, 2);
+    if (e->type == WC_GGML_F32)
+        memcpy(dst, &x, 4);
+    else
+        memcpy(dst, &h, 2);
+    return WC_OK;
 }
 
 static wc_status convert_rows(job *j, const entry *e, wc_buf *out)
 {
-    size_t rows = e->weight.rows, cols = e->weight.cols;
-    float *row;
-    wc_status status = WC_ALLOC(j->ctx, row, cols, "a row");
-    for (size_t r = 0; status == WC_OK && r < rows; r++) {
+    size_t rows = e->weight.rows, cols = e->weight.cols, width = e->type == WC_GGML_F32 ? 4 : 2;
+    float *row = NULL;
+    uint8_t *bytes = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(j->ctx, row, cols, "a row"));
+    WC_TRY_OUT(WC_ALLOC(j->ctx, bytes, cols * width, "a row"));
+    for (size_t r = 0; r < rows; r++) {
         size_t from = e->heads && rows > 1 ? wc_gguf_deinterleave(r, rows, e->heads) : r;
-        status = e->weight.read(j->ctx, &e->weight, from, 1, row);
-        for (size_t i = 0; status == WC_OK && i < cols; i++) /* the rows of a bias are its entries */
-            status = append_float(j, e, row[e->heads && rows == 1 ? wc_gguf_deinterleave(i, cols, e->heads) : i], out);
+        WC_TRY_OUT(e->weight.read(j->ctx, &e->weight, from, 1, row));
+        for (size_t i = 0; i < cols; i++) { /* the rows of a bias are its entries */
+            size_t k = e->heads && rows == 1 ? wc_gguf_deinterleave(i, cols, e->heads) : i;
+            WC_TRY_OUT(put_float(j, e, row[k], bytes + i * width));
+        }
+        WC_TRY_OUT(wc_buf_append(j->ctx, out, bytes, cols * width));
     }
-    free(row);
+out:
+    free(row), free(bytes);
     return status;
 }
 
