@@ -765,9 +765,142 @@ def times_hadamard(l, blob, w):
     return np.where(negative, -w, w)
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 9: diagonal_layout,
-           10: hadamard_layout, 11: ggml_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 11: decode_ggml}
+# ---------------------------------------------------------------- coded: trellis points in rANS streams
+
+MACHINE = ((0, 0), (0, 0), (2, 1), (5, 2), (9, 2), (18, 4), (33, 10), (78, 43), (166, 121))
+ROOT15 = (32768, 31379, 30048, 28774, 27554, 26386, 25268, 24196, 23170, 22188, 21247, 20347, 19484, 18658, 17867, 17109)
+
+
+def coded_layout(p, rows, cols):
+    memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
+    need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
+    need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
+    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    steps = up8(12 * classes)
+    col_class = up8(steps + cols)
+    row_class = up8(col_class + (cols + 1) // 2)
+    ends = up8(row_class + (rows + 1) // 2 * row_classes)
+    stream = up8(ends + 4 * (-(-rows // tile)) * (-(-cols // 256)))
+    return Record(size=stream + streams, numeric=True, memory=memory, classes=classes, row_classes=row_classes,
+                  tile=tile, step=step, steps=steps, col_class=col_class, row_class=row_class, ends=ends,
+                  stream=stream, words=streams // 2)
+
+
+def coded_frequencies(first, second, bend, around_half):
+    """The 64 frequencies of a law, sum 4096."""
+    weights = []
+    for symbol in range(64):
+        k = symbol - 32
+        m = k if k >= 0 else -1 - k if around_half else -k
+        e = 0
+        if m:
+            e = (16 * first + 16 * second * (m - 1) + bend * bend * ((m - 1) * (m - 2) // 2) // 8) // 16
+        e = max(e + 128, 0)
+        weights.append(ROOT15[e % 16] << 13 >> e // 16 if e // 16 <= 28 else 0)
+    total, top = sum(weights), weights.index(max(weights))
+    freq = [(8192 * w + total) // (2 * total) for w in weights]
+    freq[0] = max(freq[0], 1)
+    freq[top] += 4096 - sum(freq)
+    return freq
+
+
+def coded_slots(freq):
+    """For each of 4096 slots its symbol and its number among the slots of that symbol."""
+    slots = [None] * 4096
+    left = list(freq)
+    small = [s for s in range(64) if left[s] < 64]
+    large = [s for s in range(64) if left[s] >= 64]
+    while small or large:
+        s = (small or large).pop()
+        for i in range(min(left[s], 64)):
+            slots[64 * s + i] = (s, freq[s] - left[s] + i)
+        if left[s] >= 64:
+            continue
+        other, need_slots = large[-1], 64 - left[s]
+        for i in range(need_slots):
+            slots[64 * s + left[s] + i] = (other, freq[other] - left[other] + i)
+        left[other] -= need_slots
+        if left[other] < 64:
+            small.append(large.pop())
+    return slots
+
+
+def coded_models(l, blob):
+    models = []
+    for n in range(l.classes):
+        shift, *r = struct.unpack("<BbbbbbBbbB", blob[12 * n:12 * n + 10])
+        shift = min(shift, 12)
+        freq = [coded_frequencies(*r[3 + 3 * q:6 + 3 * q], q or shift > 0) for q in range(2)]
+        models.append(Record(shift=shift, shrink=[0] + r[:3], freq=freq, slots=[coded_slots(f) for f in freq]))
+    return models
+
+
+def nibbles(blob, at, n):
+    b = np.frombuffer(blob, np.uint8, (n + 1) // 2, at)
+    return [int(b[i // 2]) >> 4 * (i % 2) & 15 for i in range(n)]
+
+
+def coded_unit(l, models, data, col_class, row_class):
+    """Points j and what is taken from their size, int [rows, cols], of one unit. data: its bytes."""
+    words = np.frombuffer(data, "<u2").tolist() + [0] * 32
+    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(8)]
+    at, n = 16, len(col_class)
+    state, a, b = [0] * n, *MACHINE[l.memory]
+    points, shrinks = np.zeros((len(row_class), n), np.int64), np.zeros((len(row_class), n), np.int64)
+
+    def refill(lane):
+        nonlocal at
+        if x[lane] < 65536:
+            x[lane] = x[lane] << 16 | (words[at] if at < len(words) else 0)
+            at += 1
+
+    for r, row in enumerate(row_class):
+        for c0 in range(0, n, 8):
+            lanes = range(min(8, n - c0))
+            use = [models[min(max(col_class[c0 + i] + row - 8, 0), l.classes - 1)] for i in lanes]
+            symbols = []
+            for i in lanes:
+                q = state[c0 + i] & 1
+                symbol, rank = use[i].slots[q][x[i] & 4095]
+                x[i] = use[i].freq[q][symbol] * (x[i] >> 12) + rank
+                symbols.append(symbol)
+                refill(i)
+            for i in lanes:
+                bits = use[i].shift if symbols[i] else 16
+                low = x[i] & ((1 << bits) - 1)
+                k = (symbols[i] - 32 << bits) + low if symbols[i] else low - (low >> 15 << 16)
+                x[i] >>= bits
+                refill(i)
+                s = state[c0 + i]
+                j = 2 * k + (s & 1)
+                state[c0 + i] = s >> 1 ^ (a if s & 1 else 0) ^ (b if k & 1 else 0)
+                points[r, c0 + i] = j
+                shrinks[r, c0 + i] = use[i].shrink[min(abs(j), 3)] * (1 if j > 0 else -1)
+    return points, shrinks
+
+
+def decode_coded(l, blob, rows, cols):
+    models = coded_models(l, blob)
+    code = np.frombuffer(blob, np.uint8, cols, l.steps).astype(np.int64)
+    root = np.array([2.0 ** (-i / 16) for i in range(16)]).astype(np.float32)
+    d = np.float32(l.step) * (root[code % 16] * np.float32(2.0) ** -(code // 16).astype(np.float32))
+    col_class = nibbles(blob, l.col_class, cols)
+    row_class = nibbles(blob, l.row_class, rows) if l.row_classes else [8] * rows
+    blocks = (cols + 255) // 256
+    ends = [0] + np.frombuffer(blob, "<u4", blocks * (-(-rows // l.tile)), l.ends).tolist()
+    w = np.zeros((rows, cols), np.float32)
+    for u in range(len(ends) - 1):
+        r0, c0 = u // blocks * l.tile, u % blocks * 256
+        r1, c1 = min(r0 + l.tile, rows), min(c0 + 256, cols)
+        data = blob[l.stream + 2 * ends[u]:l.stream + 2 * ends[u + 1]]
+        j, shrink = coded_unit(l, models, data, col_class[c0:c1], row_class[r0:r1])
+        w[r0:r1, c0:c1] = d[c0:c1] / np.float32(64) * (64 * j - shrink).astype(np.float32)
+    return w
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 8: coded_layout,
+           9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8: decode_coded, 11: decode_ggml}
 TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
@@ -782,6 +915,8 @@ def describe(p):
     if p.kind == 4:
         how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
         return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+    if p.kind == 8:
+        return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
     if p.kind == 11:
         return "ggml " + l.name
     if p.kind in TRANSFORMS:

@@ -41,6 +41,9 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "lut"))
         snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
                  p->params[2] ? " scaled" : "");
+    else if (!strcmp(p->kind_name, "coded"))
+        snprintf(dst, size, "coded %.4gb %u states", 8.0 * (double)p->blob_size / ((double)p->rows * (double)p->cols),
+                 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "sparse"))
         sparse_text(p, dst, size);
     else if (!strcmp(p->kind_name, "hadamard"))

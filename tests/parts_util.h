@@ -3,6 +3,7 @@
 #ifndef PARTS_UTIL_H
 #define PARTS_UTIL_H
 
+#include "base/coded.h"
 #include "base/half.h"
 #include "wcz_util.h"
 
@@ -192,6 +193,51 @@ static inline float float_value(const wc_float *f, size_t r, size_t c)
     return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
 }
 
+/* Geometry and side numbers; bytes: `spare' more than the streams need. */
+static inline wc_part coded_fill(size_t rows, size_t cols, size_t tile, unsigned memory, unsigned classes,
+                                 bool row_classes, unsigned spare)
+{
+    wc_part part = {.kind = WC_PART_CODED};
+    wc_coded *p = &part.coded;
+    p->rows = rows, p->cols = cols, p->tile = tile, p->memory = memory;
+    p->classes = classes, p->row_classes = row_classes, p->step = 0.375f;
+    assert_int_equal(wc_coded_alloc(NULL, p), WC_OK);
+    for (unsigned n = 0; n < classes; n++) {
+        wc_coded_class *c = &p->law[n];
+        c->shift = (uint8_t)(n % 4), c->shrink[0] = (int8_t)n, c->shrink[1] = (int8_t)(2 * n), c->shrink[2] = -3;
+        for (int q = 0; q < 2; q++)
+            c->law[q] = (wc_coded_law){(int8_t)(8 + 4 * n - 10 * (unsigned)q), (int8_t)(10 + 2 * n), (uint8_t)(30 - n)};
+    }
+    for (size_t r = 0; r < rows; r++)
+        p->row_class[r] = (uint8_t)((r * 5 + 2) % 16);
+    for (size_t c = 0; c < cols; c++) {
+        unsigned s = 0;
+        p->col_step[c] = (uint8_t)((c * 5 + 3) % 97), p->col_class[c] = (uint8_t)((c * 3 + 1) % 16);
+        for (size_t r = 0; r < rows; r++) {
+            size_t i = r * cols + c;
+            int k = (int)((i * i * 7 + i * 3 + r) % 7) - 3;
+            k = i % 97 == 0 ? 300 * k - 1 : i % 11 == 0 ? 5 * k : k;
+            if (r % tile == 0) s = 0;
+            p->point[i] = (int16_t)(2 * k + (int)(s & 1));
+            s = wc_coded_next(memory, s, p->point[i]);
+        }
+    }
+    uint64_t streams;
+    assert_int_equal(wc_coded_measure(NULL, p, NULL, &streams), WC_OK);
+    p->bytes = wc_coded_lay_out(p).stream + streams + spare;
+    return part;
+}
+
+/* d = step * 2^(-code / 16) is rounded once, d / 64 is exact, and the product is in double: the cast is one rounding.
+ */
+static inline float coded_value(const wc_coded *p, size_t r, size_t c)
+{
+    int j = p->point[r * p->cols + c], most = abs(j) > 3 ? 3 : abs(j);
+    int shrink = most ? p->law[wc_coded_class_at(p, r, c)].shrink[most - 1] : 0;
+    float root = (float)pow(2, -(p->col_step[c] % 16) / 16.0), d = p->step * ldexpf(root, -(p->col_step[c] / 16));
+    return (float)((double)d / 64 * (64 * j - (j < 0 ? -shrink : shrink)));
+}
+
 static inline float part_value(const wc_part *p, size_t r, size_t c)
 {
     switch (p->kind) {
@@ -199,6 +245,7 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_GRID: return grid_value(&p->grid, r, c);
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
+    case WC_PART_CODED: return coded_value(&p->coded, r, c);
     case WC_PART_LOWRANK:
     case WC_PART_GGML: break; /* ggml_util.h */
     case WC_PART_DIAGONAL:

@@ -64,6 +64,9 @@ void wc_part_free(wc_part *p)
     case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_CODED:
+        free(p->coded.point), free(p->coded.col_step), free(p->coded.col_class), free(p->coded.row_class);
+        break;
     case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
     case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
@@ -84,6 +87,7 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
     case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
     case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
     case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
@@ -159,6 +163,21 @@ out:
     return status;
 }
 
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c)
+{
+    wc_status status = WC_OK;
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, c->point, c->rows * c->cols, "coded points"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_step, c->cols, "coded steps"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_class, c->cols, "coded classes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->row_class, c->rows, "coded classes"));
+    return WC_OK;
+out:
+    free(c->point), free(c->col_step), free(c->col_class), free(c->row_class);
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    return status;
+}
+
 wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g)
 {
     const wc_ggml_type *t = g->type;
@@ -194,6 +213,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
     case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
     case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
     case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);

@@ -18,6 +18,7 @@ typedef enum wc_part_kind {
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
     WC_PART_LOWRANK = 5,
+    WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
     WC_PART_HADAMARD = 10,
     WC_PART_GGML = 11
@@ -178,6 +179,37 @@ typedef struct wc_lowrank {
     struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
 
+/* Points of a trellis code, entropy-coded: w^[r, c] = d_c (j - shrink), j an integer, d_c = step * 2^(-col_step[c] /
+ * 16). Down each column, tile of rows by tile, the parities of j obey the machine with 2^memory states that starts at 0
+ * (solve/trellis.h). Rows and columns have classes; the sum of the two says which law of probabilities j has, and how
+ * much smaller in magnitude the value is than j. */
+typedef struct wc_coded_law {
+    int8_t first, second; /* 1/16 bit */
+    uint8_t bend;         /* its square over 2048, in bits */
+} wc_coded_law;
+
+typedef struct wc_coded_class {
+    uint8_t shift;       /* low bits of k that are not modelled, 0..12 */
+    int8_t shrink[3];    /* for |j| = 1, 2 and above, 1/64 */
+    wc_coded_law law[2]; /* for even and odd j */
+} wc_coded_class;
+
+enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
+
+typedef struct wc_coded {
+    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    uint64_t bytes;          /* of the blob: geometry; numbers must fit */
+    unsigned memory;         /* log2 of the number of states: 0, 2..8 */
+    unsigned classes;        /* 1..16; not geometry, nor is what follows */
+    bool row_classes;
+    float step;         /* positive, normal */
+    int16_t *point;     /* j [rows, cols] */
+    uint8_t *col_step;  /* [cols] */
+    uint8_t *col_class; /* [cols] 0..15 */
+    uint8_t *row_class; /* [rows] 0..15 */
+    wc_coded_class law[WC_CODED_CLASSES];
+} wc_coded;
+
 /* Transforms: C of W^ = (sum of parts) C, [cols, cols], so that the parts are multiplied with C x. They are parts
  * without values of their own, and have the shape [1, cols] of what they store. */
 
@@ -226,6 +258,7 @@ typedef struct wc_part {
         wc_lut lut;
         wc_sparse sparse;
         wc_lowrank lowrank;
+        wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
         wc_ggml ggml;
@@ -249,6 +282,7 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data point
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
 wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
 wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);

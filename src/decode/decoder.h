@@ -61,6 +61,15 @@ typedef struct wcd_lowrank_view {
     uint64_t rank;
 } wcd_lowrank_view;
 
+typedef struct wcd_coded_view {
+    unsigned memory, classes;
+    int row_classes;
+    uint32_t tile;
+    float step;
+    uint64_t blocks, stream_words;
+    const uint8_t *col_step, *col_class, *row_class, *ends, *stream;
+} wcd_coded_view;
+
 typedef struct wcd_diagonal_view {
     float exp2; /* 2^scale_exp */
 } wcd_diagonal_view;
@@ -89,6 +98,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_coded_view c;
         wcd_diagonal_view d;
         wcd_hadamard_view h;
         wcd_ggml_view b;
@@ -107,6 +117,8 @@ typedef struct wcd_decoder {
 
     /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
     void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+    /* NULL, or the same added to dst: for kinds whose rows cost less together. */
+    void (*add_rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
     /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
     unsigned n_children;

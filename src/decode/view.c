@@ -101,6 +101,10 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
 {
     wcd_status s = check_rows(v, r0, nr);
     if (s != WCD_OK || !v->cols) return s;
+    if (v->d->add_rows) {
+        v->d->add_rows(v, r0, nr, dst, ld);
+        return WCD_OK;
+    }
     float w[WCD_BLOCK_ROWS][WCD_SPAN];
     for (unsigned k; nr; nr -= k, r0 += k, dst += k * ld) {
         k = rows_at_once(v, nr);

@@ -339,6 +339,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m;
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
     case WC_PART_GGML: return a->ggml.type == b->ggml.type;

@@ -7,6 +7,7 @@ const char *const wc_fuzz_seeds[] = {"tests/data/golden/tiny.wcz",
                                      "tests/data/golden/parts.wcz",
                                      "tests/data/golden/grids.wcz",
                                      "tests/data/golden/transforms.wcz",
+                                     "tests/data/golden/coded.wcz",
                                      "tests/data/golden/ggml.wcz",
                                      NULL};
 const size_t wc_fuzz_max = 16384;

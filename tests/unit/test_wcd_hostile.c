@@ -35,7 +35,8 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
 
 static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
                                      "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
-                                     "tests/data/golden/grids.wcz", "tests/data/golden/ggml.wcz"};
+                                     "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
+                                     "tests/data/golden/ggml.wcz"};
 
 static void every_flipped_bit_is_detected(void **state)
 {

@@ -179,6 +179,18 @@ static model *parts_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's coded_parts(). */
+static model *coded_model(void)
+{
+    model *m = new_model();
+    add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 65536, 6, 5, false, 1), 0);
+    add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
+    add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
+    add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);
+    return m;
+}
+
 /* The numbers of make_golden.py's grids(). */
 static model *grids_model(void)
 {
@@ -249,6 +261,11 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/parts.wcz");
     drop_model(m);
 
+    m = coded_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
     m = grids_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/grids.wcz");
@@ -296,7 +313,7 @@ static void file_reads_as_written(const wcd_file *f, const model *m)
         assert_int_equal(wcd_rows(&t, 0, t.rows, dst, t.cols), WCD_OK);
         for (size_t k = 0; k < t.rows * t.cols; k++)
             assert_int_equal(wc_f32_bits(dst[k]), wc_f32_bits(model_value(&m->tensors[i], k / t.cols, k % t.cols)));
-        float x[300], y[9];
+        float x[300], y[40];
         for (int k = 0; k < 300; k++)
             x[k] = (float)(k % 7) - 3;
         assert_int_equal(wcd_matvec(&t, x, y), WCD_OK);
@@ -343,6 +360,13 @@ static void golden_files_read_as_written(void **state)
     model *m = parts_model();
     file_reads_as_written(&f, m);
     factors_are_found(&f);
+    drop_model(m);
+    free(image);
+
+    image = load("tests/data/golden/coded.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = coded_model();
+    file_reads_as_written(&f, m);
     drop_model(m);
     free(image);
 
@@ -505,6 +529,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
+    compare_with_second_reader("tests/data/golden/coded.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);
     m = wide_tiles_model();
     write_model(m, NULL, 0, path, false);
