@@ -63,6 +63,17 @@ typedef struct wc_float {
     wc_float_code *code; /* NULL: written as they are; else owned, also by a plan: the values have been seen */
 } wc_float;
 
+/* Which columns of the rows have values; elsewhere a part is 0. Geometry: known when planned. A position is `block'
+ * consecutive columns that have values together, or none has.
+ *
+ * n:m: every m consecutive places for a position hold exactly n, which then cost ceil(log2 C(m, n)) bits per m; nnz =
+ * rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position. */
+typedef struct wc_positions {
+    uint64_t nnz;  /* values; a multiple of block */
+    unsigned n, m; /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m * block divides cols */
+    size_t block;  /* 0, 1: single columns; else block divides cols */
+} wc_positions;
+
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
  * s comes in three forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of
@@ -94,6 +105,9 @@ typedef struct wc_grid {
     uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
     uint8_t *zero;       /* [rows, groups] integers if WC_ZERO_INT, codes if WC_ZERO_LINE, else NULL */
     uint16_t *zero_f16;  /* f16: [rows, groups] if WC_ZERO_F16, [tiles of rows, groups, 2] if WC_ZERO_LINE, else NULL */
+    bool holes;          /* only positions have codes; cols <= 2^24 */
+    wc_positions at;     /* with holes: which */
+    const uint8_t *mask; /* with holes: [rows, cols] 1: has a code, 0: w^ = 0; NOT owned */
 } wc_grid;
 
 static inline size_t wc_grid_groups(const wc_grid *g)
@@ -156,16 +170,14 @@ static inline size_t wc_lut_tables(const wc_lut *l)
 }
 
 /* Explicit positions: w^[r, col[k]] = value[k] for row_start[r] <= k < row_start[r + 1], 0 elsewhere. A stored value
- * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype and n:m allow.
- *
- * n:m: every m consecutive columns (m divides cols) hold exactly n positions, which then cost ceil(log2 C(m, n)) bits
- * per m columns; nnz = rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position.
+ * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype, n:m and block (see wc_positions) allow.
  */
 typedef struct wc_sparse {
     size_t rows, cols;   /* cols <= 2^24 */
     uint64_t nnz;        /* geometry: known when planned */
     wc_dtype dtype;      /* of the values: F16, BF16 or F32 */
-    unsigned n, m;       /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m divides cols */
+    unsigned n, m;       /* as in wc_positions */
+    size_t block;        /* as in wc_positions */
     int scale_exp;       /* F16: values are times 2^scale_exp, -126..126; else 0 */
     uint64_t *row_start; /* [rows + 1], row_start[0] = 0, row_start[rows] = nnz */
     uint32_t *col;       /* [nnz] strictly ascending within a row */

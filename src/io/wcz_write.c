@@ -314,11 +314,17 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
     return status;
 }
 
+static bool same_positions(const wc_positions *a, const wc_positions *b)
+{
+    return a->nnz == b->nnz && a->n == b->n && a->m == b->m && a->block == b->block;
+}
+
 static bool same_grid(const wc_grid *g, const wc_grid *h)
 {
     return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits && g->tile == h->tile &&
            g->zero_kind == h->zero_kind && g->zero_bits == h->zero_bits &&
-           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed);
+           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed) && g->holes == h->holes &&
+           same_positions(&g->at, &h->at);
 }
 
 /* All that decides sizes and places; scale_exp does not. */
@@ -337,7 +343,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
                a->lut.scaled == b->lut.scaled;
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
-               a->sparse.m == b->sparse.m;
+               a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;
     case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;

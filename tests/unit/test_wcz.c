@@ -36,7 +36,7 @@ static wc_part *add(model *m, const char *name, wc_dtype dtype, uint32_t n_dims,
 static void drop_model(model *m)
 {
     for (size_t i = 0; i < m->n_parts; i++)
-        wc_part_free(&m->parts[i]);
+        drop_mask(&m->parts[i]), wc_part_free(&m->parts[i]);
     free(m);
 }
 
@@ -191,6 +191,26 @@ static model *coded_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's holes(). */
+static model *holes_model(void)
+{
+    model *m = new_model();
+    wc_part p = {.kind = WC_PART_SPARSE, .sparse = {.rows = 3, .cols = 48, .dtype = WC_F16}};
+    add_one(m, "pattern.block", WC_F32, blocks_fill(p, 0, (wc_positions){.n = 1, .m = 3, .block = 2}), 0);
+    p = grid_plan(3, 24, 2, 8, 3, false);
+    add_one(m, "pattern", WC_F32, holes_fill(p, 0, (wc_positions){.n = 2, .m = 4}), 0);
+    add_one(m, "none", WC_F32, holes_fill(grid_plan(2, 9, 2, 9, 0, true), 0, (wc_positions){0}), 0);
+    p = grid_plan(5, 70, 4, 16, 0, false);
+    p.grid.zero_fixed = 8, p.grid.scale_exp = -4;
+    add_one(m, "mask", WC_F32, holes_fill(p, 3, (wc_positions){0}), 0);
+    p = (wc_part){.kind = WC_PART_SPARSE, .sparse = {.rows = 4, .cols = 64, .dtype = WC_F16}};
+    add_one(m, "block.sparse", WC_F32, blocks_fill(p, 3, (wc_positions){.block = 4}), -4);
+    p = grid_plan(4, 48, 3, 16, 4, true);
+    p.grid.scale_exp = 2;
+    add_one(m, "block", WC_F32, holes_fill(p, 2, (wc_positions){.block = 8}), 0);
+    return m;
+}
+
 /* The numbers of make_golden.py's grids(). */
 static model *grids_model(void)
 {
@@ -264,6 +284,11 @@ static void writer_makes_the_golden_bytes(void **state)
     m = coded_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
+    m = holes_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/holes.wcz");
     drop_model(m);
 
     m = grids_model();
@@ -530,6 +555,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
     compare_with_second_reader("tests/data/golden/coded.wcz", *state);
+    compare_with_second_reader("tests/data/golden/holes.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);
     m = wide_tiles_model();
     write_model(m, NULL, 0, path, false);
