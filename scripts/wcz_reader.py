@@ -9,6 +9,7 @@
 It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for
 bit. Exit status 0, or 1 with one line on stderr.
 """
+import os
 import struct
 import sys
 
@@ -433,7 +434,9 @@ def grid_layout(p, rows, cols):
     need(tile == 0 or scale_bits, "tiles of a grid part")
     need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
+    holes, n, m, nnz, block = struct.unpack("<BBBxQI", p.params[12:28])
+    need(holes in (0, 2, 3) and (holes or zero(p.params[12:28])), "reserved parameters of a grid part")
+    need(p.params[15] == 0 and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
@@ -441,7 +444,7 @@ def grid_layout(p, rows, cols):
     n_scales = 2 * tiles if tile else rows if scale_bits else rows * groups
     n_zeros = (0, 0, rows * groups, 2 * tiles)[zero_kind]
     code_bits = (0, bits, 0, zero_bits)[zero_kind]
-    scales = up8(rows * packed(cols, bits))
+    scales = up8(packed(nnz, bits) if holes else rows * packed(cols, bits))
     size = scales + 2 * n_scales
     codes = zeros = zero_codes = 0
     if scale_bits:
@@ -453,8 +456,11 @@ def grid_layout(p, rows, cols):
     if code_bits:
         zero_codes = up8(size)
         size = zero_codes + packed(rows * groups, code_bits)
-    return Record(size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind, scale_exp=scale_exp,
-                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
+    positions = positions_layout(up8(size), holes, n, m, nnz, block, rows, cols) if holes else None
+    if holes:
+        size = positions.end
+    return Record(positions=positions, size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind,
+                  scale_exp=scale_exp, group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
                   zero_codes=zero_codes, tile=tile, n_scales=n_scales, n_zeros=n_zeros, code_bits=code_bits)
 
 
@@ -471,8 +477,13 @@ def on_lines(l, lines, codes):
 
 def decode_grid(l, blob, rows, cols):
     b = np.frombuffer(blob, np.uint8)
-    stride = packed(cols, l.bits)
-    q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+    has = np.ones((rows, cols), bool)
+    if l.positions:
+        has, q = present(l.positions, blob, rows, cols), np.zeros((rows, cols), np.uint8)
+        q[has] = unpack(b, l.positions.nnz, l.bits)
+    else:
+        stride = packed(cols, l.bits)
+        q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
     s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
     z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
     exp2 = np.float32(2.0 ** l.scale_exp)
@@ -492,7 +503,7 @@ def decode_grid(l, blob, rows, cols):
         else:
             z = on_lines(l, z, of_groups(l, b, l.zero_codes, l.code_bits, rows))
         of = np.arange(cols) // l.group
-        return s[:, of] * (q.astype(np.float32) - z[:, of])
+        return np.where(has, s[:, of] * (q.astype(np.float32) - z[:, of]), np.float32(0))
 
 
 def lut_layout(p, rows, cols):
@@ -528,43 +539,55 @@ def masks(n, m):
     return [x for x in range(1 << m) if bin(x).count("1") == n]
 
 
-def sparse_layout(p, rows, cols):
-    dtype, layout, n, m, scale_exp, nnz = struct.unpack("<BBBBb3xQ", p.params[:16])
-    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a sparse part")
-    need(1 <= dtype <= 3 and layout <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
-    need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
-    need(rows >= 1 and 1 <= cols <= 1 << 24 and nnz <= rows * cols, "size of a sparse part")
-    need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or cols <= 65536), "layout of a sparse part")
-    size = rows * (8 if nnz >> 32 else 4)
+def positions_layout(at, layout, n, m, nnz, block, rows, cols):
+    """Section 11.1: the two sections, the first at `at'."""
+    need(layout <= 3 and cols <= 1 << 24 and nnz <= rows * cols and block != 1, "positions")
+    b = block or 1
+    need(cols % b == 0 and nnz % b == 0, "blocks of positions")
+    units, count = cols // b, nnz // b
+    need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or units <= 65536), "layout of positions")
+    size = rows * (8 if count >> 32 else 4)
     if layout == 3:
-        need(n < m <= 16 and cols % m == 0 and len(masks(n, m)) <= 256, "n:m of a sparse part")
-        need(nnz == rows * cols // m * n, "number of values of a sparse part")
+        need(n < m <= 16 and units % m == 0 and len(masks(n, m)) <= 256, "n:m of positions")
+        need(count == rows * units // m * n, "number of positions")
         size = 0
     bits = (len(masks(n, m)) - 1).bit_length() if layout == 3 else 0
-    positions = up8(size)
-    size = positions + (2 * nnz, 4 * nnz, rows * ((cols + 7) // 8), rows * packed(cols // max(m, 1), bits))[layout]
-    values = up8(size)
-    return Record(size=values + nnz * (4 if dtype == 1 else 2), numeric=True, dtype=dtype, layout=layout, n=n, m=m,
-                  scale_exp=scale_exp, nnz=nnz, bits=bits, positions=positions, values=values)
+    ends = at
+    at = up8(ends + size)
+    end = at + (2 * count, 4 * count, rows * ((units + 7) // 8), rows * packed(units // max(m, 1), bits))[layout]
+    return Record(layout=layout, n=n, m=m, nnz=nnz, block=b, units=units, count=count, bits=bits, ends=ends, at=at,
+                  end=end)
 
 
-def sparse_positions(l, blob, rows, cols):
+def present(l, blob, rows, cols):
     """bool [rows, cols]"""
-    b = np.frombuffer(blob, np.uint8)[l.positions:l.values]
-    has = np.zeros((rows, cols), bool)
+    b = np.frombuffer(blob, np.uint8)[l.at:l.end]
+    has = np.zeros((rows, l.units), bool)
     if l.layout == 2:
-        has = np.unpackbits(b[:rows * ((cols + 7) // 8)].reshape(rows, -1), axis=1, bitorder="little")[:, :cols] > 0
+        has = np.unpackbits(b.reshape(rows, -1), axis=1, bitorder="little")[:, :l.units] > 0
     elif l.layout == 3:
-        blocks, stride = cols // l.m, packed(cols // l.m, l.bits)
+        runs, stride = l.units // l.m, packed(l.units // l.m, l.bits)
         ones = np.array(masks(l.n, l.m))
         for r in range(rows):
-            code = unpack(b[r * stride:(r + 1) * stride], blocks, l.bits)
+            code = unpack(b[r * stride:(r + 1) * stride], runs, l.bits)
             has[r] = (ones[code][:, None] >> np.arange(l.m) & 1).reshape(-1)
     else:
-        ends = np.frombuffer(blob, "<u8" if l.nnz >> 32 else "<u4", rows)
+        ends = np.frombuffer(blob, "<u8" if l.count >> 32 else "<u4", rows, l.ends)
         row = np.repeat(np.arange(rows), np.diff(ends.astype(np.int64), prepend=0))
-        has[row, np.frombuffer(b, "<u4" if l.layout else "<u2", l.nnz)] = True
-    return has
+        has[row, np.frombuffer(b, "<u4" if l.layout else "<u2", l.count)] = True
+    return np.repeat(has, l.block, axis=1)
+
+
+def sparse_layout(p, rows, cols):
+    dtype, layout, n, m, scale_exp, nnz, block = struct.unpack("<BBBBb3xQI12x", p.params)
+    need(zero(p.params[5:8]) and zero(p.params[20:]), "reserved parameters of a sparse part")
+    need(1 <= dtype <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
+    need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
+    need(rows >= 1 and cols >= 1, "size of a sparse part")
+    positions = positions_layout(0, layout, n, m, nnz, block, rows, cols)
+    values = up8(positions.end)
+    return Record(size=values + nnz * (4 if dtype == 1 else 2), numeric=True, dtype=dtype, scale_exp=scale_exp,
+                  positions=positions, values=values)
 
 
 def decode_sparse(l, blob, rows, cols):
@@ -572,7 +595,7 @@ def decode_sparse(l, blob, rows, cols):
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)
-    w[sparse_positions(l, blob, rows, cols)] = v
+    w[present(l.positions, blob, rows, cols)] = v
     return w
 
 
@@ -616,6 +639,154 @@ def decode_lowrank(l, blob, rows, cols, a, b, u=None):
     return w
 
 
+# ggml: name, weights and bytes of a block, weights per scale, levels or grid
+GGML = {2: ("Q4_0", 32, 18, 32), 3: ("Q4_1", 32, 20, 32), 6: ("Q5_0", 32, 22, 32), 7: ("Q5_1", 32, 24, 32),
+        8: ("Q8_0", 32, 34, 32), 10: ("Q2_K", 256, 84, 16), 11: ("Q3_K", 256, 110, 16), 12: ("Q4_K", 256, 144, 32),
+        13: ("Q5_K", 256, 176, 32), 14: ("Q6_K", 256, 210, 16), 16: ("IQ2_XXS", 256, 66, 32),
+        17: ("IQ2_XS", 256, 74, 16), 18: ("IQ3_XXS", 256, 98, 32), 20: ("IQ4_NL", 32, 18, 32),
+        21: ("IQ3_S", 256, 110, 32), 22: ("IQ2_S", 256, 82, 16), 23: ("IQ4_XS", 256, 136, 32),
+        34: ("TQ1_0", 256, 54, 256), 35: ("TQ2_0", 256, 66, 256)}
+IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def ggml_layout(p, rows, cols):
+    need(p.params[0] in GGML and zero(p.params[1:]), "parameters of a ggml part")
+    name, block, size, sub = GGML[p.params[0]]
+    need(rows >= 1 and cols >= 1 and cols % block == 0, "row of a ggml part")
+    return Record(size=rows * cols // block * size, numeric=True, name=name, block=block, bytes=size, sub=sub)
+
+
+def ggml_grid(name):
+    """f32 [entries, dim] from the annex, docs/ggml_grids.txt"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/ggml_grids.txt")
+    lines = open(path).read().split("\n")
+    at = [i for i, line in enumerate(lines) if line.startswith("@%s_grid " % name)][0]
+    n, dim, bits, digits, *values = [int(x) for x in lines[at].split()[1:]]
+    text = ""
+    while len(text) < n * digits:
+        at += 1
+        text += lines[at]
+    words = np.array([int(text[i * digits:(i + 1) * digits], 16) for i in range(n)])
+    values = np.array(values + [0] * 8, np.float32)
+    return values[words[:, None] >> bits * np.arange(dim) & (1 << bits) - 1]
+
+
+def f16(b, at):
+    return b[:, at:at + 2].copy().view("<f2").astype(np.float32)
+
+
+def bits_of(b, at, n, width):
+    """unsigned fields of `width' bits, 1, 2 or 4, from the low bits of each byte up: [blocks, n]"""
+    i = np.arange(n)
+    return b[:, at + i * width // 8] >> i * width % 8 & (1 << width) - 1
+
+
+def halves(b, at, chunks, h):
+    """chunks of 2h weights, the first h in low halves of bytes"""
+    q = b[:, at:at + chunks * h].reshape(len(b), chunks, 1, h)
+    return np.concatenate([q & 15, q >> 4], axis=2).reshape(len(b), -1).astype(np.int32)
+
+
+def crumbs(b, at):
+    q = b[:, at:at + 64].reshape(len(b), 2, 1, 32) >> np.array([0, 2, 4, 6]).reshape(4, 1) & 3
+    return q.reshape(len(b), 256).astype(np.int32)
+
+
+def plane(b, at):
+    return (b[:, None, at:at + 32] >> np.arange(8)[:, None] & 1).reshape(len(b), 256).astype(np.int32)
+
+
+def six_bits(b):
+    """Q4_K, Q5_K: scales, mins"""
+    x, y, z = (b[:, 4 + 4 * i:8 + 4 * i].astype(np.int32) for i in range(3))
+    return (np.concatenate([x & 63, z & 15 | x >> 6 << 4], axis=1),
+            np.concatenate([y & 63, z >> 4 | y >> 6 << 4], axis=1))
+
+
+def trits(b, at, n, digits):
+    q = b[:, None, at:at + n].astype(np.int32) * 3 ** np.arange(digits)[:, None] & 255
+    return (q * 3 >> 8).reshape(len(b), -1)
+
+
+def even(seven):
+    """7 stored signs and the one that makes the number of minuses even, as bits [..., 8]"""
+    x = (seven[..., None] >> np.arange(7) & 1).astype(np.int32)
+    return np.concatenate([x, x.sum(axis=-1, keepdims=True) & 1], axis=-1)
+
+
+def ggml_scalar(name, b):
+    """d, m, scales, mins, values [blocks, ..]; None: absent"""
+    n, scale, least, m = len(b), None, None, None
+    if name in ("Q4_0", "IQ4_NL"):
+        q = halves(b, 2, 1, 16)
+        return f16(b, 0), None, None, None, IQ4[q] if name == "IQ4_NL" else q - 8
+    if name == "Q4_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 4, 1, 16)
+    if name == "Q5_0":
+        return f16(b, 0), None, None, None, (halves(b, 6, 1, 16) | bits_of(b, 2, 32, 1).astype(np.int32) << 4) - 16
+    if name == "Q5_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 8, 1, 16) | bits_of(b, 4, 32, 1).astype(np.int32) << 4
+    if name == "Q8_0":
+        return f16(b, 0), None, None, None, b[:, 2:].view(np.int8)
+    if name == "Q2_K":
+        return f16(b, 80), f16(b, 82), b[:, :16] & 15, b[:, :16] >> 4, crumbs(b, 16)
+    if name == "Q3_K":
+        low = bits_of(b, 96, 16, 4).reshape(n, 8, 2).transpose(0, 2, 1).reshape(n, 16).astype(np.int32)
+        high = (b[:, None, 104:108] >> np.array([0, 2, 4, 6])[:, None] & 3).reshape(n, 16).astype(np.int32)
+        return f16(b, 108), None, (low | high << 4) - 32, None, crumbs(b, 32) + 4 * plane(b, 0) - 4
+    if name in ("Q4_K", "Q5_K"):
+        scale, least = six_bits(b)
+        q = halves(b, 16, 4, 32) if name == "Q4_K" else halves(b, 48, 4, 32) + 16 * plane(b, 16)
+        return f16(b, 0), f16(b, 2), scale, least, q
+    if name == "Q6_K":
+        return f16(b, 208), None, b[:, 192:208].view(np.int8), None, halves(b, 0, 2, 64) + 16 * crumbs(b, 128) - 32
+    if name == "IQ4_XS":
+        high = b[:, 2:4].copy().view("<u2").astype(np.int32) >> 2 * np.arange(8) & 3
+        return f16(b, 0), None, (bits_of(b, 4, 8, 4).astype(np.int32) | high << 4) - 32, None, IQ4[halves(b, 8, 8, 16)]
+    if name == "TQ1_0":
+        q = np.concatenate([trits(b, 0, 32, 5), trits(b, 32, 16, 5), trits(b, 48, 4, 4)], axis=1)
+        return f16(b, 52), None, None, None, q - 1
+    return f16(b, 64), None, None, None, crumbs(b, 0) - 1
+
+
+def ggml_lattice(name, b):
+    """scale factors, index [blocks, 256 / dim], signs [blocks, 256]"""
+    n = len(b)
+    if name in ("IQ2_XXS", "IQ3_XXS"):
+        x = b[:, 2:66].reshape(n, 8, 8)
+        words = (x[:, :, 4:] if name == "IQ2_XXS" else b[:, 66:98].reshape(n, 8, 4)).copy().view("<u4").reshape(n, 8)
+        index = (x[:, :, :4] if name == "IQ2_XXS" else x).reshape(n, -1)
+        signs = even((words[..., None] >> np.uint32([0, 7, 14, 21])).astype(np.int64) & 127)
+        return (words >> np.uint32(28)).astype(np.int32), index, signs
+    if name == "IQ2_XS":
+        words = b[:, 2:66].copy().view("<u2").astype(np.int32)
+        return bits_of(b, 66, 16, 4), words & 511, even(words >> 9)
+    if name == "IQ2_S":
+        high = bits_of(b, 66, 32, 2).astype(np.int32)
+        return bits_of(b, 74, 16, 4), b[:, 2:34] | high << 8, bits_of(b, 34, 256, 1)
+    high = bits_of(b, 66, 64, 1).astype(np.int32)
+    return bits_of(b, 106, 8, 4), b[:, 2:66] | high << 8, bits_of(b, 74, 256, 1)
+
+
+def decode_ggml(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8).reshape(-1, l.bytes)
+    per = lambda x: np.repeat(x.astype(np.float32), l.sub, axis=1)[:, :l.block]
+    if l.name[:3] in ("IQ2", "IQ3"):
+        scale, index, signs = ggml_lattice(l.name, b)
+        factor = {"IQ3_XXS": (scale + np.float32(.5)) * np.float32(.5), "IQ3_S": 1 + 2 * scale.astype(np.int32)}
+        s = f16(b, 0) * factor.get(l.name, (scale + np.float32(.5)) * np.float32(.25)).astype(np.float32)
+        grid = ggml_grid({"IQ2_XXS": "iq2xxs", "IQ2_XS": "iq2xs", "IQ2_S": "iq2s", "IQ3_XXS": "iq3xxs",
+                          "IQ3_S": "iq3s"}[l.name])
+        w = per(s) * grid[index].reshape(len(b), 256)
+        w = np.where(signs.reshape(len(b), 256) == 1, -w, w)
+    else:
+        d, m, scale, least, q = ggml_scalar(l.name, b)
+        w = (per(d * scale.astype(np.float32)) if scale is not None else d) * q.astype(np.float32)
+        if m is not None:
+            w = w - (per(m * least.astype(np.float32)) if least is not None else m)
+    return w.reshape(rows, cols)
+
+
 def diagonal_layout(p, _rows, cols):
     scale_exp = struct.unpack("<b", p.params[:1])[0]
     need(-126 <= scale_exp <= 126 and cols >= 1 and zero(p.params[1:]), "parameters of a diagonal")
@@ -655,7 +826,7 @@ def coded_layout(p, rows, cols):
     memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
     need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
     need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
-    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    need(1 <= tile <= 4096 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
     steps = up8(12 * classes)
     col_class = up8(steps + cols)
     row_class = up8(col_class + (cols + 1) // 2)
@@ -779,12 +950,17 @@ def decode_coded(l, blob, rows, cols):
 
 
 LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 8: coded_layout,
-           9: diagonal_layout, 10: hadamard_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8: decode_coded}
+           9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8: decode_coded, 11: decode_ggml}
 TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
 # ---------------------------------------------------------------- program
+
+def describe_positions(l):
+    how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
+    return "nnz=%d %s" % (l.nnz, how) + (" block=%d" % l.block if l.block > 1 else "")
+
 
 def describe(p):
     l = p.layout
@@ -793,17 +969,19 @@ def describe(p):
     if p.kind == 3:
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
-        how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
-        return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+        return "sparse %s %s" % (DTYPES[l.dtype][0], describe_positions(l.positions))
     if p.kind == 8:
         return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
+    if p.kind == 11:
+        return "ggml " + l.name
     if p.kind in TRANSFORMS:
         return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
         form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
         return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
-        l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed)
+        l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed) + (
+        " " + describe_positions(l.positions) if l.positions else "")
 
 
 def main(args):

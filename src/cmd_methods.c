@@ -11,7 +11,7 @@ typedef struct options {
 } options;
 
 static const wc_cli_option method_options[] = {WC_CLI_COMMON(options)};
-static const char *const type_names[] = {"integer", "number", "true/false", "word"};
+static const char *const type_names[] = {"integer", "number", "true/false", "word", "pattern"};
 
 static void show_option(const wc_opt *o, const char *def, json_t *list, wc_report *report)
 {
@@ -19,7 +19,7 @@ static void show_option(const wc_opt *o, const char *def, json_t *list, wc_repor
     if (o->type == WC_OPT_WORD)
         snprintf(range, sizeof range, "%s", o->words);
     else if (o->type != WC_OPT_BOOL)
-        snprintf(range, sizeof range, "%g..%g", o->lo, o->hi);
+        snprintf(range, sizeof range, "%g..%g%s", o->lo, o->hi, o->type == WC_OPT_PATTERN ? " or n:m" : "");
     wc_report_result(report, "    %-14s %-10s %-24s %s", o->name, def, range, o->help);
     json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", o->name, "type", type_names[o->type],
                                           "default", def, "range", range, "help", o->help));

@@ -1,5 +1,5 @@
-/* cmd_quantize.c - `wcompress quantize', `compress' and `search': the same job, asked for by bits, by recipe, or by
- * size. */
+/* cmd_quantize.c - `wcompress quantize', `prune', `compress' and `search': the same job, asked for by bits, by
+ * pattern, by recipe, or by size. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern;
     double bits;
     uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
     wc_cli_list opt, rule, calib;
@@ -65,6 +65,8 @@ static void defaults(void *p)
 static const wc_cli_option quantize_options[] = {
     {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "bits per weight of the linear layers, 1..8 (default: 3)"},
     {"method", 'm', WC_CLI_TEXT, AT(method), "NAME", "gptq (default when the model can be run) or rtn"},
+    {"format", 0, WC_CLI_TEXT, AT(format), "NAME",
+     "a type or mixture of GGUF, as llama.cpp names it: Q4_K_M, Q3_K_S, IQ3_XXS, ...; takes the place of --bits"},
     {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of the method, see `wcompress methods'"},
     SHARED_OPTIONS,
     WC_CLI_COMMON(options),
@@ -76,6 +78,15 @@ static const wc_cli_option search_options[] = {
     {"rounds", 0, WC_CLI_COUNT, AT(rounds), "N", "how often sensitivities are measured (default: 2)"},
     {"probe-tokens", 0, WC_CLI_COUNT, AT(probe_tokens), "N", "tokens that they are measured on (default: 4096)"},
     {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of rd, see `wcompress methods rd'"},
+    SHARED_OPTIONS,
+    WC_CLI_COMMON(options),
+};
+
+static const wc_cli_option prune_options[] = {
+    {"pattern", 'p', WC_CLI_TEXT, AT(pattern), "WHAT", "50%: the part that goes; 2:4: two of every four columns stay"},
+    {"method", 'm', WC_CLI_TEXT, AT(method), "NAME", "sparsegpt (default), wanda, ria, magnitude, gqsa"},
+    {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of the method, see `wcompress methods'"},
+    {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "then quantize what is left to N bits, 1..8 (default: keep it in f16)"},
     SHARED_OPTIONS,
     WC_CLI_COMMON(options),
 };
@@ -94,6 +105,22 @@ static wc_status build_recipe(wc_ctx *ctx, const options *o, wc_buf *out)
     for (size_t i = 0; i < o->opt.n; i++)
         WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
     return wc_buf_printf(ctx, out, ")");
+}
+
+/* "sparsegpt(2:4) | gptq(bits=4)" from --method, --pattern, --opt and --bits. */
+static wc_status build_prune(wc_ctx *ctx, const options *o, wc_buf *out)
+{
+    const char *name = o->method ? o->method : "sparsegpt";
+    const wc_method *m = wc_method_find(name);
+    if (!o->pattern) return wc_fail(ctx, WC_OPTION, "prune: --pattern is missing, write 50%% or 2:4");
+    if (!m || m->role != WC_STEP_PRUNE) return wc_fail(ctx, WC_OPTION, "prune: `%s' is no method that prunes", name);
+    if (o->bits != 0 && (o->bits < 1 || o->bits > 8))
+        return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
+    WC_TRY(wc_buf_printf(ctx, out, "%s(%s", name, o->pattern));
+    for (size_t i = 0; i < o->opt.n; i++)
+        WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
+    WC_TRY(wc_buf_printf(ctx, out, ")"));
+    return o->bits != 0 ? wc_buf_printf(ctx, out, " | gptq(bits=%g)", o->bits) : WC_OK;
 }
 
 /* 8 to 16 bits would only be a slower float: keep. */
@@ -133,6 +160,17 @@ static wc_status parse_rules(wc_ctx *ctx, const wc_cli_list *list, char **text, 
         rule[i] = (wc_plan_rule){text[i], equals + 1};
     }
     return WC_OK;
+}
+
+static wc_status find_mix(wc_ctx *ctx, const char *name, const wc_mix **out)
+{
+    wc_buf names = {0};
+    *out = wc_mix_find(name);
+    if (*out) return WC_OK;
+    wc_status status = wc_mix_names(ctx, &names);
+    if (status == WC_OK) status = wc_fail(ctx, WC_OPTION, "--format %s: there are %s", name, (const char *)names.data);
+    wc_buf_free(&names);
+    return status;
 }
 
 static wc_status parse_bos(wc_ctx *ctx, const char *word, wc_bos *out)
@@ -204,6 +242,7 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
     WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o->embed_bits, embed));
     WC_TRY_OUT(plain_recipe(ctx, "head-bits", o->head_bits, head));
     run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
+    if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
     if (search) {
         wc_search_options s = {.run = run,
@@ -231,10 +270,30 @@ static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, w
     const options *o = opt;
     wc_buf linear = {0};
     (void)n;
+    if (o->format && (o->method || o->opt.n))
+        return wc_fail(ctx, WC_OPTION, "--format chooses the method: leave out --method and --opt");
     if (o->bits < 1 || o->bits > 8) return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
     wc_status status = build_recipe(ctx, o, &linear);
     bool chosen = o->method || o->opt.n; /* otherwise wc_run picks gptq or rtn by what the model allows */
     if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], false, report);
+    wc_buf_free(&linear);
+    return status;
+}
+
+static void prune_defaults(void *p)
+{
+    options *o = p;
+    defaults(p);
+    o->bits = 0;
+}
+
+static wc_status prune(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    const options *o = opt;
+    wc_buf linear = {0};
+    (void)n;
+    wc_status status = build_prune(ctx, o, &linear);
+    if (status == WC_OK) status = run_with(ctx, o, (char *)linear.data, operand[0], false, report);
     wc_buf_free(&linear);
     return status;
 }
@@ -270,15 +329,36 @@ const wc_command wc_command_quantize = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "compress the linear layers to N bits per weight",
-    .description = "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index "
-                   "of shards, or\n"
-                   "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
-                   "  wcompress quantize --bits 3 model.safetensors\n"
-                   "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/",
+    .description =
+        "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index "
+        "of shards, or\n"
+        "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
+        "  wcompress quantize --bits 3 model.safetensors\n"
+        "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/\n"
+        "  wcompress quantize --format Q4_K_M -o model.wcz llama/      then: wcompress export --to gguf model.wcz",
     .opt_size = sizeof(options),
     .options = quantize_options,
     .defaults = defaults,
     .run = quantize,
+};
+
+const wc_command wc_command_prune = {
+    .name = "prune",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "set a part of the weights to zero, and store only the others",
+    .description = "What is left of the linear layers makes up for what is pruned, and is stored in f16, or with "
+                   "--bits quantized\n"
+                   "under the same mask. The recipe that this stands for is `sparsegpt(2:4)' or `sparsegpt(2:4) | "
+                   "gptq(bits=4)'.\n\n"
+                   "  wcompress prune --pattern 2:4 model/\n"
+                   "  wcompress prune --pattern 50% --bits 4 model/\n"
+                   "  wcompress prune --pattern 50% -m wanda --opt update=none model/",
+    .opt_size = sizeof(options),
+    .options = prune_options,
+    .defaults = prune_defaults,
+    .run = prune,
 };
 
 const wc_command wc_command_compress = {

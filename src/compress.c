@@ -227,6 +227,8 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, flo
             status = change_basis(ctx, packed, &job, whole, &transformed);
         else if (status == WC_OK && i + 1 < cj->recipe->n)
             status = subtract(ctx, packed->view[packed->n_parts - 1], w);
+        if (status == WC_OK && job.survivors && !transform)
+            status = subtract(ctx, packed->view[packed->n_parts - 1], job.survivors);
         WC_TRY_OUT(status);
     }
     result->damping = job.damping_used;
@@ -235,6 +237,7 @@ static wc_status run_steps(wc_ctx *ctx, const wc_compress_job *cj, float *w, flo
 out:
     wc_stats_free(&transformed);
     free(job.mask);
+    free(job.survivors);
     return status;
 }
 

@@ -119,6 +119,54 @@ static inline wc_part sparse_fill(wc_part p, size_t step)
     return p;
 }
 
+/* A mask [rows, cols] by the formulas of fill_positions, for places of p->block columns; counts p->nnz. free() it. */
+static inline uint8_t *formula_mask(size_t rows, size_t cols, size_t step, wc_positions *p)
+{
+    size_t block = p->block ? p->block : 1, units = cols / block;
+    uint8_t *mask = calloc(rows * cols, 1);
+    unsigned masks = p->m ? count_masks(p->n, p->m) : 0;
+    assert_non_null(mask);
+    p->nnz = 0;
+    for (size_t i = 0; i < rows * cols; i++) {
+        size_t r = i / cols, u = i % cols / block;
+        mask[i] = p->m ? nth_mask((unsigned)((r * 5 + u / p->m * 3 + 1) % masks), p->n, p->m) >> u % p->m & 1
+                       : sparse_has(r, u, units, step);
+        p->nnz += mask[i];
+    }
+    return mask;
+}
+
+/* A filled grid with such holes; drop_mask() before wc_part_free. */
+static inline wc_part holes_fill(wc_part p, size_t step, wc_positions at)
+{
+    p = grid_fill(p);
+    p.grid.mask = formula_mask(p.grid.rows, p.grid.cols, step, &at);
+    p.grid.at = at;
+    p.grid.holes = true;
+    return p;
+}
+
+static inline void drop_mask(wc_part *p)
+{
+    if (p->kind == WC_PART_GRID) free((void *)(uintptr_t)p->grid.mask);
+}
+
+/* Sparse values at such positions. */
+static inline wc_part blocks_fill(wc_part p, size_t step, wc_positions at)
+{
+    wc_sparse *s = &p.sparse;
+    uint64_t k = 0;
+    uint8_t *mask = formula_mask(s->rows, s->cols, step, &at);
+    s->nnz = at.nnz, s->n = at.n, s->m = at.m, s->block = at.block;
+    assert_int_equal(wc_sparse_alloc(NULL, s), WC_OK);
+    for (size_t i = 0; i < s->rows * s->cols; i++) {
+        if (mask[i]) s->col[k] = (uint32_t)(i % s->cols), ((uint16_t *)s->value)[k] = formula_scale(k + 3), k++;
+        s->row_start[i / s->cols + 1] = k;
+    }
+    free(mask);
+    return p;
+}
+
 static inline wc_part lut_fill(wc_part p)
 {
     wc_lut *l = &p.lut;
@@ -306,7 +354,8 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
     case WC_PART_CODED: return coded_value(&p->coded, r, c);
-    case WC_PART_LOWRANK: break;
+    case WC_PART_LOWRANK:
+    case WC_PART_GGML: break; /* ggml_util.h */
     case WC_PART_DIAGONAL:
     case WC_PART_HADAMARD: fail_msg("a transform has no values");
     }

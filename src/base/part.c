@@ -35,6 +35,12 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void ggml_free(wc_ggml *g)
+{
+    free(g->code), free(g->sign), free(g->scale), free(g->min), free(g->d), free(g->m);
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+}
+
 static void free_arrays(wc_grid *g)
 {
     free(g->code), free(g->scale), free(g->scale_code), free(g->zero), free(g->zero_f16);
@@ -67,6 +73,7 @@ void wc_part_free(wc_part *p)
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b), wc_part_free(p->lowrank.link);
         free(p->lowrank.a), free(p->lowrank.b), free(p->lowrank.link), free(p->lowrank.pivot);
         break;
+    case WC_PART_GGML: ggml_free(&p->ggml); break;
     }
     memset(p, 0, sizeof *p);
 }
@@ -83,6 +90,7 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
     case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
     case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
+    case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
     }
 }
 
@@ -181,6 +189,24 @@ out:
     return status;
 }
 
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g)
+{
+    const wc_ggml_type *t = g->type;
+    size_t all = g->rows * g->cols;
+    wc_status status = WC_OK;
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, g->code, all / t->dim, "block codes"));
+    if (t->sign_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->sign, all / 8, "block signs"));
+    if (t->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale, all / t->sub, "block scale codes"));
+    if (t->min_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->min, all / t->sub, "block min codes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->d, all / t->block, "block scales"));
+    if (t->has_m) WC_TRY_OUT(WC_ALLOC(ctx, g->m, all / t->block, "block minimums"));
+    return WC_OK;
+out:
+    ggml_free(g);
+    return status;
+}
+
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d)
 {
     return WC_ALLOC(ctx, d->scale, d->cols, "column scales");
@@ -201,6 +227,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
     case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
     case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
+    case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);

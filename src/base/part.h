@@ -8,6 +8,7 @@
 #define WC_BASE_PART_H
 
 #include "base/dtype.h"
+#include "base/ggml.h"
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
@@ -19,7 +20,8 @@ typedef enum wc_part_kind {
     WC_PART_LOWRANK = 5,
     WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
-    WC_PART_HADAMARD = 10
+    WC_PART_HADAMARD = 10,
+    WC_PART_GGML = 11
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -61,6 +63,17 @@ typedef struct wc_float {
     wc_float_code *code; /* NULL: written as they are; else owned, also by a plan: the values have been seen */
 } wc_float;
 
+/* Which columns of the rows have values; elsewhere a part is 0. Geometry: known when planned. A position is `block'
+ * consecutive columns that have values together, or none has.
+ *
+ * n:m: every m consecutive places for a position hold exactly n, which then cost ceil(log2 C(m, n)) bits per m; nnz =
+ * rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position. */
+typedef struct wc_positions {
+    uint64_t nnz;  /* values; a multiple of block */
+    unsigned n, m; /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m * block divides cols */
+    size_t block;  /* 0, 1: single columns; else block divides cols */
+} wc_positions;
+
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
  * s comes in three forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of
@@ -92,6 +105,9 @@ typedef struct wc_grid {
     uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
     uint8_t *zero;       /* [rows, groups] integers if WC_ZERO_INT, codes if WC_ZERO_LINE, else NULL */
     uint16_t *zero_f16;  /* f16: [rows, groups] if WC_ZERO_F16, [tiles of rows, groups, 2] if WC_ZERO_LINE, else NULL */
+    bool holes;          /* only positions have codes; cols <= 2^24 */
+    wc_positions at;     /* with holes: which */
+    const uint8_t *mask; /* with holes: [rows, cols] 1: has a code, 0: w^ = 0; NOT owned */
 } wc_grid;
 
 static inline size_t wc_grid_groups(const wc_grid *g)
@@ -154,16 +170,14 @@ static inline size_t wc_lut_tables(const wc_lut *l)
 }
 
 /* Explicit positions: w^[r, col[k]] = value[k] for row_start[r] <= k < row_start[r + 1], 0 elsewhere. A stored value
- * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype and n:m allow.
- *
- * n:m: every m consecutive columns (m divides cols) hold exactly n positions, which then cost ceil(log2 C(m, n)) bits
- * per m columns; nnz = rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position.
+ * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype, n:m and block (see wc_positions) allow.
  */
 typedef struct wc_sparse {
     size_t rows, cols;   /* cols <= 2^24 */
     uint64_t nnz;        /* geometry: known when planned */
     wc_dtype dtype;      /* of the values: F16, BF16 or F32 */
-    unsigned n, m;       /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m divides cols */
+    unsigned n, m;       /* as in wc_positions */
+    size_t block;        /* as in wc_positions */
     int scale_exp;       /* F16: values are times 2^scale_exp, -126..126; else 0 */
     uint64_t *row_start; /* [rows + 1], row_start[0] = 0, row_start[rows] = nnz */
     uint32_t *col;       /* [nnz] strictly ascending within a row */
@@ -216,7 +230,7 @@ typedef struct wc_coded_class {
 enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
 
 typedef struct wc_coded {
-    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    size_t rows, cols, tile; /* tile: 1..4096 rows that decode together */
     uint64_t bytes;          /* of the blob: geometry; numbers must fit */
     unsigned memory;         /* log2 of the number of states: 0, 2..8 */
     unsigned classes;        /* 1..16; not geometry, nor is what follows */
@@ -246,6 +260,29 @@ typedef struct wc_hadamard {
     uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
 } wc_hadamard;
 
+/* The blocks of one of ggml's types (base/ggml.h has the meaning of the numbers). The blob is exactly what a GGUF file
+ * holds for the tensor, so that an export copies it. Arrays that the type has no use for are NULL. */
+typedef struct wc_ggml {
+    size_t rows, cols; /* cols a multiple of type->block */
+    const wc_ggml_type *type;
+    const uint8_t *blocks; /* NULL, or the blob itself, NOT owned; the arrays below are then not looked at */
+    uint16_t *code;        /* [rows, cols / dim] below type->codes */
+    uint8_t *sign;  /* [rows, cols / 8] bit j: weight j of the eight is negative; an even number of them for 7 bits */
+    uint8_t *scale; /* [rows, cols / sub] of scale_bits */
+    uint8_t *min;   /* [rows, cols / sub] of min_bits */
+    uint16_t *d;    /* f16 [rows, cols / block], finite */
+    uint16_t *m;    /* f16 [rows, cols / block], finite: w = S v - M, so the type's own minimum with its sign changed
+                     * where it is added */
+} wc_ggml;
+
+/* NULL for an id that is not in the list; by name, as in "Q4_K". */
+const wc_ggml_type *wc_ggml_type_by_id(unsigned id);
+const wc_ggml_type *wc_ggml_type_by_name(const char *name);
+/* The levels of a type with dim 1: level [codes]. */
+void wc_ggml_levels(const wc_ggml_type *t, float *level);
+/* The magnitudes of a type with dim 4 or 8: entry [codes, dim]. */
+void wc_ggml_entries(const wc_ggml_type *t, float *entry);
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -257,6 +294,7 @@ typedef struct wc_part {
         wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
+        wc_ggml ggml;
     };
 } wc_part;
 
@@ -280,6 +318,7 @@ wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
 wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
 wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */

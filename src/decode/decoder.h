@@ -6,6 +6,7 @@
 #ifndef WCD_DECODER_H
 #define WCD_DECODER_H
 
+#include "decode/positions.h"
 #include "wcdecode.h"
 
 enum {
@@ -36,8 +37,10 @@ typedef struct wcd_grid_view {
     unsigned tile;                 /* rows of a tile; 0: no tiles */
     float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
-    uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
+    uint64_t groups, row_size; /* groups per row; bytes of the codes of one row, if it has no holes */
     const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
+    int holes; /* codes only at the positions p */
+    wcd_positions p;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {
@@ -50,11 +53,10 @@ typedef struct wcd_lut_view {
 } wcd_lut_view;
 
 typedef struct wcd_sparse_view {
-    unsigned dtype, layout, n, m;
-    unsigned end_size, code_bits; /* bytes of a row's end; bits of an n of m pattern */
+    unsigned dtype;
     float exp2;
-    uint64_t nnz, row_size; /* row_size: bytes of one row's mask or patterns */
-    const uint8_t *positions, *values;
+    wcd_positions p;
+    const uint8_t *values;
 } wcd_sparse_view;
 
 typedef struct wcd_lowrank_view {
@@ -81,6 +83,11 @@ typedef struct wcd_hadamard_view {
     float scale; /* 1 / sqrt(order) */
 } wcd_hadamard_view;
 
+typedef struct wcd_ggml_view {
+    const struct wcd_ggml_block *type;
+    const struct wcd_ggml_values *values;
+} wcd_ggml_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -99,6 +106,7 @@ typedef struct wcd_view {
         wcd_coded_view c;
         wcd_diagonal_view d;
         wcd_hadamard_view h;
+        wcd_ggml_view b;
     } u;
 } wcd_view;
 

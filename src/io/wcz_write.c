@@ -315,11 +315,17 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
     return status;
 }
 
+static bool same_positions(const wc_positions *a, const wc_positions *b)
+{
+    return a->nnz == b->nnz && a->n == b->n && a->m == b->m && a->block == b->block;
+}
+
 static bool same_grid(const wc_grid *g, const wc_grid *h)
 {
     return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits && g->tile == h->tile &&
            g->zero_kind == h->zero_kind && g->zero_bits == h->zero_bits &&
-           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed);
+           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed) && g->holes == h->holes &&
+           same_positions(&g->at, &h->at);
 }
 
 /* All that decides sizes and places; scale_exp does not. */
@@ -338,13 +344,14 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
                a->lut.scaled == b->lut.scaled;
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
-               a->sparse.m == b->sparse.m;
+               a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;
     case WC_PART_LOWRANK:
         return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
                a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
+    case WC_PART_GGML: return a->ggml.type == b->ggml.type;
     }
     return false;
 }
@@ -457,11 +464,15 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     part_slot *s;
     const char *name;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (s->plan.kind != WC_PART_FLOAT || s->plan.floats.code || offset > map->size || s->size > map->size - offset)
+    bool raw = (s->plan.kind == WC_PART_FLOAT && !s->plan.floats.code) || s->plan.kind == WC_PART_GGML;
+    if (!raw || offset > map->size || s->size > map->size - offset)
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
     wc_wcz_blob b = describe(s);
     wc_part none = s->plan; /* no rows: only the parameters */
-    none.floats.rows = 0;
+    if (none.kind == WC_PART_GGML)
+        none.ggml.rows = 0;
+    else
+        none.floats.rows = 0;
     WC_TRY(s->encoder->encode(ctx, &none, NULL, b.params));
     XXH3_state_t xxh;
     XXH3_64bits_reset(&xxh);

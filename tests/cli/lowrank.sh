@@ -5,23 +5,6 @@ make_small
 gives 'calibrate' 0 '' calibrate "$small" -o "$tmp/s.wcstats" --calib-tokens 512 --seqlen 64
 stats="--stats $tmp/s.wcstats"
 
-# list NAME RECIPE: compressed with saved statistics; the plan's size is the file's, it verifies; leaves its error in $error.
-list()
-{
-    local file=$tmp/$1.wcz said
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --json
-    cp "$tmp/out" "$tmp/$1.json"
-    error=$(json "$tmp/$1.json" 'd["result"]["error_mean"]')
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --dry-run --json
-    said=$(json "$tmp/out" 'd["plan"]["output_bytes"]')
-    if [ "$said" = "$(stat -c %s "$file")" ]; then ok "$1: size"; else fail "$1: size" "planned $said" "$(stat -c %s "$file")"; fi
-    gives "$1: verify" 0 '' verify "$file" --against "$small"
-}
-# below NAME A B: A < B as numbers.
-below() { check "$1" /usr/bin/python3 -c "import sys; sys.exit(not $2 < $3)"; }
-
 list plain 'gptq(bits=3)'
 plain=$error
 list eora 'gptq(bits=3) | eora(rank=16)'

@@ -36,7 +36,7 @@ static wc_part *add(model *m, const char *name, wc_dtype dtype, uint32_t n_dims,
 static void drop_model(model *m)
 {
     for (size_t i = 0; i < m->n_parts; i++)
-        wc_part_free(&m->parts[i]);
+        drop_mask(&m->parts[i]), wc_part_free(&m->parts[i]);
     free(m);
 }
 
@@ -203,10 +203,30 @@ static model *coded_model(void)
 {
     model *m = new_model();
     add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
-    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 65536, 6, 5, false, 1), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 4096, 6, 5, false, 1), 0);
     add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
     add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
     add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);
+    return m;
+}
+
+/* The numbers of make_golden.py's holes(). */
+static model *holes_model(void)
+{
+    model *m = new_model();
+    wc_part p = {.kind = WC_PART_SPARSE, .sparse = {.rows = 3, .cols = 48, .dtype = WC_F16}};
+    add_one(m, "pattern.block", WC_F32, blocks_fill(p, 0, (wc_positions){.n = 1, .m = 3, .block = 2}), 0);
+    p = grid_plan(3, 24, 2, 8, 3, false);
+    add_one(m, "pattern", WC_F32, holes_fill(p, 0, (wc_positions){.n = 2, .m = 4}), 0);
+    add_one(m, "none", WC_F32, holes_fill(grid_plan(2, 9, 2, 9, 0, true), 0, (wc_positions){0}), 0);
+    p = grid_plan(5, 70, 4, 16, 0, false);
+    p.grid.zero_fixed = 8, p.grid.scale_exp = -4;
+    add_one(m, "mask", WC_F32, holes_fill(p, 3, (wc_positions){0}), 0);
+    p = (wc_part){.kind = WC_PART_SPARSE, .sparse = {.rows = 4, .cols = 64, .dtype = WC_F16}};
+    add_one(m, "block.sparse", WC_F32, blocks_fill(p, 3, (wc_positions){.block = 4}), -4);
+    p = grid_plan(4, 48, 3, 16, 4, true);
+    p.grid.scale_exp = 2;
+    add_one(m, "block", WC_F32, holes_fill(p, 2, (wc_positions){.block = 8}), 0);
     return m;
 }
 
@@ -290,6 +310,11 @@ static void writer_makes_the_golden_bytes(void **state)
     m = coded_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
+    m = holes_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/holes.wcz");
     drop_model(m);
 
     m = grids_model();
@@ -564,12 +589,14 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
     compare_with_second_reader("tests/data/golden/forms.wcz", *state);
     compare_with_second_reader("tests/data/golden/coded.wcz", *state);
+    compare_with_second_reader("tests/data/golden/holes.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);
     m = wide_tiles_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/ggml.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);
