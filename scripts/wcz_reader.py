@@ -617,6 +617,81 @@ def lowrank_layout(p, rows, cols):
                   shapes=shapes)
 
 
+def vq_layout(p, rows, cols):
+    d, books, bits, scale_exp, entry_bits, scaled, scale_bits, signs = struct.unpack("<BBBbBBBB", p.params[:8])
+    group, block_rows, block_cols = struct.unpack("<III", p.params[8:20])
+    need(1 <= d <= 16 and 1 <= books <= 8 and 1 <= bits <= 16 and rows >= 1, "parameters of a vq part")
+    need(entry_bits in (8, 16) and scaled <= 1 and signs <= 1 and -126 <= scale_exp <= 126, "parameters of a vq part")
+    need(scale_bits != 1 and scale_bits <= 8 and (scaled or not scale_bits), "scales of a vq part")
+    need(1 <= group <= cols and block_rows <= rows and block_cols <= cols, "groups or blocks of a vq part")
+    need(block_cols in (0, cols) or block_cols % d == 0, "blocks of a vq part")
+    need(zero(p.params[20:]), "reserved parameters of a vq part")
+    vectors, groups = (cols + d - 1) // d, (cols + group - 1) // group
+    block_rows, block_cols = block_rows or rows, block_cols or cols
+    across = (cols + block_cols - 1) // block_cols
+    n_books = (rows + block_rows - 1) // block_rows * across * books
+    plane = packed(vectors, min(bits, 8)) + packed(vectors, max(bits - 8, 0))
+    entry_bytes, sign_bytes = n_books * 2 ** bits * d * entry_bits // 8, rows * packed(cols, 1)
+    need(max(rows * books * plane, entry_bytes, sign_bytes) <= 1 << 59, "size of a vq part")
+    entries = up8(rows * books * plane)
+    size = entries + entry_bytes
+    steps = up8(size)
+    if entry_bits == 8:
+        size = steps + 2 * n_books
+    scales = up8(size)
+    if scaled:
+        size = scales + 2 * (rows if scale_bits else rows * groups)
+    codes = up8(size)
+    if scale_bits:
+        size = codes + packed(rows * groups, scale_bits)
+    sign_plane = up8(size)
+    if signs:
+        size = sign_plane + sign_bytes
+    return Record(size=size, numeric=True, d=d, books=books, bits=bits, scale_exp=scale_exp, entry_bits=entry_bits,
+                  scaled=scaled, scale_bits=scale_bits, signs=signs, group=group, groups=groups, vectors=vectors,
+                  block_rows=block_rows, block_cols=block_cols, across=across, n_books=n_books, plane=plane,
+                  entries=entries, steps=steps, scales=scales, codes=codes, sign_plane=sign_plane)
+
+
+def vq_codes(l, b, r):
+    """[books, vectors] of row r"""
+    low, q = min(l.bits, 8), np.zeros((l.books, l.vectors), np.int64)
+    for m in range(l.books):
+        plane = b[(r * l.books + m) * l.plane:][:l.plane]
+        q[m] = unpack(plane, l.vectors, low)
+        if l.bits > 8:
+            q[m] += unpack(plane[packed(l.vectors, 8):], l.vectors, l.bits - 8).astype(np.int64) << 8
+    return q
+
+
+def decode_vq(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8)
+    count = (l.n_books << l.bits) * l.d
+    with np.errstate(all="ignore"):
+        entry = np.frombuffer(blob, "<f2" if l.entry_bits == 16 else "i1", count, l.entries).astype(np.float32)
+        entry = entry.reshape(-1, l.books, 1 << l.bits, l.d)
+        if l.entry_bits == 8:
+            entry = np.frombuffer(blob, "<f2", l.n_books, l.steps).astype(np.float32).reshape(-1, l.books, 1, 1) * entry
+        j = np.arange(cols)
+        w = np.zeros((rows, cols), np.float32)
+        for r in range(rows):
+            q, block = vq_codes(l, b, r), r // l.block_rows * l.across + j // l.block_cols
+            for m in range(l.books):
+                x = entry[block, m, q[m, j // l.d], j % l.d]
+                w[r] = w[r] + x if m else x
+        s = np.full((rows, l.groups), 2.0 ** l.scale_exp, np.float32)
+        if l.scaled:
+            n = rows if l.scale_bits else rows * l.groups
+            s = s * np.frombuffer(blob, "<f2", n, l.scales).astype(np.float32).reshape(rows, -1)
+        if l.scale_bits:
+            s = s * unpack(b[l.codes:], rows * l.groups, l.scale_bits).reshape(rows, l.groups).astype(np.float32)
+        w = s[:, j // l.group] * w
+    for r in range(rows if l.signs else 0):
+        stride = packed(cols, 1)
+        w[r] = np.where(unpack(b[l.sign_plane + r * stride:][:stride], cols, 1), -w[r], w[r])
+    return w
+
+
 def product(a, b):
     total = a[:, :1] * b[:1]
     for k in range(1, len(b)):
@@ -949,9 +1024,9 @@ def decode_coded(l, blob, rows, cols):
     return w
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 8: coded_layout,
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 6: vq_layout, 8: coded_layout,
            9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8: decode_coded, 11: decode_ggml}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 6: decode_vq, 8: decode_coded, 11: decode_ggml}
 TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
@@ -970,6 +1045,9 @@ def describe(p):
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
         return "sparse %s %s" % (DTYPES[l.dtype][0], describe_positions(l.positions))
+    if p.kind == 6:
+        return "vq %dx%db d=%d group=%d blocks=%d entry_bits=%d scaled=%d signs=%d" % (
+            l.books, l.bits, l.d, l.group, l.n_books // l.books, l.entry_bits, l.scaled, l.signs)
     if p.kind == 8:
         return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
     if p.kind == 11:

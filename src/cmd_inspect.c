@@ -53,6 +53,14 @@ static void grid_text(const wcd_part_info *p, char *dst, size_t size)
              p->params[1] ? " two-level" : "", *holes ? " of " : "", holes);
 }
 
+/* "vq 2x8b d8 i8 scaled signs": codebooks x bits of a code, columns of a vector, entries of a codebook. */
+static void vq_text(const uint8_t *params, char *dst, size_t size)
+{
+    snprintf(dst, size, "vq %ux%ub d%u %s%s%s%s", params[1], params[2], params[0], params[4] == 8 ? "i8" : "f16",
+             u32_at(params + 12) || u32_at(params + 16) ? " blocks" : "", params[5] ? " scaled" : "",
+             params[7] ? " signs" : "");
+}
+
 /* "grid 3b g128 sym" from the parameters of a part; see the cards in docs/FORMAT.md. */
 static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
 {
@@ -63,6 +71,8 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "lut"))
         snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
                  p->params[2] ? " scaled" : "");
+    else if (!strcmp(p->kind_name, "vq"))
+        vq_text(p->params, dst, size);
     else if (!strcmp(p->kind_name, "coded"))
         snprintf(dst, size, "coded %.4gb %u states", 8.0 * (double)p->blob_size / ((double)p->rows * (double)p->cols),
                  1u << p->params[0]);

@@ -20,6 +20,29 @@ static inline wc_part lut_plan(size_t rows, size_t cols, unsigned bits, size_t g
     return p;
 }
 
+/* entry_bits 16 or 8; scale_bits -1: no scales, 0: one level. */
+static inline wc_part vq_plan(size_t rows, size_t cols, unsigned dim, unsigned books, unsigned bits,
+                              unsigned entry_bits, int scale_bits, size_t group)
+{
+    wc_part p = {.kind = WC_PART_VQ};
+    p.vq = (wc_vq){.rows = rows, .cols = cols, .dim = dim, .books = books, .bits = bits, .entry_bits = entry_bits};
+    p.vq.scaled = scale_bits >= 0, p.vq.scale_bits = scale_bits > 0 ? (unsigned)scale_bits : 0, p.vq.group = group;
+    p.vq.block_rows = rows, p.vq.block_cols = cols;
+    return p;
+}
+
+static inline wc_part vq_blocks(wc_part p, size_t block_rows, size_t block_cols)
+{
+    p.vq.block_rows = block_rows, p.vq.block_cols = block_cols;
+    return p;
+}
+
+static inline wc_part vq_signs(wc_part p)
+{
+    p.vq.signs = true;
+    return p;
+}
+
 static inline wc_part lowrank_plan(size_t rows, size_t cols, size_t rank, wc_part a, wc_part b)
 {
     wc_part p = {.kind = WC_PART_LOWRANK, .lowrank = {.rows = rows, .cols = cols, .rank = rank}};
@@ -180,6 +203,29 @@ static inline wc_part lut_fill(wc_part p)
     return p;
 }
 
+static inline wc_part vq_fill(wc_part p)
+{
+    wc_vq *v = &p.vq;
+    assert_int_equal(wc_vq_alloc(NULL, v), WC_OK);
+    size_t books = wc_vq_blocks(v) * v->books, entries = (books << v->bits) * v->dim,
+           groups = v->rows * wc_vq_groups(v);
+    for (size_t i = 0; i < v->rows * v->books * wc_vq_vectors(v); i++)
+        v->code[i] = (uint16_t)((i * 7 + i / 5 + 3) % (1u << v->bits));
+    for (size_t i = 0; i < entries && v->entry; i++)
+        v->entry[i] = formula_scale(i + 1);
+    for (size_t i = 0; i < entries && v->small_entry; i++)
+        v->small_entry[i] = (int8_t)formula_code(i + 4, 8);
+    for (size_t i = 0; i < books && v->step; i++)
+        v->step[i] = formula_scale(i + 6);
+    for (size_t i = 0; i < (v->scale_bits ? v->rows : groups) && v->scale; i++)
+        v->scale[i] = formula_scale(i + 2);
+    for (size_t i = 0; i < groups && v->scale_code; i++)
+        v->scale_code[i] = formula_code(i + 1, v->scale_bits);
+    for (size_t i = 0; i < v->rows * v->cols && v->sign; i++)
+        v->sign[i] = formula_code(i + 2, 1);
+    return p;
+}
+
 /* F16, BF16: formula_scale; F32: the same in the upper half. */
 static inline wc_part float_fill(wc_part p)
 {
@@ -224,6 +270,7 @@ static inline double transform_entry(const wc_part *p, size_t i, size_t j)
 
 static inline wc_part leaf_fill(wc_part p)
 {
+    if (p.kind == WC_PART_VQ) return vq_fill(p);
     return p.kind == WC_PART_GRID ? grid_fill(p) : p.kind == WC_PART_LUT ? lut_fill(p) : float_fill(p);
 }
 
@@ -251,6 +298,26 @@ static inline float lut_value(const wc_lut *l, size_t r, size_t c)
                                                                                       : g;
     double s = ldexp(l->scaled ? f16_value(l->scale[g]) : 1, l->scale_exp);
     return (float)(s * f16_value(l->table[(table << l->bits) + l->code[r * l->cols + c]]));
+}
+
+/* Entries, steps times entries and scales are exact in double; the sum and the product are rounded by the casts. */
+static inline float vq_value(const wc_vq *v, size_t r, size_t c)
+{
+    size_t across = (v->cols + v->block_cols - 1) / v->block_cols,
+           block = r / v->block_rows * across + c / v->block_cols;
+    size_t groups = (v->cols + v->group - 1) / v->group, vectors = (v->cols + v->dim - 1) / v->dim;
+    float t = 0;
+    for (unsigned m = 0; m < v->books; m++) {
+        size_t book = block * v->books + m, q = v->code[(r * v->books + m) * vectors + c / v->dim];
+        size_t at = ((book << v->bits) + q) * v->dim + c % v->dim;
+        double x = v->entry ? f16_value(v->entry[at]) : f16_value(v->step[book]) * v->small_entry[at];
+        t = m ? t + (float)x : (float)x;
+    }
+    double s = ldexp(1, v->scale_exp);
+    if (v->scaled) s *= f16_value(v->scale[v->scale_bits ? r : r * groups + c / v->group]);
+    if (v->scale_bits) s *= v->scale_code[r * groups + c / v->group];
+    float w = (float)s * t;
+    return v->signs && v->sign[r * v->cols + c] ? -w : w;
 }
 
 static inline float sparse_value(const wc_sparse *s, size_t r, size_t c)
@@ -352,6 +419,7 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_FLOAT: return float_value(&p->floats, r, c);
     case WC_PART_GRID: return grid_value(&p->grid, r, c);
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
+    case WC_PART_VQ: return vq_value(&p->vq, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
     case WC_PART_CODED: return coded_value(&p->coded, r, c);
     case WC_PART_LOWRANK:

@@ -35,6 +35,15 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void vq_free(wc_vq *v)
+{
+    free(v->code), free(v->entry), free(v->small_entry), free(v->step), free(v->scale), free(v->scale_code);
+    free(v->sign);
+    v->code = v->entry = v->step = v->scale = NULL;
+    v->small_entry = NULL;
+    v->scale_code = v->sign = NULL;
+}
+
 static void ggml_free(wc_ggml *g)
 {
     free(g->code), free(g->sign), free(g->scale), free(g->min), free(g->d), free(g->m);
@@ -63,6 +72,7 @@ void wc_part_free(wc_part *p)
     case WC_PART_FLOAT: free(p->floats.owned), wc_float_code_free(p->floats.code); break;
     case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
+    case WC_PART_VQ: vq_free(&p->vq); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
     case WC_PART_CODED:
         free(p->coded.point), free(p->coded.col_step), free(p->coded.col_class), free(p->coded.row_class);
@@ -85,6 +95,7 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_FLOAT: *rows = p->floats.rows, *cols = p->floats.cols; break;
     case WC_PART_GRID: *rows = p->grid.rows, *cols = p->grid.cols; break;
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
+    case WC_PART_VQ: *rows = p->vq.rows, *cols = p->vq.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
     case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
@@ -160,6 +171,27 @@ out:
     return status;
 }
 
+wc_status wc_vq_alloc(wc_ctx *ctx, wc_vq *v)
+{
+    size_t codebooks = wc_vq_blocks(v) * v->books, entries = (codebooks << v->bits) * v->dim;
+    size_t scales = v->rows * wc_vq_groups(v);
+    wc_status status = WC_OK;
+    v->code = v->entry = v->step = v->scale = NULL;
+    v->small_entry = NULL;
+    v->scale_code = v->sign = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, v->code, v->rows * v->books * wc_vq_vectors(v), "vector codes"));
+    if (v->entry_bits == 16) WC_TRY_OUT(WC_ALLOC(ctx, v->entry, entries, "codebooks"));
+    if (v->entry_bits == 8) WC_TRY_OUT(WC_ALLOC(ctx, v->small_entry, entries, "codebooks"));
+    if (v->entry_bits == 8) WC_TRY_OUT(WC_ALLOC(ctx, v->step, codebooks, "steps of codebooks"));
+    if (v->scaled) WC_TRY_OUT(WC_ALLOC(ctx, v->scale, v->scale_bits ? v->rows : scales, "vector scales"));
+    if (v->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, v->scale_code, scales, "vector scale codes"));
+    if (v->signs) WC_TRY_OUT(WC_ALLOC(ctx, v->sign, v->rows * v->cols, "a sign plane"));
+    return WC_OK;
+out:
+    vq_free(v);
+    return status;
+}
+
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s)
 {
     wc_status status = WC_OK;
@@ -224,6 +256,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_VQ: return wc_vq_alloc(ctx, &p->vq);
     case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
     case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
     case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);

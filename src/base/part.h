@@ -18,6 +18,7 @@ typedef enum wc_part_kind {
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
     WC_PART_LOWRANK = 5,
+    WC_PART_VQ = 6,
     WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
     WC_PART_HADAMARD = 10,
@@ -169,6 +170,47 @@ static inline size_t wc_lut_tables(const wc_lut *l)
     return l->scope == WC_LUT_TENSOR ? 1 : l->scope == WC_LUT_ROW ? l->rows : l->rows * wc_lut_groups(l);
 }
 
+/* Vectors from codebooks: every run of `dim' consecutive columns of a row is w^ = s (C_0[q_0] + C_1[q_1] + ..), one
+ * entry from each of `books' codebooks of 2^bits entries; with a sign plane w^ = -(..) where it is 1. The last vector
+ * of a row is short when dim does not divide cols: the rest of its entries is not used. Codebooks are shared by blocks
+ * of block_rows x block_cols weights. Entries are f16, or integers of 8 bits times one f16 step per codebook. Scales
+ * are those of a grid: an f16 per row and group, or an f16 per row times an integer per group; without them s =
+ * 2^scale_exp. */
+typedef struct wc_vq {
+    size_t rows, cols;
+    unsigned dim, books, bits;     /* 1..16, 1..8, 1..16 */
+    size_t block_rows, block_cols; /* 1..rows; 1..cols, a multiple of dim unless it is cols */
+    unsigned entry_bits;           /* 16: f16; 8: integers and steps */
+    bool scaled;
+    unsigned scale_bits; /* 0: one level; 2..8: two levels; 0 when not scaled */
+    size_t group;        /* columns per scale, 1..cols */
+    bool signs;
+    int scale_exp;       /* -126..126 */
+    uint16_t *code;      /* q: [rows, books, vectors] 0 .. 2^bits-1 */
+    uint16_t *entry;     /* f16 [blocks, books, 2^bits, dim] if entry_bits == 16, else NULL */
+    int8_t *small_entry; /* the same if entry_bits == 8, else NULL */
+    uint16_t *step;      /* f16 [blocks, books] if entry_bits == 8, else NULL */
+    uint16_t *scale;     /* f16 [rows, groups] if scale_bits == 0, else [rows]; NULL if not scaled */
+    uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
+    uint8_t *sign;       /* [rows, cols] 0, 1 if signs, else NULL */
+} wc_vq;
+
+static inline size_t wc_vq_vectors(const wc_vq *v)
+{
+    return wc_ceil_div(v->cols, v->dim);
+}
+
+static inline size_t wc_vq_groups(const wc_vq *v)
+{
+    return wc_ceil_div(v->cols, v->group);
+}
+
+/* Blocks that have codebooks of their own; block b of the rows and c of the columns is b * (blocks of columns) + c. */
+static inline size_t wc_vq_blocks(const wc_vq *v)
+{
+    return wc_ceil_div(v->rows, v->block_rows) * wc_ceil_div(v->cols, v->block_cols);
+}
+
 /* Explicit positions: w^[r, col[k]] = value[k] for row_start[r] <= k < row_start[r + 1], 0 elsewhere. A stored value
  * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype, n:m and block (see wc_positions) allow.
  */
@@ -291,6 +333,7 @@ typedef struct wc_part {
         wc_lut lut;
         wc_sparse sparse;
         wc_lowrank lowrank;
+        wc_vq vq;
         wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
@@ -314,6 +357,7 @@ size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]
 wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data points to it */
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
+wc_status wc_vq_alloc(wc_ctx *ctx, wc_vq *v);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
 wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);

@@ -65,6 +65,16 @@ typedef struct wcd_lowrank_view {
     uint64_t m2, n2; /* of an MPO */
 } wcd_lowrank_view;
 
+typedef struct wcd_vq_view {
+    unsigned dim, books, bits, entry_bits, scale_bits;
+    int scaled, signs;
+    float exp2;
+    uint32_t group, block_rows, block_cols;   /* blocks 0: all rows, all columns */
+    uint64_t groups, vectors, col_blocks;     /* per row */
+    uint64_t plane_size, row_size, sign_size; /* bytes of one codebook's codes of a row, of all; of its signs */
+    const uint8_t *entries, *steps, *scales, *scale_codes, *sign_plane;
+} wcd_vq_view;
+
 typedef struct wcd_coded_view {
     unsigned memory, classes;
     int row_classes;
@@ -103,6 +113,7 @@ typedef struct wcd_view {
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_vq_view q;
         wcd_coded_view c;
         wcd_diagonal_view d;
         wcd_hadamard_view h;

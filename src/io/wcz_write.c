@@ -328,6 +328,13 @@ static bool same_grid(const wc_grid *g, const wc_grid *h)
            same_positions(&g->at, &h->at);
 }
 
+static bool same_vq(const wc_vq *v, const wc_vq *u)
+{
+    return v->dim == u->dim && v->books == u->books && v->bits == u->bits && v->block_rows == u->block_rows &&
+           v->block_cols == u->block_cols && v->entry_bits == u->entry_bits && v->scaled == u->scaled &&
+           v->scale_bits == u->scale_bits && v->group == u->group && v->signs == u->signs;
+}
+
 /* All that decides sizes and places; scale_exp does not. */
 static bool same_geometry(const wc_part *a, const wc_part *b)
 {
@@ -348,6 +355,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_LOWRANK:
         return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
                a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
+    case WC_PART_VQ: return same_vq(&a->vq, &b->vq);
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;

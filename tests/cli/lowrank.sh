@@ -33,6 +33,8 @@ run inspect "$tmp/mpo.wcz"
 check 'inspect: cores, pivot rows' grep -qE 'lowrank mpo r40 .* \+ lowrank pivot r3 \(float F16 x float F16\)' "$tmp/out"
 run methods lord
 check 'methods: a published name' grep -q '^svdllm  (calibrated)' "$tmp/out"
+list vectors 'gptvq(bits=2,dim=2,signs=yes) | eora(rank=8)'
+list sums 'aqlm(bits=2,dim=4,code_bits=4,cd=1)'
 
 for threads in 1 3; do
     # shellcheck disable=SC2086

@@ -104,6 +104,41 @@ static void every_lut_decodes_to_the_exact_value(void **state)
                 }
 }
 
+static void every_vq_decodes_to_the_exact_value(void **state)
+{
+    static const struct {
+        size_t rows, cols, block_rows, block_cols, group;
+        unsigned dim, books, bits;
+    } shapes[] = {{1, 1, 1, 1, 1, 1, 1, 1},        {3, 600, 3, 600, 600, 1, 2, 9}, {5, 531, 2, 531, 100, 3, 1, 16},
+                  {4, 513, 4, 256, 64, 8, 2, 8},   {2, 300, 1, 300, 299, 7, 8, 2}, {3, 17, 3, 17, 5, 16, 3, 12},
+                  {7, 1025, 3, 510, 33, 15, 1, 5}, {2, 3, 2, 3, 3, 16, 1, 10},     {6, 777, 4, 40, 7, 5, 4, 4}};
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int scale_bits = -1; scale_bits <= 8; scale_bits += scale_bits == 0 ? 2 : 1)
+            for (int how = 0; how < 4; how++) {
+                wc_part p = vq_plan(shapes[i].rows, shapes[i].cols, shapes[i].dim, shapes[i].books, shapes[i].bits,
+                                    how % 2 ? 8 : 16, scale_bits, shapes[i].group);
+                p.vq.signs = how / 2;
+                p = vq_fill(vq_blocks(p, shapes[i].block_rows, shapes[i].block_cols));
+                p.vq.scale_exp = 3 * scale_bits - 5;
+                compare(&p, "vq");
+            }
+}
+
+/* Section 20: 2 x 16-bit vectors of one row, codes 0x203 and 0x1FF: the plane of the low 8 bits, then that of the high
+ * two. */
+static void wide_codes_are_two_planes(void **state)
+{
+    (void)state;
+    wc_part p = vq_fill(vq_plan(1, 2, 1, 1, 10, 16, -1, 2));
+    p.vq.code[0] = 0x203, p.vq.code[1] = 0x1ff;
+    encoded e = encode(&p);
+    static const uint8_t want[16] = {0x03, 0xff, [8] = 2, [9] = 1};
+    assert_memory_equal(e.data[0], want, 10);
+    assert_int_equal(e.size[0], 16 + 2048);
+    drop(&e), wc_part_free(&p);
+}
+
 static void every_sparse_layout_decodes_to_the_stored_values(void **state)
 {
     /* layout: the one that is smallest by the formulas of the card, the first of equals */
@@ -365,6 +400,8 @@ static void any_bytes_in_the_blob_are_harmless(void **state)
         sparse_fill(nm_plan(3, 272, 4, 8, WC_F32), 0),
         sparse_fill(nm_plan(3, 300, 1, 3, WC_F16), 0),
         lowrank_fill(pivot_plan(90, 40, 30, float_plan(60, 30, WC_F16), float_plan(30, 40, WC_F16))),
+        vq_fill(vq_signs(vq_plan(3, 300, 3, 2, 11, 8, 4, 7))),
+        vq_fill(vq_blocks(vq_plan(5, 270, 4, 1, 3, 16, 0, 270), 2, 64)),
     };
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -451,6 +488,10 @@ static void bad_parameters_are_refused(void **state)
     static const lie sparse[] = {{0, 0},   {0, 4}, {1, 1}, {1, 2}, {1, 3},  {1, 4},  {2, 1},  {3, 4},
                                  {4, 127}, {5, 1}, {7, 1}, {8, 1}, {15, 1}, {16, 1}, {31, 1}, {0, 3}};
     static const lie nm[] = {{1, 0}, {2, 0}, {2, 4}, {2, 3}, {3, 0}, {3, 5}, {3, 16}, {3, 255}, {8, 1}, {0, 1}};
+    static const lie vq[] = {{0, 0},  {0, 17}, {0, 5},   {0, 2},   {1, 0},   {1, 9},   {1, 3},  {2, 0},
+                             {2, 17}, {2, 4},  {3, 127}, {4, 0},   {4, 16},  {4, 4},   {5, 0},  {5, 2},
+                             {6, 1},  {6, 0},  {6, 9},   {7, 1},   {7, 2},   {8, 0},   {8, 71}, {11, 1},
+                             {12, 4}, {12, 0}, {15, 1},  {16, 30}, {16, 71}, {16, 72}, {20, 1}, {31, 1}};
     static const lie lowrank[] = {{0, 0}, {5, 1}, {7, 1}, {8, 1}, {12, 1}, {31, 1}, {4, WC_LOWRANK_PIVOT}};
     static const lie pivot[] = {{0, 0}, {0, 4}, {1, 1}, {8, 1}, {31, 1}, {4, 0}, {4, WC_LOWRANK_MPO}};
     static const lie mpo[] = {{0, 0}, {8, 0}, {8, 3}, {11, 1}, {12, 0}, {12, 4}, {16, 1}, {31, 1}, {4, 0}, {4, 2}};
@@ -465,6 +506,10 @@ static void bad_parameters_are_refused(void **state)
     refuses(&e, 4, 600, sparse, sizeof sparse / sizeof *sparse);
     drop(&e), wc_part_free(&p);
     wcd_view v;
+    p = vq_fill(vq_blocks(vq_plan(3, 70, 4, 2, 3, 8, 4, 16), 2, 32));
+    e = encode(&p);
+    refuses(&e, 3, 70, vq, sizeof vq / sizeof *vq);
+    drop(&e), wc_part_free(&p);
     uint8_t empty[WCD_PARAMS] = {WC_F32, 1};
     assert_int_equal(wcd_view_open(4, 1, empty, NULL, 8, 2, 1 << 24, &v), WCD_OK);
     assert_int_equal(wcd_view_open(4, 1, empty, NULL, 8, 2, (1 << 24) + 1, &v), WCD_E_CORRUPT);
@@ -480,7 +525,7 @@ static void bad_parameters_are_refused(void **state)
     assert_int_equal(wcd_view_child(e.view, 0, 5, 1, rank, NULL, 0), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_child(e.view, 0, 1, 1, i32, e.data[1], 32), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_child(e.view, 0, 1, 1, e.params[1], e.data[1], e.size[1] + 2), WCD_E_CORRUPT);
-    assert_int_equal(wcd_view_child(e.view, 1, 6, 1, e.params[1], e.data[2], e.size[2]), WCD_E_VERSION);
+    assert_int_equal(wcd_view_child(e.view, 1, 99, 1, e.params[1], e.data[2], e.size[2]), WCD_E_VERSION);
     e.params[0][4] = 4;
     wcd_view v4[WCD_VIEWS];
     assert_int_equal(wcd_view_open(5, 1, e.params[0], e.data[0], e.size[0], 4, 6, v4), WCD_E_VERSION);
@@ -520,6 +565,29 @@ static void encoders_check_every_number(void **state)
     encoder_refuses(&p, "groups of 21 columns");
     p.lut.group = 16, p.lut.scale_exp = 127;
     encoder_refuses(&p, "exponent 127");
+    wc_part_free(&p);
+
+    p = vq_fill(vq_signs(vq_plan(3, 20, 4, 2, 3, 8, 4, 16)));
+    p.vq.code[13] = 8;
+    encoder_refuses(&p, "code 8 at row 1, position 3 does not fit 3 bits");
+    p.vq.code[13] = 7, p.vq.scale_code[3] = 16;
+    encoder_refuses(&p, "scale code 16 at row 1, position 1 does not fit 4 bits");
+    p.vq.scale_code[3] = 15, p.vq.sign[41] = 2;
+    encoder_refuses(&p, "sign 2 at row 2, position 1");
+    p.vq.dim = 17;
+    encoder_refuses(&p, "2 codebooks of 3 bits for vectors of 17");
+    p.vq.dim = 4, p.vq.block_cols = 18;
+    encoder_refuses(&p, "blocks of 3 x 18 with vectors of 4");
+    p.vq.block_cols = 20, p.vq.block_rows = 4;
+    encoder_refuses(&p, "blocks of 4 x 20");
+    p.vq.block_rows = 3, p.vq.entry_bits = 12;
+    encoder_refuses(&p, "entries of 12 bits");
+    p.vq.entry_bits = 8, p.vq.scaled = false;
+    encoder_refuses(&p, "4 scale bits");
+    p.vq.scaled = true, p.vq.group = 21;
+    encoder_refuses(&p, "groups of 21");
+    p.vq.group = 16, p.vq.scale_exp = -127;
+    encoder_refuses(&p, "exponent -127");
     wc_part_free(&p);
 
     p = sparse_fill(sparse_plan(3, 40, 4, WC_F16), 4);
@@ -582,6 +650,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_lut_decodes_to_the_exact_value),
+        cmocka_unit_test(every_vq_decodes_to_the_exact_value),
+        cmocka_unit_test(wide_codes_are_two_planes),
         cmocka_unit_test(every_sparse_layout_decodes_to_the_stored_values),
         cmocka_unit_test(every_n_of_m_decodes_to_the_stored_values),
         cmocka_unit_test(patterns_count_masks_upwards),

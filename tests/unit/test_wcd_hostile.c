@@ -33,10 +33,11 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
     return p;
 }
 
-static const char *const golden[] = {
-    "tests/data/golden/tiny.wcz",       "tests/data/golden/kinds.wcz", "tests/data/golden/parts.wcz",
-    "tests/data/golden/transforms.wcz", "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
-    "tests/data/golden/ggml.wcz",       "tests/data/golden/holes.wcz", "tests/data/golden/forms.wcz"};
+static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
+                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
+                                     "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
+                                     "tests/data/golden/ggml.wcz",  "tests/data/golden/holes.wcz",
+                                     "tests/data/golden/forms.wcz", "tests/data/golden/vectors.wcz"};
 enum { GOLDEN = sizeof golden / sizeof *golden };
 
 static void every_flipped_bit_is_detected(void **state)
@@ -172,7 +173,8 @@ static void every_lie_in_the_index_is_seen(void **state)
         {224, 3, 2, WCD_E_CORRUPT},
         {224, 4, 2, WCD_E_CORRUPT},
         {224, 5, 2, WCD_E_VERSION},
-        {224, 6, 2, WCD_E_VERSION},
+        {224, 6, 2, WCD_E_CORRUPT},
+        {224, 99, 2, WCD_E_VERSION},
         {224, 0, 2, WCD_E_VERSION},
         {224, 1, 2, WCD_E_CORRUPT},
         {226, 2, 2, WCD_E_VERSION},

@@ -140,6 +140,7 @@ static void add_one(model *m, const char *name, wc_dtype dtype, wc_part filled, 
     m->error[m->n] = 0;
     wc_part *p = add(m, name, dtype, 2, (uint64_t[]){rows, cols}, 1);
     if (filled.kind == WC_PART_LUT) filled.lut.scale_exp = scale_exp;
+    if (filled.kind == WC_PART_VQ) filled.vq.scale_exp = scale_exp;
     if (filled.kind == WC_PART_SPARSE) filled.sparse.scale_exp = scale_exp;
     *p = filled;
     m->error[m->n - 1] = 0.5;
@@ -195,6 +196,23 @@ static model *forms_model(void)
     wc_part cur = cur_plan(9, 33, 3, float_plan(9, 3, WC_F16), factor(grid_plan(3, 33, 4, 16, 0, true), 1),
                            float_plan(3, 3, WC_F32));
     add_one(m, "cur", WC_F16, lowrank_fill(cur), 0);
+    return m;
+}
+
+/* The numbers of make_golden.py's vectors(). */
+static model *vectors_model(void)
+{
+    model *m = new_model();
+    wc_part *wide = add(m, "wide", WC_F32, 2, (uint64_t[]){2, 19}, 2);
+    wide[0] = vq_fill(vq_plan(2, 19, 1, 3, 9, 16, 0, 7));
+    wide[1] = vq_fill(vq_signs(vq_blocks(vq_plan(2, 19, 16, 1, 1, 8, -1, 19), 1, 16)));
+    wide[1].vq.scale_exp = -9;
+    m->error[0] = 0.5;
+    add_one(m, "signs", WC_F32, vq_fill(vq_signs(vq_plan(3, 70, 4, 1, 5, 8, 4, 16))), 3);
+    wc_part b = vq_blocks(vq_plan(3, 10, 3, 1, 2, 16, 0, 5), 3, 10);
+    add_one(m, "factors", WC_F16, lowrank_fill(lowrank_plan(4, 10, 3, float_plan(4, 3, WC_F16), b)), 0);
+    add_one(m, "blocks", WC_F32, vq_fill(vq_blocks(vq_plan(5, 21, 2, 1, 4, 16, -1, 21), 2, 8)), 1);
+    add_one(m, "additive", WC_F16, vq_fill(vq_plan(3, 40, 8, 2, 3, 8, 0, 40)), -2);
     return m;
 }
 
@@ -305,6 +323,11 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/forms.wcz");
     write_model(m, NULL, 0, path, true);
     same_file(path, "tests/data/golden/forms.wcz");
+    drop_model(m);
+
+    m = vectors_model();
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/vectors.wcz");
     drop_model(m);
 
     m = coded_model();
@@ -507,6 +530,14 @@ static model *wide_parts_model(void)
                 snprintf(name, sizeof name, "lut%u.%zu.%d", bits, s, (int)scope);
                 add_one(m, name, WC_F16, lut_fill(lut_plan(rows, cols, bits, group, scope, bits % 2)), 4 - (int)bits);
             }
+        for (unsigned bits = 1; bits <= 12; bits++) {
+            snprintf(name, sizeof name, "vq%u.%zu", bits, s);
+            wc_part p =
+                vq_plan(rows, cols, 1 + bits * 5 % 16, 1 + bits % 3, bits, bits % 2 ? 8 : 16, (int)bits % 5 - 1, group);
+            p.vq.scale_bits += p.vq.scale_bits == 1;
+            p.vq.signs = bits % 4 == 0;
+            add_one(m, name, WC_F16, vq_fill(p), -(int)bits);
+        }
         for (size_t step = 1; step < 1000; step *= 3) {
             snprintf(name, sizeof name, "sparse%zu.%zu", step, s);
             add_one(m, name, WC_F16, sparse_fill(sparse_plan(rows, cols, step, WC_F16), step), -(int)step % 50);
@@ -588,6 +619,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
     compare_with_second_reader("tests/data/golden/forms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/vectors.wcz", *state);
     compare_with_second_reader("tests/data/golden/coded.wcz", *state);
     compare_with_second_reader("tests/data/golden/holes.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);

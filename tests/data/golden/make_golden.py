@@ -226,6 +226,31 @@ def pivot(rows, rank, others, pivots):
 
 def mpo(rank, m2, n2, a, b):
     return 5, struct.pack("<IB3xII16x", rank, 3, m2, n2), b"", [a, b]
+def vq(rows, cols, d, books, bits, entry_bits, scaled, scale_bits, signs, group, block_rows, block_cols, scale_exp):
+    groups, vectors = -(-cols // group), -(-cols // d)
+    blocks = -(-rows // block_rows) * -(-cols // block_cols)
+    entries = (blocks * books << bits) * d
+    blob = b""
+    for i in range(rows * books):
+        q = [code(i * vectors + v, bits) for v in range(vectors)]
+        blob += pack([x & 255 for x in q], min(bits, 8))
+        if bits > 8:
+            blob += pack([x >> 8 for x in q], bits - 8)
+    blob = to8(blob)
+    if entry_bits == 16:
+        blob += b"".join(struct.pack("<H", scale(i + 1)) for i in range(entries))
+    else:
+        blob += bytes(code(i + 4, 8) for i in range(entries))
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 6)) for i in range(blocks * books))
+    if scaled:
+        blob = to8(blob) + b"".join(struct.pack("<H", scale(i + 2)) for i in range(rows if scale_bits else rows * groups))
+    if scale_bits:
+        blob = to8(blob) + pack([code(i + 1, scale_bits) for i in range(rows * groups)], scale_bits)
+    if signs:
+        blob = to8(blob) + b"".join(pack([code(r * cols + c + 2, 1) for c in range(cols)], 1) for r in range(rows))
+    params = struct.pack("<BBBbBBBBIII12x", d, books, bits, scale_exp, entry_bits, scaled, scale_bits, signs, group,
+                         block_rows % rows, block_cols % cols)
+    return 6, params, blob
 
 
 def diagonal(cols, scale_exp):
@@ -337,6 +362,14 @@ def forms():
         (b"pivot", 2, (11, 33), 0.5, 0, [pivot(11, 4, lut(7, 4, 2, 4, 1, 1, 0), float_factor(4, 33, 2))]),
         (b"sum", 2, (9, 33), 0.5, 0, [cur(2, float_factor(9, 2, 2), float_factor(2, 33, 2), float_factor(2, 2, 1)),
                                       pivot(9, 1, float_factor(8, 1, 2), float_factor(1, 33, 2))])], [])
+def vectors():
+    return build([
+        (b"additive", 2, (3, 40), 0.5, 0, [vq(3, 40, 8, 2, 3, 8, 1, 0, 0, 40, 3, 40, -2)]),
+        (b"blocks", 1, (5, 21), 0.5, 0, [vq(5, 21, 2, 1, 4, 16, 0, 0, 0, 21, 2, 8, 1)]),
+        (b"factors", 2, (4, 10), 0.5, 0, [lowrank(3, float_factor(4, 3, 2), vq(3, 10, 3, 1, 2, 16, 1, 0, 0, 5, 3, 10, 0))]),
+        (b"signs", 1, (3, 70), 0.5, 0, [vq(3, 70, 4, 1, 5, 8, 1, 4, 1, 16, 3, 70, 3)]),
+        (b"wide", 1, (2, 19), 0.5, 0, [vq(2, 19, 1, 3, 9, 16, 1, 0, 0, 7, 2, 19, 0),
+                                       vq(2, 19, 16, 1, 1, 8, 0, 0, 1, 19, 1, 16, -9)])], [])
 
 
 def coded_parts():
@@ -394,6 +427,6 @@ if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("grids", grids),
                        ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml), ("holes", holes),
-                       ("forms", forms)):
+                       ("forms", forms), ("vectors", vectors)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())

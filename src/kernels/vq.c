@@ -1,0 +1,3 @@
+#include "kernels/vq.h"
+
+WCK_FAMILY(vq)
