@@ -83,7 +83,7 @@ done <<'END'
 2|bits=2.5 is not an integer|quantize --bits 2.5
 2|--embed-bits 9: .*1 to 8|quantize --embed-bits 9
 2|--head-bits 12: .*1 to 8|quantize --head-bits 12
-2|unknown method .zap.*known are keep, rtn, gptq|quantize -m zap
+2|unknown method .zap.*known are keep, rtn,.* gptq|quantize -m zap
 2|no option .zap.*group|quantize --opt zap=1
 2|group=-1.*out of range|quantize --opt group=-1
 2|matches none of the 20 tensors|quantize --rule *.nothing=keep

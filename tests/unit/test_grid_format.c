@@ -302,7 +302,7 @@ static void bad_parameters_are_refused(void **state)
     }
     tiles_are_checked();
     wcd_view v;
-    assert_int_equal(wcd_view_open(6, 1, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
+    assert_int_equal(wcd_view_open(99, 1, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
     assert_int_equal(wcd_view_open(2, 2, e.params, e.data, e.size, 3, 40, &v), WCD_E_VERSION);
     assert_int_equal(wcd_view_open(2, 1, e.params, e.data, e.size + 8, 3, 40, &v), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_open(2, 1, e.params, e.data, e.size, 0, 40, &v), WCD_E_CORRUPT);
