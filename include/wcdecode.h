@@ -131,7 +131,7 @@ typedef struct wcd_part_info {
     uint64_t blob_size;
     uint64_t xxh3;
     uint64_t rows, cols; /* the tensor's, or those of a factor; a transform has one row */
-    uint32_t n_children; /* parts that this one is made of: a low-rank part has two, A and B */
+    uint32_t n_children; /* parts that this one is made of: a low-rank part has A and B, and in one form a link */
     uint32_t index;      /* in the file's table of parts */
 } wcd_part_info;
 WCD_API wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out);

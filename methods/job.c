@@ -27,7 +27,7 @@ wc_status wc_job_round(wc_job *job, const wc_grid_options *grid, const wc_hqq *h
     WC_TRY(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     wc_hessian_weights(use_h ? job->stats->h : NULL, job->at.cols, weight);
     wc_grid_problem problem = {
-        .tensor = job->tensor, .w = job->w, .weight = weight, .search = (wc_search)grid->search, .hqq = hqq};
+        .tensor = job->tensor, .w = wc_job_aim(job), .weight = weight, .search = (wc_search)grid->search, .hqq = hqq};
     wc_status status = wc_grid_solve(job->ctx, &problem, &part->grid, NULL);
     free(weight);
     return status;
@@ -40,4 +40,13 @@ wc_status wc_job_mask(wc_job *job)
     WC_TRY(WC_ALLOC(job->ctx, job->mask, size, "a mask"));
     memset(job->mask, 1, size);
     return WC_OK;
+}
+
+void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out)
+{
+    *out = (wc_part){.kind = WC_PART_GRID};
+    wc_grid_plan(at->rows, at->cols, opt, &out->grid);
+    if (!at->masked) return;
+    out->grid.holes = true;
+    out->grid.at = (wc_positions){.nnz = at->kept, .n = at->n, .m = at->m, .block = at->block};
 }

@@ -18,4 +18,13 @@ wc_status wc_job_round(wc_job *job, const wc_grid_options *grid, const wc_hqq *h
 /* job->mask, all positions kept; once per tensor. */
 wc_status wc_job_mask(wc_job *job);
 
+/* What a method that keeps masks rounds: the survivors where a pruner has updated them, else w. */
+static inline const float *wc_job_aim(const wc_job *job)
+{
+    return job->survivors ? job->survivors : job->w;
+}
+
+/* The plan of a grid for W: with holes where an earlier step pruned. */
+void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out);
+
 #endif

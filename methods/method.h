@@ -22,7 +22,8 @@ typedef struct wc_place {
     size_t rows, cols;  /* y = W x, W [rows, cols] */
     bool masked;        /* an earlier step narrows the target to a mask: what this step stores is 0 elsewhere */
     uint64_t kept;      /* positions of that mask; rows * cols without one */
-    unsigned n, m;      /* the mask keeps n in every m consecutive columns of a row; 0, 0: no such structure */
+    unsigned n, m;      /* the mask keeps n in every m consecutive places of a row; 0, 0: no such structure */
+    size_t block;       /* a place is this many consecutive columns, kept or pruned together; 0: single columns */
     bool values_follow; /* for a pruner: a later step stores the values, so it appends no part itself */
 } wc_place;
 
@@ -35,6 +36,8 @@ typedef struct wc_job {
     size_t stage;       /* number of the step in the recipe, from 0 */
     uint8_t *mask;      /* [rows, cols] 1: kept, 0: pruned; NULL: all kept. Made by a pruner (wc_job_mask), freed by the
                          * driver. at.masked says whether an earlier step made one */
+    float *survivors;   /* [rows, cols] with a mask: what to aim at in w's place where values are stored, since it makes
+                         * up for what is pruned; 0 in holes. NULL: w. Made by a pruner, freed by the driver */
     float *w;           /* [rows, cols] the target still to be explained; a method may move it, see `target_moved' */
     const float *whole; /* [rows, cols] the untouched W, once parts have been taken from w; NULL: w still is whole.
                          * After transforms C both are W C^-1, and stats those of C x */
@@ -46,14 +49,22 @@ typedef struct wc_job {
     bool fell_back;        /* out: a method took a simpler way of its own, and said so in a warning */
 } wc_job;
 
-typedef enum wc_opt_type { WC_OPT_INT, WC_OPT_REAL, WC_OPT_BOOL, WC_OPT_WORD } wc_opt_type;
+/* What a pruner leaves: 2:4, n of every m consecutive places of a row are kept; or 50%, m = 0, that part is pruned. */
+typedef struct wc_pattern {
+    double frac; /* with m = 0 */
+    int n, m;
+} wc_pattern;
 
-/* One option of a method: gptq(bits=3, group=128). The table gives parsing, range check, help, printing and docs. */
+typedef enum wc_opt_type { WC_OPT_INT, WC_OPT_REAL, WC_OPT_BOOL, WC_OPT_WORD, WC_OPT_PATTERN } wc_opt_type;
+
+/* One option of a method: gptq(bits=3, group=128). The table gives parsing, range check, help, printing and docs. A
+ * PATTERN that comes first needs no name: wanda(2:4). */
 typedef struct wc_opt {
     const char *name;
     wc_opt_type type;
-    size_t offset;      /* of the field in the method's option struct: int, double, bool or int (index into words) */
-    double def, lo, hi; /* default and inclusive range; WORD: def is an index */
+    size_t offset;      /* of the field in the method's option struct: int, double, bool, int (index into words) or
+                         * wc_pattern */
+    double def, lo, hi; /* default and inclusive range; WORD: def is an index; PATTERN: of frac */
     const char *words;  /* WORD: "mse|hessian|minmax" */
     const char *help;   /* one line */
 } wc_opt;
@@ -75,6 +86,7 @@ typedef enum wc_method_role {
 typedef struct wc_method {
     const char *name;     /* the word in recipes, docs, tests and results */
     const char *summary;  /* one line for `wcompress methods' */
+    const char *also;     /* names under which the same was published, "LoRD, ROM"; or NULL */
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;

@@ -186,7 +186,8 @@ def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
     need(kind in LAYOUTS and version == 1, "part kind of a newer version")
-    need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
+    want = (3 if r[44] == 1 else 2) if kind == 5 else 0
+    need(children == want and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
 
@@ -249,10 +250,11 @@ class File:
                 need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
-                    need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
-                    p.children = self.parts[next_part:next_part + 2]
-                    next_part += 2
-                    for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
+                    end = next_part + p.n_children
+                    need(p.first_child == next_part and end <= len(self.parts), "parts of a part")
+                    p.children = self.parts[next_part:end]
+                    next_part = end
+                    for c, (rows, cols) in zip(p.children, p.layout.shapes):
                         need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
@@ -293,7 +295,7 @@ class File:
 
     def decode_part(self, p):
         if p.n_children:
-            return product(*[self.decode_part(c) for c in p.children])
+            return decode_lowrank(p.layout, self.blob(p), p.rows, p.cols, *[self.decode_part(c) for c in p.children])
         return DECODERS[p.kind](p.layout, self.blob(p), p.rows, p.cols)
 
 
@@ -432,7 +434,9 @@ def grid_layout(p, rows, cols):
     need(tile == 0 or scale_bits, "tiles of a grid part")
     need(2 <= zero_bits <= 8 and tile if zero_kind == 3 else zero_bits == 0, "zero bits of a grid part")
     need(-126 <= scale_exp <= 126 and rows >= 1 and 1 <= group <= cols, "parameters of a grid part")
-    need(zero(p.params[12:28]) and zero(p.params[30:]), "reserved parameters of a grid part")
+    holes, n, m, nnz, block = struct.unpack("<BBBxQI", p.params[12:28])
+    need(holes in (0, 2, 3) and (holes or zero(p.params[12:28])), "reserved parameters of a grid part")
+    need(p.params[15] == 0 and zero(p.params[30:]), "reserved parameters of a grid part")
     need(0 <= zero_fixed <= 2 ** bits - 1 and 2 * zero_fixed % 1 == 0 and p.params[11] < 128, "zero of a grid part")
     need(zero_kind == 0 or zero_fixed == 0, "zero of a grid part")
     groups = (cols + group - 1) // group
@@ -440,7 +444,7 @@ def grid_layout(p, rows, cols):
     n_scales = 2 * tiles if tile else rows if scale_bits else rows * groups
     n_zeros = (0, 0, rows * groups, 2 * tiles)[zero_kind]
     code_bits = (0, bits, 0, zero_bits)[zero_kind]
-    scales = up8(rows * packed(cols, bits))
+    scales = up8(packed(nnz, bits) if holes else rows * packed(cols, bits))
     size = scales + 2 * n_scales
     codes = zeros = zero_codes = 0
     if scale_bits:
@@ -452,8 +456,11 @@ def grid_layout(p, rows, cols):
     if code_bits:
         zero_codes = up8(size)
         size = zero_codes + packed(rows * groups, code_bits)
-    return Record(size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind, scale_exp=scale_exp,
-                  group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
+    positions = positions_layout(up8(size), holes, n, m, nnz, block, rows, cols) if holes else None
+    if holes:
+        size = positions.end
+    return Record(positions=positions, size=size, numeric=True, bits=bits, scale_bits=scale_bits, zero_kind=zero_kind,
+                  scale_exp=scale_exp, group=group, groups=groups, zero_fixed=zero_fixed, scales=scales, codes=codes, zeros=zeros,
                   zero_codes=zero_codes, tile=tile, n_scales=n_scales, n_zeros=n_zeros, code_bits=code_bits)
 
 
@@ -470,8 +477,13 @@ def on_lines(l, lines, codes):
 
 def decode_grid(l, blob, rows, cols):
     b = np.frombuffer(blob, np.uint8)
-    stride = packed(cols, l.bits)
-    q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+    has = np.ones((rows, cols), bool)
+    if l.positions:
+        has, q = present(l.positions, blob, rows, cols), np.zeros((rows, cols), np.uint8)
+        q[has] = unpack(b, l.positions.nnz, l.bits)
+    else:
+        stride = packed(cols, l.bits)
+        q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
     s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
     z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
     exp2 = np.float32(2.0 ** l.scale_exp)
@@ -491,7 +503,7 @@ def decode_grid(l, blob, rows, cols):
         else:
             z = on_lines(l, z, of_groups(l, b, l.zero_codes, l.code_bits, rows))
         of = np.arange(cols) // l.group
-        return s[:, of] * (q.astype(np.float32) - z[:, of])
+        return np.where(has, s[:, of] * (q.astype(np.float32) - z[:, of]), np.float32(0))
 
 
 def lut_layout(p, rows, cols):
@@ -527,43 +539,55 @@ def masks(n, m):
     return [x for x in range(1 << m) if bin(x).count("1") == n]
 
 
-def sparse_layout(p, rows, cols):
-    dtype, layout, n, m, scale_exp, nnz = struct.unpack("<BBBBb3xQ", p.params[:16])
-    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a sparse part")
-    need(1 <= dtype <= 3 and layout <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
-    need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
-    need(rows >= 1 and 1 <= cols <= 1 << 24 and nnz <= rows * cols, "size of a sparse part")
-    need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or cols <= 65536), "layout of a sparse part")
-    size = rows * (8 if nnz >> 32 else 4)
+def positions_layout(at, layout, n, m, nnz, block, rows, cols):
+    """Section 11.1: the two sections, the first at `at'."""
+    need(layout <= 3 and cols <= 1 << 24 and nnz <= rows * cols and block != 1, "positions")
+    b = block or 1
+    need(cols % b == 0 and nnz % b == 0, "blocks of positions")
+    units, count = cols // b, nnz // b
+    need((layout == 3) == (n != 0) == (m != 0) and (layout != 0 or units <= 65536), "layout of positions")
+    size = rows * (8 if count >> 32 else 4)
     if layout == 3:
-        need(n < m <= 16 and cols % m == 0 and len(masks(n, m)) <= 256, "n:m of a sparse part")
-        need(nnz == rows * cols // m * n, "number of values of a sparse part")
+        need(n < m <= 16 and units % m == 0 and len(masks(n, m)) <= 256, "n:m of positions")
+        need(count == rows * units // m * n, "number of positions")
         size = 0
     bits = (len(masks(n, m)) - 1).bit_length() if layout == 3 else 0
-    positions = up8(size)
-    size = positions + (2 * nnz, 4 * nnz, rows * ((cols + 7) // 8), rows * packed(cols // max(m, 1), bits))[layout]
-    values = up8(size)
-    return Record(size=values + nnz * (4 if dtype == 1 else 2), numeric=True, dtype=dtype, layout=layout, n=n, m=m,
-                  scale_exp=scale_exp, nnz=nnz, bits=bits, positions=positions, values=values)
+    ends = at
+    at = up8(ends + size)
+    end = at + (2 * count, 4 * count, rows * ((units + 7) // 8), rows * packed(units // max(m, 1), bits))[layout]
+    return Record(layout=layout, n=n, m=m, nnz=nnz, block=b, units=units, count=count, bits=bits, ends=ends, at=at,
+                  end=end)
 
 
-def sparse_positions(l, blob, rows, cols):
+def present(l, blob, rows, cols):
     """bool [rows, cols]"""
-    b = np.frombuffer(blob, np.uint8)[l.positions:l.values]
-    has = np.zeros((rows, cols), bool)
+    b = np.frombuffer(blob, np.uint8)[l.at:l.end]
+    has = np.zeros((rows, l.units), bool)
     if l.layout == 2:
-        has = np.unpackbits(b[:rows * ((cols + 7) // 8)].reshape(rows, -1), axis=1, bitorder="little")[:, :cols] > 0
+        has = np.unpackbits(b.reshape(rows, -1), axis=1, bitorder="little")[:, :l.units] > 0
     elif l.layout == 3:
-        blocks, stride = cols // l.m, packed(cols // l.m, l.bits)
+        runs, stride = l.units // l.m, packed(l.units // l.m, l.bits)
         ones = np.array(masks(l.n, l.m))
         for r in range(rows):
-            code = unpack(b[r * stride:(r + 1) * stride], blocks, l.bits)
+            code = unpack(b[r * stride:(r + 1) * stride], runs, l.bits)
             has[r] = (ones[code][:, None] >> np.arange(l.m) & 1).reshape(-1)
     else:
-        ends = np.frombuffer(blob, "<u8" if l.nnz >> 32 else "<u4", rows)
+        ends = np.frombuffer(blob, "<u8" if l.count >> 32 else "<u4", rows, l.ends)
         row = np.repeat(np.arange(rows), np.diff(ends.astype(np.int64), prepend=0))
-        has[row, np.frombuffer(b, "<u4" if l.layout else "<u2", l.nnz)] = True
-    return has
+        has[row, np.frombuffer(b, "<u4" if l.layout else "<u2", l.count)] = True
+    return np.repeat(has, l.block, axis=1)
+
+
+def sparse_layout(p, rows, cols):
+    dtype, layout, n, m, scale_exp, nnz, block = struct.unpack("<BBBBb3xQI12x", p.params)
+    need(zero(p.params[5:8]) and zero(p.params[20:]), "reserved parameters of a sparse part")
+    need(1 <= dtype <= 3 and -126 <= scale_exp <= 126, "parameters of a sparse part")
+    need(dtype == 2 or scale_exp == 0, "exponent of a sparse part")
+    need(rows >= 1 and cols >= 1, "size of a sparse part")
+    positions = positions_layout(0, layout, n, m, nnz, block, rows, cols)
+    values = up8(positions.end)
+    return Record(size=values + nnz * (4 if dtype == 1 else 2), numeric=True, dtype=dtype, scale_exp=scale_exp,
+                  positions=positions, values=values)
 
 
 def decode_sparse(l, blob, rows, cols):
@@ -571,14 +595,26 @@ def decode_sparse(l, blob, rows, cols):
     if l.dtype == 2:
         v = v * np.float32(2.0 ** l.scale_exp)
     w = np.zeros((rows, cols), np.float32)
-    w[sparse_positions(l, blob, rows, cols)] = v
+    w[present(l.positions, blob, rows, cols)] = v
     return w
 
 
 def lowrank_layout(p, rows, cols):
-    rank = struct.unpack("<I", p.params[:4])[0]
-    need(rank >= 1 and rows >= 1 and cols >= 1 and zero(p.params[4:]), "parameters of a low-rank part")
-    return Record(size=0, numeric=True, rank=rank)
+    rank, form, m2, n2 = struct.unpack("<IB3xII", p.params[:16])
+    need(form <= 3, "form of a newer version")
+    need(rank >= 1 and rows >= 1 and cols >= 1, "parameters of a low-rank part")
+    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a low-rank part")
+    shapes = [(rows, rank), (rank, cols), (rank, rank)]
+    if form == 2:
+        need(rank < rows, "rank of a low-rank part")
+        shapes[0] = (rows - rank, rank)
+    if form == 3:
+        need(m2 and n2 and rows % m2 == 0 and cols % n2 == 0, "blocks of a low-rank part")
+        shapes[:2] = [(rows // m2 * (cols // n2), rank), (rank, m2 * n2)]
+    else:
+        need(m2 == 0 and n2 == 0, "blocks of a low-rank part")
+    return Record(size=(rows + 7) // 8 if form == 2 else 0, numeric=True, rank=rank, form=form, m2=m2, n2=n2,
+                  shapes=shapes)
 
 
 def vq_layout(p, rows, cols):
@@ -661,6 +697,21 @@ def product(a, b):
     for k in range(1, len(b)):
         total = total + a[:, k:k + 1] * b[k:k + 1]
     return total
+
+
+def decode_lowrank(l, blob, rows, cols, a, b, u=None):
+    if l.form == 1:
+        return product(product(a, u), b)
+    if l.form == 0:
+        return product(a, b)
+    if l.form == 3:
+        w = product(a, b).reshape(rows // l.m2, cols // l.n2, l.m2, l.n2)
+        return w.transpose(0, 2, 1, 3).reshape(rows, cols)
+    pivot = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:rows] > 0
+    need(pivot.sum() == l.rank, "pivots of a low-rank part")
+    w = np.zeros((rows, cols), np.float32)
+    w[pivot], w[~pivot] = b, product(a, b)
+    return w
 
 
 # ggml: name, weights and bytes of a block, weights per scale, levels or grid
@@ -850,7 +901,7 @@ def coded_layout(p, rows, cols):
     memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
     need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
     need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
-    need(1 <= tile <= 65536 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    need(1 <= tile <= 4096 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
     steps = up8(12 * classes)
     col_class = up8(steps + cols)
     row_class = up8(col_class + (cols + 1) // 2)
@@ -981,6 +1032,11 @@ TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 # ---------------------------------------------------------------- program
 
+def describe_positions(l):
+    how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
+    return "nnz=%d %s" % (l.nnz, how) + (" block=%d" % l.block if l.block > 1 else "")
+
+
 def describe(p):
     l = p.layout
     if p.kind == 1:
@@ -988,8 +1044,7 @@ def describe(p):
     if p.kind == 3:
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
-        how = ("u16", "u32", "mask", "%d:%d" % (l.n, l.m))[l.layout]
-        return "sparse nnz=%d %s %s" % (l.nnz, DTYPES[l.dtype][0], how)
+        return "sparse %s %s" % (DTYPES[l.dtype][0], describe_positions(l.positions))
     if p.kind == 6:
         return "vq %dx%db d=%d group=%d blocks=%d entry_bits=%d scaled=%d signs=%d" % (
             l.books, l.bits, l.d, l.group, l.n_books // l.books, l.entry_bits, l.scaled, l.signs)
@@ -1000,9 +1055,11 @@ def describe(p):
     if p.kind in TRANSFORMS:
         return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
-        return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
+        form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
+        return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
-        l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed)
+        l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed) + (
+        " " + describe_positions(l.positions) if l.positions else "")
 
 
 def main(args):

@@ -25,13 +25,14 @@ static uint64_t solver_memory(const wc_ctx *ctx, const wc_plan_tensor *t, bool s
 {
     size_t rows = t->source->rows, cols = t->source->cols;
     uint64_t most = wc_compress_scratch(ctx, rows, cols, stats);
+    bool masked = false;
     for (size_t i = 0; i < t->recipe->n; i++) {
         const wc_recipe_step *s = &t->recipe->step[i];
         wc_place at = wc_recipe_place(t->recipe, i, rows, cols);
-        uint64_t mask = at.masked ? (uint64_t)rows * cols : 0;
-        if (s->method->scratch) most = max(most, (uint64_t)rows * cols * 4 + mask + s->method->scratch(&at, s->opt));
+        if (s->method->scratch) most = max(most, (uint64_t)rows * cols * 4 + s->method->scratch(&at, s->opt));
+        masked = masked || s->method->narrow;
     }
-    return most +
+    return most + (masked ? 5 * (uint64_t)rows * cols : 0) +            /* a mask, and what its survivors should be */
            (stats && t->recipe->n > 1 ? (uint64_t)rows * cols * 4 : 0); /* the whole W beside what is left of it */
 }
 

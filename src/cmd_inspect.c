@@ -18,16 +18,39 @@ static uint32_t u32_at(const uint8_t *p)
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-static void sparse_text(const wcd_part_info *p, char *dst, size_t size)
+static uint64_t u64_at(const uint8_t *p)
+{
+    return u32_at(p) | (uint64_t)u32_at(p + 4) << 32;
+}
+
+/* "2:4" or "50% mask", and " x16" for blocks, from layout, n, m and the number of values. */
+static void positions_text(const wcd_part_info *p, const uint8_t *layout, uint64_t nnz, uint32_t block, char *dst,
+                           size_t size)
 {
     static const char *const layouts[] = {"16-bit columns", "32-bit columns", "mask"};
-    uint64_t nnz = u32_at(p->params + 8) | (uint64_t)u32_at(p->params + 12) << 32;
-    const char *dtype = wc_dtype_name((wc_dtype)p->params[0]);
-    if (p->params[1] == 3)
-        snprintf(dst, size, "sparse %u:%u %s", p->params[2], p->params[3], dtype);
+    char blocks[24] = "";
+    if (block) snprintf(blocks, sizeof blocks, " x%u", block);
+    if (layout[0] == 3)
+        snprintf(dst, size, "%u:%u%s", layout[1], layout[2], blocks);
     else
-        snprintf(dst, size, "sparse %.4g%% %s %s", 100.0 * (double)nnz / ((double)p->rows * (double)p->cols), dtype,
-                 layouts[p->params[1]]);
+        snprintf(dst, size, "%.4g%% %s%s", 100.0 * (double)nnz / ((double)p->rows * (double)p->cols),
+                 layouts[layout[0]], blocks);
+}
+
+static void sparse_text(const wcd_part_info *p, char *dst, size_t size)
+{
+    char positions[48];
+    positions_text(p, p->params + 1, u64_at(p->params + 8), u32_at(p->params + 16), positions, sizeof positions);
+    snprintf(dst, size, "sparse %s %s", positions, wc_dtype_name((wc_dtype)p->params[0]));
+}
+
+static void grid_text(const wcd_part_info *p, char *dst, size_t size)
+{
+    char holes[48] = "";
+    if (p->params[12])
+        positions_text(p, p->params + 12, u64_at(p->params + 16), u32_at(p->params + 24), holes, sizeof holes);
+    snprintf(dst, size, "grid %ub g%u%s%s%s%s", p->params[0], u32_at(p->params + 4), p->params[2] ? " asym" : " sym",
+             p->params[1] ? " two-level" : "", *holes ? " of " : "", holes);
 }
 
 /* "vq 2x8b d8 i8 scaled signs": codebooks x bits of a code, columns of a vector, entries of a codebook. */
@@ -44,8 +67,7 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     static const char *const tables[] = {"one table", "row tables", "group tables"};
     uint32_t group = u32_at(p->params + 4);
     if (!strcmp(p->kind_name, "grid"))
-        snprintf(dst, size, "grid %ub g%u%s%s", p->params[0], group, p->params[2] ? " asym" : " sym",
-                 p->params[1] ? " two-level" : "");
+        grid_text(p, dst, size);
     else if (!strcmp(p->kind_name, "lut"))
         snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
                  p->params[2] ? " scaled" : "");
@@ -66,21 +88,26 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
         snprintf(dst, size, "%s", p->kind_name);
 }
 
-/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)". *bytes: of all their blobs. */
+/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)", "lowrank cur r64 (C x R x U)".
+ * *bytes: of all their blobs. */
 static void part_text(const wcd_tensor *t, const wcd_part_info *p, char *dst, size_t size, uint64_t *bytes)
 {
-    char factor[2][64] = {"", ""};
+    static const char *const forms[] = {"", " cur", " pivot", " mpo"};
     *bytes = p->blob_size;
-    for (uint32_t k = 0; k < p->n_children && k < 2; k++) {
+    if (!p->n_children) {
+        leaf_text(p, dst, size);
+        return;
+    }
+    int used = snprintf(dst, size, "%s%s r%u", p->kind_name, forms[p->params[4]], u32_at(p->params));
+    for (uint32_t k = 0; k < p->n_children && used > 0 && (size_t)used < size; k++) {
+        char factor[96] = "";
         wcd_part_info child;
         if (wcd_part_child(t, p, k, &child) != WCD_OK) continue;
-        leaf_text(&child, factor[k], sizeof factor[k]);
+        leaf_text(&child, factor, sizeof factor);
+        used += snprintf(dst + used, size - (size_t)used, "%s%s%s", k ? " x " : " (", factor,
+                         k + 1 == p->n_children ? ")" : "");
         *bytes += child.blob_size;
     }
-    if (p->n_children)
-        snprintf(dst, size, "%s r%u (%s x %s)", p->kind_name, u32_at(p->params), factor[0], factor[1]);
-    else
-        leaf_text(p, dst, size);
 }
 
 typedef struct totals {
@@ -103,7 +130,7 @@ static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, tot
     json_t *part_list = json_array(), *transforms = json_array();
     for (uint32_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         wcd_part_info p;
-        char one[192];
+        char one[256];
         uint64_t part_bytes;
         if (wcd_part(t, i, &p) != WCD_OK) continue;
         part_text(t, &p, one, sizeof one, &part_bytes);

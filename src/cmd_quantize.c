@@ -1,5 +1,5 @@
-/* cmd_quantize.c - `wcompress quantize', `compress' and `search': the same job, asked for by bits, by recipe, or by
- * size. */
+/* cmd_quantize.c - `wcompress quantize', `prune', `compress' and `search': the same job, asked for by bits, by
+ * pattern, by recipe, or by size. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern;
     double bits;
     uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
     wc_cli_list opt, rule, calib;
@@ -82,6 +82,15 @@ static const wc_cli_option search_options[] = {
     WC_CLI_COMMON(options),
 };
 
+static const wc_cli_option prune_options[] = {
+    {"pattern", 'p', WC_CLI_TEXT, AT(pattern), "WHAT", "50%: the part that goes; 2:4: two of every four columns stay"},
+    {"method", 'm', WC_CLI_TEXT, AT(method), "NAME", "sparsegpt (default), wanda, ria, magnitude, gqsa"},
+    {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of the method, see `wcompress methods'"},
+    {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "then quantize what is left to N bits, 1..8 (default: keep it in f16)"},
+    SHARED_OPTIONS,
+    WC_CLI_COMMON(options),
+};
+
 static const wc_cli_option compress_options[] = {
     {"recipe", 'r', WC_CLI_TEXT, AT(recipe), "RECIPE",
      "what to do with the linear layers, e.g. 'gptq(bits=3,group=64)'"},
@@ -96,6 +105,22 @@ static wc_status build_recipe(wc_ctx *ctx, const options *o, wc_buf *out)
     for (size_t i = 0; i < o->opt.n; i++)
         WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
     return wc_buf_printf(ctx, out, ")");
+}
+
+/* "sparsegpt(2:4) | gptq(bits=4)" from --method, --pattern, --opt and --bits. */
+static wc_status build_prune(wc_ctx *ctx, const options *o, wc_buf *out)
+{
+    const char *name = o->method ? o->method : "sparsegpt";
+    const wc_method *m = wc_method_find(name);
+    if (!o->pattern) return wc_fail(ctx, WC_OPTION, "prune: --pattern is missing, write 50%% or 2:4");
+    if (!m || m->role != WC_STEP_PRUNE) return wc_fail(ctx, WC_OPTION, "prune: `%s' is no method that prunes", name);
+    if (o->bits != 0 && (o->bits < 1 || o->bits > 8))
+        return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
+    WC_TRY(wc_buf_printf(ctx, out, "%s(%s", name, o->pattern));
+    for (size_t i = 0; i < o->opt.n; i++)
+        WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
+    WC_TRY(wc_buf_printf(ctx, out, ")"));
+    return o->bits != 0 ? wc_buf_printf(ctx, out, " | gptq(bits=%g)", o->bits) : WC_OK;
 }
 
 /* 8 to 16 bits would only be a slower float: keep. */
@@ -255,6 +280,24 @@ static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, w
     return status;
 }
 
+static void prune_defaults(void *p)
+{
+    options *o = p;
+    defaults(p);
+    o->bits = 0;
+}
+
+static wc_status prune(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    const options *o = opt;
+    wc_buf linear = {0};
+    (void)n;
+    wc_status status = build_prune(ctx, o, &linear);
+    if (status == WC_OK) status = run_with(ctx, o, (char *)linear.data, operand[0], false, report);
+    wc_buf_free(&linear);
+    return status;
+}
+
 static wc_status compress(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
 {
     const options *o = opt;
@@ -297,6 +340,25 @@ const wc_command wc_command_quantize = {
     .options = quantize_options,
     .defaults = defaults,
     .run = quantize,
+};
+
+const wc_command wc_command_prune = {
+    .name = "prune",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "set a part of the weights to zero, and store only the others",
+    .description = "What is left of the linear layers makes up for what is pruned, and is stored in f16, or with "
+                   "--bits quantized\n"
+                   "under the same mask. The recipe that this stands for is `sparsegpt(2:4)' or `sparsegpt(2:4) | "
+                   "gptq(bits=4)'.\n\n"
+                   "  wcompress prune --pattern 2:4 model/\n"
+                   "  wcompress prune --pattern 50% --bits 4 model/\n"
+                   "  wcompress prune --pattern 50% -m wanda --opt update=none model/",
+    .opt_size = sizeof(options),
+    .options = prune_options,
+    .defaults = prune_defaults,
+    .run = prune,
 };
 
 const wc_command wc_command_compress = {

@@ -21,10 +21,16 @@ static double opt_get(const wc_opt *o, const void *opt)
     }
 }
 
+static wc_pattern *opt_pattern(const wc_opt *o, const void *opt)
+{
+    return (wc_pattern *)(void *)((char *)(uintptr_t)opt + o->offset);
+}
+
 static void opt_put(const wc_opt *o, void *opt, double v)
 {
     char *p = (char *)opt + o->offset;
     switch (o->type) {
+    case WC_OPT_PATTERN: *(wc_pattern *)p = (wc_pattern){.frac = v}; break;
     case WC_OPT_REAL: *(double *)p = v; break;
     case WC_OPT_BOOL: *(bool *)p = v != 0; break;
     default: *(int *)p = (int)v;
@@ -50,7 +56,11 @@ void wc_opt_inherit(const wc_method *from, const void *src, const wc_method *to,
 {
     for (const wc_opt *o = to->opts; o->name; o++) {
         const wc_opt *f = opt_find(from, o->name);
-        if (f && f->type == o->type) opt_put(o, dst, opt_get(f, src));
+        if (!f || f->type != o->type) continue;
+        if (o->type == WC_OPT_PATTERN)
+            *opt_pattern(o, dst) = *opt_pattern(f, src);
+        else
+            opt_put(o, dst, opt_get(f, src));
     }
 }
 
@@ -69,8 +79,11 @@ static int word_index(const char *words, const char *value)
 
 void wc_opt_print(const wc_opt *o, const void *opt, char *dst, size_t size)
 {
-    double v = opt_get(o, opt);
-    if (o->type == WC_OPT_BOOL) {
+    const wc_pattern *pattern = o->type == WC_OPT_PATTERN ? opt_pattern(o, opt) : NULL;
+    double v = pattern ? pattern->frac : opt_get(o, opt);
+    if (pattern && pattern->m) {
+        snprintf(dst, size, "%d:%d", pattern->n, pattern->m);
+    } else if (o->type == WC_OPT_BOOL) {
         snprintf(dst, size, "%s", v != 0 ? "true" : "false");
     } else if (o->type == WC_OPT_WORD) {
         const char *w = o->words;
@@ -97,7 +110,7 @@ static wc_status parse_number(wc_ctx *ctx, const wc_method *m, const wc_opt *o, 
     char *end;
     errno = 0;
     double v = strtod(value, &end);
-    if (o->type == WC_OPT_REAL && end != value && !strcmp(end, "%")) {
+    if (o->type != WC_OPT_INT && end != value && !strcmp(end, "%")) {
         /* 0.45% is the number 0.45e-2, not 0.45 / 100: the recipe must print as it was written. */
         char scaled[80];
         snprintf(scaled, sizeof scaled, "%.*se-2", (int)(end - value), value);
@@ -111,6 +124,32 @@ static wc_status parse_number(wc_ctx *ctx, const wc_method *m, const wc_opt *o, 
         return wc_fail(ctx, WC_OPTION, "%s: %s=%s is out of range, allowed is %g to %g", m->name, o->name, value, o->lo,
                        o->hi);
     *out = v;
+    return WC_OK;
+}
+
+/* Masks of m bits with n ones must have codes of 8 bits (docs/FORMAT.md, section 11.1): all up to 8, and those where
+ * few or nearly all are kept up to 16. */
+static bool has_codes(int n, int m)
+{
+    double patterns = 1;
+    for (int i = 1; i <= n; i++)
+        patterns = patterns * (m - n + i) / i;
+    return n >= 1 && n < m && m <= 16 && patterns <= 256;
+}
+
+/* 2:4, or 50% or 0.5. */
+static wc_status parse_pattern(wc_ctx *ctx, const wc_method *m, const wc_opt *o, const char *value, wc_pattern *out)
+{
+    char end;
+    wc_pattern p = {0};
+    if (!strchr(value, ':')) {
+        WC_TRY(parse_number(ctx, m, o, value, &p.frac));
+    } else if (sscanf(value, "%2d:%2d%c", &p.n, &p.m, &end) != 2 || !has_codes(p.n, p.m)) {
+        return wc_fail(ctx, WC_OPTION,
+                       "%s: %s=%s is no pattern n:m, n of every m columns kept: 1 <= n < m <= 16, at most 256 masks",
+                       m->name, o->name, value);
+    }
+    *out = p;
     return WC_OK;
 }
 
@@ -140,6 +179,8 @@ wc_status wc_opt_set(wc_ctx *ctx, const wc_method *m, void *opt, const char *nam
         int i = word_index(o->words, value);
         if (i < 0) return wc_fail(ctx, WC_OPTION, "%s: %s=%s is not one of %s", m->name, name, value, o->words);
         v = i;
+    } else if (o->type == WC_OPT_PATTERN) {
+        return parse_pattern(ctx, m, o, value, opt_pattern(o, opt));
     } else {
         WC_TRY(parse_number(ctx, m, o, value, &v));
     }
@@ -207,6 +248,10 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
         char name[sizeof s->word];
         if (!scan_word(s)) return syntax_error(ctx, text, s, "an option name");
         memcpy(name, s->word, sizeof name);
+        if (m->opts->type == WC_OPT_PATTERN && *s->p != '=') {
+            WC_TRY(wc_opt_set(ctx, m, opt, m->opts->name, name));
+            continue;
+        }
         if (!accept(s, '=') || !scan_word(s)) return syntax_error(ctx, text, s, "`=' and a value");
         WC_TRY(wc_opt_set(ctx, m, opt, name, s->word));
         *given |= (uint64_t)1 << (opt_find(m, name) - m->opts);

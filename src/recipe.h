@@ -3,6 +3,7 @@
  *     recipe = "keep" | step { "|" step }            keep: the tensor's own bytes, untouched
  *     step   = method [ "(" [ option { "," option } ] ")" ]
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
+ *            | pattern                               of a pruner: 2:4 or 50%, for pattern=2:4
  *
  * A method may be a name for a list (spqr): it is parsed as that list. One that prepares the quantizer behind it
  * (awq) takes the options that it shares with it, and that were not written, from there. Both are printed as what they

@@ -98,6 +98,7 @@ static inline float *util_dequantize(const wc_grid *g)
                       : g->zero_kind == WC_ZERO_LINE ? util_on_line(g->zero_f16 + line, g->zero[at])
                                                      : g->zero_fixed;
             w[i * g->cols + j] = ldexpf(s, g->scale_exp) * ((float)g->code[i * g->cols + j] - z);
+            if (g->holes && !g->mask[i * g->cols + j]) w[i * g->cols + j] = 0;
         }
     return w;
 }

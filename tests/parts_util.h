@@ -50,6 +50,29 @@ static inline wc_part lowrank_plan(size_t rows, size_t cols, size_t rank, wc_par
     return p;
 }
 
+static inline wc_part cur_plan(size_t rows, size_t cols, size_t rank, wc_part c, wc_part r, wc_part u)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, c, r);
+    p.lowrank.form = WC_LOWRANK_CUR;
+    wc_lowrank_link(&p.lowrank, &u);
+    return p;
+}
+
+static inline wc_part pivot_plan(size_t rows, size_t cols, size_t rank, wc_part others, wc_part pivots)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, others, pivots);
+    p.lowrank.form = WC_LOWRANK_PIVOT;
+    return p;
+}
+
+static inline wc_part mpo_plan(size_t rows, size_t cols, size_t rank, size_t m2, size_t n2, wc_part a, wc_part b)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, a, b);
+    p.lowrank.form = WC_LOWRANK_MPO;
+    p.lowrank.m2 = m2, p.lowrank.n2 = n2;
+    return p;
+}
+
 /* Every step-th position, with every third row empty; step 0: none. */
 static inline bool sparse_has(size_t r, size_t c, size_t cols, size_t step)
 {
@@ -116,6 +139,54 @@ static inline wc_part sparse_fill(wc_part p, size_t step)
             ((uint32_t *)s->value)[k] = (uint32_t)formula_scale(k + 3) << 16 | (uint32_t)(k * 77 % 65536);
         else
             ((uint16_t *)s->value)[k] = formula_scale(k + 3);
+    return p;
+}
+
+/* A mask [rows, cols] by the formulas of fill_positions, for places of p->block columns; counts p->nnz. free() it. */
+static inline uint8_t *formula_mask(size_t rows, size_t cols, size_t step, wc_positions *p)
+{
+    size_t block = p->block ? p->block : 1, units = cols / block;
+    uint8_t *mask = calloc(rows * cols, 1);
+    unsigned masks = p->m ? count_masks(p->n, p->m) : 0;
+    assert_non_null(mask);
+    p->nnz = 0;
+    for (size_t i = 0; i < rows * cols; i++) {
+        size_t r = i / cols, u = i % cols / block;
+        mask[i] = p->m ? nth_mask((unsigned)((r * 5 + u / p->m * 3 + 1) % masks), p->n, p->m) >> u % p->m & 1
+                       : sparse_has(r, u, units, step);
+        p->nnz += mask[i];
+    }
+    return mask;
+}
+
+/* A filled grid with such holes; drop_mask() before wc_part_free. */
+static inline wc_part holes_fill(wc_part p, size_t step, wc_positions at)
+{
+    p = grid_fill(p);
+    p.grid.mask = formula_mask(p.grid.rows, p.grid.cols, step, &at);
+    p.grid.at = at;
+    p.grid.holes = true;
+    return p;
+}
+
+static inline void drop_mask(wc_part *p)
+{
+    if (p->kind == WC_PART_GRID) free((void *)(uintptr_t)p->grid.mask);
+}
+
+/* Sparse values at such positions. */
+static inline wc_part blocks_fill(wc_part p, size_t step, wc_positions at)
+{
+    wc_sparse *s = &p.sparse;
+    uint64_t k = 0;
+    uint8_t *mask = formula_mask(s->rows, s->cols, step, &at);
+    s->nnz = at.nnz, s->n = at.n, s->m = at.m, s->block = at.block;
+    assert_int_equal(wc_sparse_alloc(NULL, s), WC_OK);
+    for (size_t i = 0; i < s->rows * s->cols; i++) {
+        if (mask[i]) s->col[k] = (uint32_t)(i % s->cols), ((uint16_t *)s->value)[k] = formula_scale(k + 3), k++;
+        s->row_start[i / s->cols + 1] = k;
+    }
+    free(mask);
     return p;
 }
 
@@ -203,11 +274,19 @@ static inline wc_part leaf_fill(wc_part p)
     return p.kind == WC_PART_GRID ? grid_fill(p) : p.kind == WC_PART_LUT ? lut_fill(p) : float_fill(p);
 }
 
-/* Fills the plans of the factors, which are p's. */
+/* Fills the plans of the factors, which are p's. Pivots: the rows i with i rank div rows above that of i - 1, so that
+ * they are spread out. */
 static inline wc_part lowrank_fill(wc_part p)
 {
-    *p.lowrank.a = leaf_fill(*p.lowrank.a);
-    *p.lowrank.b = leaf_fill(*p.lowrank.b);
+    wc_lowrank *l = &p.lowrank;
+    *l->a = leaf_fill(*l->a);
+    *l->b = leaf_fill(*l->b);
+    if (l->link) *l->link = leaf_fill(*l->link);
+    if (l->form != WC_LOWRANK_PIVOT) return p;
+    l->pivot = calloc(l->rows, 1);
+    assert_non_null(l->pivot);
+    for (size_t i = 0; i < l->rows; i++)
+        l->pivot[i] = (i + 1) * l->rank / l->rows > i * l->rank / l->rows;
     return p;
 }
 
@@ -255,7 +334,9 @@ static inline float sparse_value(const wc_sparse *s, size_t r, size_t c)
 static inline float float_value(const wc_float *f, size_t r, size_t c)
 {
     size_t i = r * f->cols + c;
-    if (f->dtype == WC_F32) return wc_bits_f32((uint32_t)f->data[4 * i + 3] << 24 | (uint32_t)f->data[4 * i + 2] << 16);
+    if (f->dtype == WC_F32)
+        return wc_bits_f32((uint32_t)f->data[4 * i] | (uint32_t)f->data[4 * i + 1] << 8 |
+                           (uint32_t)f->data[4 * i + 2] << 16 | (uint32_t)f->data[4 * i + 3] << 24);
     uint16_t half = (uint16_t)(f->data[2 * i] | f->data[2 * i + 1] << 8);
     return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
 }
@@ -305,6 +386,33 @@ static inline float coded_value(const wc_coded *p, size_t r, size_t c)
     return (float)((double)d / 64 * (64 * j - (j < 0 ? -shrink : shrink)));
 }
 
+static inline float part_value(const wc_part *p, size_t r, size_t c);
+
+/* Element (r, c) of a times b, summed in order. */
+static inline float times_value(const wc_part *a, const wc_part *link, const wc_part *b, size_t rank, size_t r,
+                                size_t c)
+{
+    float sum = 0;
+    for (size_t k = 0; k < rank; k++) {
+        float left = link ? times_value(a, NULL, link, rank, r, k) : part_value(a, r, k);
+        float product = left * part_value(b, k, c);
+        sum = k ? sum + product : product;
+    }
+    return sum;
+}
+
+static inline float lowrank_value(const wc_lowrank *l, size_t r, size_t c)
+{
+    size_t before = 0;
+    if (l->form == WC_LOWRANK_MPO)
+        return times_value(l->a, NULL, l->b, l->rank, r / l->m2 * (l->cols / l->n2) + c / l->n2,
+                           r % l->m2 * l->n2 + c % l->n2);
+    for (size_t i = 0; i < r && l->pivot; i++)
+        before += l->pivot[i];
+    if (l->pivot && l->pivot[r]) return part_value(l->b, before, c);
+    return times_value(l->a, l->link, l->b, l->rank, r - before, c);
+}
+
 static inline float part_value(const wc_part *p, size_t r, size_t c)
 {
     switch (p->kind) {
@@ -319,12 +427,7 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_DIAGONAL:
     case WC_PART_HADAMARD: fail_msg("a transform has no values");
     }
-    float sum = 0;
-    for (size_t k = 0; k < p->lowrank.rank; k++) {
-        float product = part_value(p->lowrank.a, r, k) * part_value(p->lowrank.b, k, c);
-        sum = k ? sum + product : product;
-    }
-    return sum;
+    return lowrank_value(&p->lowrank, r, c);
 }
 
 #endif

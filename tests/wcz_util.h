@@ -89,6 +89,7 @@ static inline float grid_value(const wc_grid *g, size_t r, size_t c)
                : g->zero_kind == WC_ZERO_F16  ? f16_value(g->zero_f16[at])
                : g->zero_kind == WC_ZERO_LINE ? line_value(g->zero_f16, line, g->zero[at])
                                               : (double)g->zero_fixed;
+    if (g->holes && !g->mask[r * g->cols + c]) return 0;
     return (float)(ldexp(s, g->scale_exp) * (double)(float)(g->code[r * g->cols + c] - z));
 }
 

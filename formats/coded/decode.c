@@ -29,7 +29,7 @@ enum {
     LANES = 8,
     RAW = 16,
     MAX_SHIFT = 12,
-    MAX_TILE = 65536,
+    MAX_TILE = 4096,
     ROW_MIDDLE = 8
 };
 

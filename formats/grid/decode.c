@@ -1,12 +1,14 @@
 /* grid v1: w = s (q - z), codes q of 1..8 bits, one s and z per row and group of columns.
  *
  *     params  0 u8 bits   1 u8 scale_bits   2 u8 zero kind   3 i8 scale_exp   4 u32 group
- *             8 f32 zero_fixed   28 u8 tile   29 u8 zero_bits
- *     blob    codes: rows packed sequences of cols values
+ *             8 f32 zero_fixed   12 u8 holes: 0 none, else a layout of positions   13 u8 n   14 u8 m
+ *             16 u64 nnz   24 u32 block   28 u8 tile   29 u8 zero_bits
+ *     blob    codes: rows packed sequences of cols values; with holes one packed sequence [nnz]
  *             scales: f16 [rows, groups], or [rows] when scale_bits != 0, or [tiles of rows, groups, 2] with tiles
  *             scale codes: one packed sequence [rows * groups], when scale_bits != 0
  *             zeros: f16 [rows, groups] for zero kind 2, [tiles of rows, groups, 2] for 3
  *             zero codes: one packed sequence [rows * groups] for zero kinds 1 and 3
+ *             ends, positions: with holes, decode/positions.h
  *             sections start at multiples of 8 bytes
  *
  * Without tiles and f16 zeros, s = (f16 * 2^scale_exp) * scale code and q - z are exact in f32 (11 + 8 mantissa bits;
@@ -32,6 +34,12 @@ static int parse_zero(const uint8_t params[WCD_PARAMS], wcd_grid_view *g)
     return (float)(int)(2 * g->zero_fixed) == 2 * g->zero_fixed;
 }
 
+static int open_positions(const uint8_t params[WCD_PARAMS], wcd_view *v)
+{
+    return wcd_positions_open(&v->u.g.p, params[12], params[13], params[14], wcd_u32(params + 24), wcd_u64(params + 16),
+                              v->rows, v->cols);
+}
+
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
@@ -39,8 +47,10 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     g->scale_bits = params[1];
     g->group = wcd_u32(params + 4);
     g->tile = params[28];
+    g->holes = params[12];
     for (int i = 12; i < WCD_PARAMS; i++)
-        if (params[i] && i != 28 && i != 29) return 0;
+        if (params[i] && i != 28 && i != 29 && (!g->holes || i == 15 || i > 29)) return 0;
+    if (g->holes && (g->holes < WCD_MASK || !open_positions(params, v))) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8) return 0;
     if (g->tile && !g->scale_bits) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;
@@ -53,13 +63,15 @@ static wcd_status open_grid(const uint8_t params[WCD_PARAMS], wcd_view *v)
     wcd_grid_view *g = &v->u.g;
     if (!v->rows || !v->cols || !parse(params, v)) return WCD_E_CORRUPT;
     g->row_size = wcd_packed_size(v->cols, g->bits);
-    uint64_t all_groups = v->rows * g->groups, end = v->rows * g->row_size;
+    uint64_t all_groups = v->rows * g->groups;
+    uint64_t end = g->holes ? wcd_packed_size(g->p.nnz, g->bits) : v->rows * g->row_size;
     uint64_t lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
     uint64_t n_zeros = g->zero_kind == ZERO_F16 ? all_groups : g->zero_kind == ZERO_LINE ? lines : 0;
     uint64_t scales = wcd_place(&end, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all_groups));
     uint64_t scale_codes = g->scale_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->scale_bits)) : 0;
     uint64_t zeros = n_zeros ? wcd_place(&end, 2 * n_zeros) : 0;
     uint64_t zero_codes = g->zero_bits ? wcd_place(&end, wcd_packed_size(all_groups, g->zero_bits)) : 0;
+    if (g->holes) wcd_positions_place(&g->p, v->rows, &end);
     if (end != v->size) return WCD_E_CORRUPT;
     v->numeric = 1;
     if (!v->blob) return WCD_OK;
@@ -123,9 +135,12 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     const wcd_grid_view *g = &v->u.g;
     uint64_t group0 = col / g->group;
     unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1, i = 0;
-    uint8_t q[WCD_SPAN];
+    uint8_t q[WCD_SPAN], has[WCD_SPAN];
     float s[WCD_SPAN], z[WCD_SPAN];
-    wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
+    if (g->holes)
+        wcd_positions_codes(&g->p, v->blob, v->blob, g->bits, row, col, n, q, has);
+    else
+        wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
     statistics(v, row, group0, n_groups, s, z);
     for (unsigned k = 0; k < n_groups; k++) {
         uint64_t stop = (group0 + k + 1) * g->group - col;
@@ -133,6 +148,8 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
         dequantize(dst + i, q + i, end - i, s[k], z[k]);
         i = end;
     }
+    for (i = 0; g->holes && i < n; i++)
+        if (!has[i]) dst[i] = 0;
 }
 
 const wcd_decoder wcd_decoder_grid = {.id = 2, .version = 1, .name = "grid", .open = open_grid, .span = span_grid};

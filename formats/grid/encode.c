@@ -5,10 +5,12 @@
 
 #include "base/half.h"
 #include "formats/pack.h"
+#include "formats/positions.h"
 
 typedef struct layout {
     /* bytes of one row's codes; offsets of sections; all */
     uint64_t row_size, scales, scale_codes, zeros_f16, zero_codes, size;
+    wc_positions_layout p; /* with holes */
 } layout;
 
 static wc_status check_tiles(wc_ctx *ctx, const wc_grid *g)
@@ -46,11 +48,13 @@ static wc_status lay_out(wc_ctx *ctx, const wc_grid *g, layout *out)
     uint64_t all_groups = g->rows * wc_grid_groups(g);
     unsigned zero_bits = wc_grid_zero_code_bits(g);
     layout l = {.row_size = wc_packed_size(g->cols, g->bits)};
-    l.size = g->rows * l.row_size;
+    if (g->holes) WC_TRY(wc_positions_lay_out(ctx, "grid", g->rows, g->cols, &g->at, WC_MASK, &l.p));
+    l.size = g->holes ? wc_packed_size(g->at.nnz, g->bits) : g->rows * l.row_size;
     l.scales = wc_place(&l.size, 2 * wc_grid_scales(g));
     if (g->scale_bits) l.scale_codes = wc_place(&l.size, wc_packed_size(all_groups, g->scale_bits));
     if (wc_grid_zero_f16s(g)) l.zeros_f16 = wc_place(&l.size, 2 * wc_grid_zero_f16s(g));
     if (zero_bits) l.zero_codes = wc_place(&l.size, wc_packed_size(all_groups, zero_bits));
+    if (g->holes) wc_positions_place(&l.p, &l.size);
     *out = l;
     return WC_OK;
 }
@@ -63,7 +67,29 @@ static wc_status grid_size(wc_ctx *ctx, const wc_part *part, uint64_t *out)
     return WC_OK;
 }
 
-static void put_params(const wc_grid *g, uint8_t params[WC_PARAMS_SIZE])
+/* The codes of all rows at the positions of the mask, one after the other: packed by the 64, of which blocks are made.
+ */
+static wc_status put_survivors(wc_ctx *ctx, const wc_grid *g, const layout *l, uint8_t *dst)
+{
+    enum { AT_ONCE = 64 };
+    uint8_t code[AT_ONCE];
+    uint64_t count = 0, written = 0;
+    for (size_t r = 0; r < g->rows; r++) {
+        const uint8_t *has = g->mask + r * g->cols;
+        WC_TRY(wc_positions_put(ctx, &l->p, r, has, &count, dst));
+        for (size_t j = 0; j < g->cols; j++) {
+            if (!has[j]) continue;
+            code[written++ % AT_ONCE] = g->code[r * g->cols + j];
+            if (written % AT_ONCE == 0)
+                wc_pack(code, AT_ONCE, g->bits, dst + wc_packed_size(written - AT_ONCE, g->bits));
+        }
+    }
+    uint64_t rest = written % AT_ONCE;
+    wc_pack(code, rest, g->bits, dst + wc_packed_size(written - rest, g->bits));
+    return WC_OK;
+}
+
+static void put_params(const wc_grid *g, const layout *l, uint8_t params[WC_PARAMS_SIZE])
 {
     /* + 0: a fixed zero of -0 is written as +0, the only form that readers take. */
     uint32_t zero = g->zero_kind == WC_ZERO_FIXED ? wc_f32_bits(g->zero_fixed + 0.0f) : 0;
@@ -76,6 +102,12 @@ static void put_params(const wc_grid *g, uint8_t params[WC_PARAMS_SIZE])
     wc_put_le(params + 8, zero, 4);
     params[28] = (uint8_t)g->tile;
     params[29] = (uint8_t)g->zero_bits;
+    if (!g->holes) return;
+    params[12] = (uint8_t)l->p.layout;
+    params[13] = (uint8_t)g->at.n;
+    params[14] = (uint8_t)g->at.m;
+    wc_put_le(params + 16, g->at.nnz, 8);
+    wc_put_le(params + 24, g->at.block > 1 ? g->at.block : 0, 4);
 }
 
 static wc_status check_numbers(wc_ctx *ctx, const wc_grid *g)
@@ -83,7 +115,7 @@ static wc_status check_numbers(wc_ctx *ctx, const wc_grid *g)
     uint64_t groups = wc_grid_groups(g), all_groups = g->rows * groups;
     unsigned zero_bits = wc_grid_zero_code_bits(g);
     if (!g->code || !g->scale || (g->scale_bits && !g->scale_code) || (zero_bits && !g->zero) ||
-        (wc_grid_zero_f16s(g) && !g->zero_f16))
+        (wc_grid_zero_f16s(g) && !g->zero_f16) || (g->holes && !g->mask))
         return wc_fail(ctx, WC_BUG, "grid part: no numbers");
     WC_TRY(wc_check_codes(ctx, "grid part: code", g->code, g->rows * g->cols, g->cols, g->bits));
     if (g->scale_bits)
@@ -107,13 +139,14 @@ static wc_status grid_encode(wc_ctx *ctx, const wc_part *part, uint8_t *dst, uin
     uint64_t all_groups = g->rows * wc_grid_groups(g);
     unsigned zero_bits = wc_grid_zero_code_bits(g);
     memset(dst, 0, l.size);
-    for (uint64_t r = 0; r < g->rows; r++)
+    if (g->holes) WC_TRY(put_survivors(ctx, g, &l, dst));
+    for (uint64_t r = 0; !g->holes && r < g->rows; r++)
         wc_pack(g->code + r * g->cols, g->cols, g->bits, dst + r * l.row_size);
     put_f16(g->scale, wc_grid_scales(g), dst + l.scales);
     if (g->scale_bits) wc_pack(g->scale_code, all_groups, g->scale_bits, dst + l.scale_codes);
     put_f16(g->zero_f16, wc_grid_zero_f16s(g), dst + l.zeros_f16);
     if (zero_bits) wc_pack(g->zero, all_groups, zero_bits, dst + l.zero_codes);
-    put_params(g, params);
+    put_params(g, &l, params);
     return WC_OK;
 }
 

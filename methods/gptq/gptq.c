@@ -47,8 +47,7 @@ static const char *applies(const wc_place *at, const void *opt)
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
-    *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(at->rows, at->cols, &o->grid, &out->grid);
+    wc_place_grid(at, &o->grid, out);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -59,13 +58,14 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     float *weight = NULL;
     wc_part made;
     plan(&job->at, opt, &made);
+    made.grid.mask = job->mask;
     WC_TRY_OUT(wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->at.cols, o->damp, (wc_order)o->order, 1, &h));
     WC_TRY_OUT(wc_job_correct_drift(job, &h, o->drift, o->residual));
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     wc_hessian_weights(o->grid.search == WC_SEARCH_HESSIAN ? job->stats->h : NULL, job->at.cols, weight);
     wc_grid_problem problem = {
         .tensor = job->tensor,
-        .w = job->w,
+        .w = wc_job_aim(job),
         .weight = weight,
         .search = (wc_search)o->grid.search,
         .h = &h,
@@ -102,6 +102,7 @@ const wc_method wc_method_gptq = {
     .summary = "error feedback through the Cholesky factor of the input moments, then coordinate descent",
     .fallback = "rtn",
     .needs = WC_NEEDS_HESSIAN,
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .applies = applies,

@@ -1,7 +1,6 @@
 /* The weights that cost most, exactly. See README.md. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/half.h"
 #include "linalg/linalg.h"
@@ -9,6 +8,7 @@
 #include "solve/grid_fit.h"
 #include "solve/hessian.h"
 #include "solve/panel.h"
+#include "solve/select.h"
 
 enum criterion { AUTO, SENSITIVITY, MAGNITUDE, GAIN, SPQR };
 
@@ -112,37 +112,11 @@ static void score_groups(const struct target *t, const struct options *o, float 
         }
 }
 
-/* How many scores have `prefix' above `shift' + 16 bits, by their next 16 bits. Floats that are not negative sort like
- * their bits. */
-static void histogram(const float *score, size_t count, uint32_t prefix, unsigned shift, uint64_t *bin)
-{
-    memset(bin, 0, 65536 * sizeof *bin);
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits = wc_f32_bits(score[i]);
-        if (shift || bits >> 16 == prefix) bin[bits >> shift & 0xffff]++;
-    }
-}
-
-/* The bits of the want-th largest score; *above = how many are larger. */
-static uint32_t threshold(const float *score, size_t count, uint64_t want, uint64_t *bin, uint64_t *above)
-{
-    uint32_t prefix = 0;
-    *above = 0;
-    for (unsigned shift = 16;; shift = 0) {
-        uint32_t b = 65535;
-        histogram(score, count, prefix, shift, bin);
-        while (*above + bin[b] < want)
-            *above += bin[b--];
-        prefix = prefix << 16 | b;
-        if (!shift) return prefix;
-    }
-}
-
 /* Positions of the nnz largest scores; of equal ones the first in row-major order. */
-static void choose(const float *score, uint64_t *bin, wc_sparse *s)
+static void choose(const float *score, wc_sparse *s)
 {
     uint64_t above = 0, at = 0;
-    uint32_t least = s->nnz ? threshold(score, s->rows * s->cols, s->nnz, bin, &above) : 0;
+    uint32_t least = s->nnz ? wc_select(score, s->rows, s->cols, s->cols, s->nnz, &above) : 0;
     uint64_t equal = s->nnz - above;
     for (size_t r = 0; r < s->rows; r++) {
         for (size_t j = 0; j < s->cols && at < s->nnz; j++) {
@@ -285,7 +259,6 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_status status = WC_OK;
     struct target t = {.job = job};
     float *score = NULL, *weight = NULL, top;
-    uint64_t *bin = NULL;
     wc_part made;
     wc_sparse *s = &made.sparse;
     plan(&job->at, opt, &made);
@@ -293,7 +266,6 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     WC_TRY_OUT(wc_sparse_alloc(job->ctx, s));
     WC_TRY_OUT(WC_ALLOC(job->ctx, score, job->at.rows * job->at.cols, "scores"));
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
-    WC_TRY_OUT(WC_ALLOC(job->ctx, bin, 65536, "a histogram"));
     t.exp = s->scale_exp = wc_grid_scale_exp(top);
     if (resolve(job, o) == SPQR) {
         WC_TRY_OUT(feedback_weights(&t, o->damp, weight));
@@ -302,11 +274,11 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
         WC_TRY_OUT(set_weights(&t, resolve(job, o), o->damp, weight));
         score_all(&t, score);
     }
-    choose(score, bin, s);
+    choose(score, s);
     WC_TRY_OUT(set_values(&t, s));
     *out = made;
 out:
-    free(score), free(weight), free(bin);
+    free(score), free(weight);
     if (status != WC_OK) wc_part_free(&made);
     return status;
 }

@@ -17,8 +17,7 @@ static const char *applies(const wc_place *at, const void *opt)
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const struct options *o = opt;
-    *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(at->rows, at->cols, &o->grid, &out->grid);
+    wc_place_grid(at, &o->grid, out);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -26,6 +25,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     const struct options *o = opt;
     wc_part made;
     plan(&job->at, opt, &made);
+    made.grid.mask = job->mask;
     WC_TRY(wc_job_round(job, &o->grid, NULL, &made));
     *out = made;
     return WC_OK;
@@ -43,6 +43,7 @@ const wc_method wc_method_rtn = {
     .name = "rtn",
     .summary =
         "round to nearest on a grouped uniform grid; needs no calibration, uses it for the scales if there is any",
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .applies = applies,

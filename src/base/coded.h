@@ -21,7 +21,7 @@ enum {
     WC_CODED_CLASS_SIZE = 12, /* bytes of a class record */
     WC_CODED_SHIFT = 12,      /* largest shift */
     WC_CODED_MEMORY = 8,      /* log2 of the largest number of states */
-    WC_CODED_TILE = 65536     /* most rows of a tile */
+    WC_CODED_TILE = 4096      /* most rows of a tile */
 };
 
 /* The machine of the trellis: from state s, whose point has the parity q = s & 1, to

@@ -80,8 +80,8 @@ void wc_part_free(wc_part *p)
     case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
     case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
-        wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
-        free(p->lowrank.a), free(p->lowrank.b);
+        wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b), wc_part_free(p->lowrank.link);
+        free(p->lowrank.a), free(p->lowrank.b), free(p->lowrank.link), free(p->lowrank.pivot);
         break;
     case WC_PART_GGML: ggml_free(&p->ggml); break;
     }
@@ -115,7 +115,18 @@ size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]
     if (p->kind != WC_PART_LOWRANK) return 0;
     child[0] = p->lowrank.a;
     child[1] = p->lowrank.b;
-    return 2;
+    child[2] = p->lowrank.link;
+    return p->lowrank.form == WC_LOWRANK_CUR ? 3 : 2;
+}
+
+void wc_lowrank_child_shape(const wc_lowrank *l, size_t k, size_t *rows, size_t *cols)
+{
+    bool mpo = l->form == WC_LOWRANK_MPO;
+    size_t outer = mpo                           ? (l->rows / l->m2) * (l->cols / l->n2)
+                   : l->form == WC_LOWRANK_PIVOT ? l->rows - l->rank
+                                                 : l->rows;
+    *rows = k ? l->rank : outer;
+    *cols = k == 1 ? mpo ? l->m2 * l->n2 : l->cols : l->rank;
 }
 
 wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
@@ -267,6 +278,11 @@ void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b)
 {
     l->a = copy_plan(a);
     l->b = copy_plan(b);
+}
+
+void wc_lowrank_link(wc_lowrank *l, const wc_part *link)
+{
+    l->link = copy_plan(link);
 }
 
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a, const wc_part *b)

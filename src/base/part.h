@@ -64,6 +64,17 @@ typedef struct wc_float {
     wc_float_code *code; /* NULL: written as they are; else owned, also by a plan: the values have been seen */
 } wc_float;
 
+/* Which columns of the rows have values; elsewhere a part is 0. Geometry: known when planned. A position is `block'
+ * consecutive columns that have values together, or none has.
+ *
+ * n:m: every m consecutive places for a position hold exactly n, which then cost ceil(log2 C(m, n)) bits per m; nnz =
+ * rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position. */
+typedef struct wc_positions {
+    uint64_t nnz;  /* values; a multiple of block */
+    unsigned n, m; /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m * block divides cols */
+    size_t block;  /* 0, 1: single columns; else block divides cols */
+} wc_positions;
+
 /* A uniform grid: w^ = s (q - z), one scale s (and zero z) per row and group of `group' consecutive columns.
  *
  * s comes in three forms. One level: an f16 per group. Two levels: an f16 per row times an unsigned integer of
@@ -95,6 +106,9 @@ typedef struct wc_grid {
     uint8_t *scale_code; /* [rows, groups] if scale_bits != 0, else NULL */
     uint8_t *zero;       /* [rows, groups] integers if WC_ZERO_INT, codes if WC_ZERO_LINE, else NULL */
     uint16_t *zero_f16;  /* f16: [rows, groups] if WC_ZERO_F16, [tiles of rows, groups, 2] if WC_ZERO_LINE, else NULL */
+    bool holes;          /* only positions have codes; cols <= 2^24 */
+    wc_positions at;     /* with holes: which */
+    const uint8_t *mask; /* with holes: [rows, cols] 1: has a code, 0: w^ = 0; NOT owned */
 } wc_grid;
 
 static inline size_t wc_grid_groups(const wc_grid *g)
@@ -198,28 +212,47 @@ static inline size_t wc_vq_blocks(const wc_vq *v)
 }
 
 /* Explicit positions: w^[r, col[k]] = value[k] for row_start[r] <= k < row_start[r + 1], 0 elsewhere. A stored value
- * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype and n:m allow.
- *
- * n:m: every m consecutive columns (m divides cols) hold exactly n positions, which then cost ceil(log2 C(m, n)) bits
- * per m columns; nnz = rows * cols / m * n. A method with fewer survivors somewhere stores zeros at any free position.
+ * may be 0. The encoder picks the smallest layout that rows, cols, nnz, dtype, n:m and block (see wc_positions) allow.
  */
 typedef struct wc_sparse {
     size_t rows, cols;   /* cols <= 2^24 */
     uint64_t nnz;        /* geometry: known when planned */
     wc_dtype dtype;      /* of the values: F16, BF16 or F32 */
-    unsigned n, m;       /* 0, 0: any positions; else 1 <= n < m <= 16, C(m, n) <= 256, m divides cols */
+    unsigned n, m;       /* as in wc_positions */
+    size_t block;        /* as in wc_positions */
     int scale_exp;       /* F16: values are times 2^scale_exp, -126..126; else 0 */
     uint64_t *row_start; /* [rows + 1], row_start[0] = 0, row_start[rows] = nnz */
     uint32_t *col;       /* [nnz] strictly ascending within a row */
     void *value;         /* [nnz] bits of dtype: uint16_t (F16, BF16) or uint32_t (F32) in the machine's byte order */
 } wc_sparse;
 
-/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16),
- * grid, lut or sparse; its numbers are encoded and decoded as those of any part. */
+/* A product of thin factors. Each is a part of its own: float (F32, F16, BF16), grid, lut or sparse; its numbers are
+ * encoded and decoded as those of any part. r = rank, m = rows, n = cols:
+ *
+ *     form    w^                                                   A               B                link
+ *     AB      A B                                                  [m, r]          [r, n]           none
+ *     CUR     A link B                                             [m, r]          [r, n]           [r, r]
+ *     PIVOT   the rows marked in `pivot' are those of B, in        [m - r, r]      [r, n]           none
+ *             order; the others are A B, in order
+ *     MPO     w^[i1 m2 + i2, j1 n2 + j2] = (A B)[i1 n1 + j1,       [m1 n1, r]      [r, m2 n2]       none
+ *             i2 n2 + j2], m = m1 m2, n = n1 n2 */
+typedef enum wc_lowrank_form {
+    WC_LOWRANK_AB = 0,
+    WC_LOWRANK_CUR = 1,
+    WC_LOWRANK_PIVOT = 2,
+    WC_LOWRANK_MPO = 3
+} wc_lowrank_form;
+
 typedef struct wc_lowrank {
-    size_t rows, cols, rank; /* rank >= 1 */
-    struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
+    size_t rows, cols, rank; /* rank >= 1; PIVOT: below rows */
+    wc_lowrank_form form;
+    size_t m2, n2;                /* MPO: divisors of rows and cols; else 0 */
+    uint8_t *pivot;               /* PIVOT: [rows] 1 in `rank' places, else 0; owned. Other forms, and plans: NULL */
+    struct wc_part *a, *b, *link; /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
+
+/* Shape of child k (0: A, 1: B, 2: link) of a low-rank part. */
+void wc_lowrank_child_shape(const wc_lowrank *l, size_t k, size_t *rows, size_t *cols);
 
 /* Points of a trellis code, entropy-coded: w^[r, c] = d_c (j - shrink), j an integer, d_c = step * 2^(-col_step[c] /
  * 16). Down each column, tile of rows by tile, the parities of j obey the machine with 2^memory states that starts at 0
@@ -239,7 +272,7 @@ typedef struct wc_coded_class {
 enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
 
 typedef struct wc_coded {
-    size_t rows, cols, tile; /* tile: 1..65536 rows that decode together */
+    size_t rows, cols, tile; /* tile: 1..4096 rows that decode together */
     uint64_t bytes;          /* of the blob: geometry; numbers must fit */
     unsigned memory;         /* log2 of the number of states: 0, 2..8 */
     unsigned classes;        /* 1..16; not geometry, nor is what follows */
@@ -314,9 +347,9 @@ void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and
 
 void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols);
 
-/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, all others none. An entry is
- * NULL when the factor is missing. */
-enum { WC_PART_CHILDREN = 2 };
+/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, or three, A, B and the link,
+ * all others none. An entry is NULL when the factor is missing. */
+enum { WC_PART_CHILDREN = 3 };
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]);
 
 /* Allocate the arrays that the geometry calls for, zeroed. On failure nothing is left allocated, and every array
@@ -336,7 +369,8 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low ra
 
 /* The geometry of a low-rank part: copies the plans of the factors, which own nothing, to the heap. A method's plan()
  * cannot fail, so neither can this: without memory a and b are NULL, and the encoder then reports WC_NOMEM. The caller
- * frees the plan with wc_part_free. */
+ * frees the plan with wc_part_free. wc_lowrank_link does the same for the link of a CUR. */
 void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b);
+void wc_lowrank_link(wc_lowrank *l, const wc_part *link);
 
 #endif

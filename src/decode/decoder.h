@@ -6,6 +6,7 @@
 #ifndef WCD_DECODER_H
 #define WCD_DECODER_H
 
+#include "decode/positions.h"
 #include "wcdecode.h"
 
 enum {
@@ -13,7 +14,7 @@ enum {
     WCD_SPAN = 256, /* values decoded at once: 1 KiB of f32 on the stack, and 4 packed blocks to spread the call over */
     WCD_BLOCK_ROWS = 8, /* rows that a kind with `block' decodes at once: 8 KiB on the stack */
     WCD_LANES = 16,     /* partial sums of a product */
-    WCD_VIEWS = 3       /* a part and its children */
+    WCD_VIEWS = 4       /* a part and its children */
 };
 
 /* Limit of rows, cols and rows * cols: whatever is computed from them below (times 64 bits, plus padding) fits 64 bits.
@@ -36,8 +37,10 @@ typedef struct wcd_grid_view {
     unsigned tile;                 /* rows of a tile; 0: no tiles */
     float zero_fixed, exp2;        /* exp2 = 2^scale_exp */
     uint32_t group;
-    uint64_t groups, row_size; /* groups per row; bytes of the codes of one row */
+    uint64_t groups, row_size; /* groups per row; bytes of the codes of one row, if it has no holes */
     const uint8_t *scales, *scale_codes, *zeros, *zero_codes;
+    int holes; /* codes only at the positions p */
+    wcd_positions p;
 } wcd_grid_view;
 
 typedef struct wcd_lut_view {
@@ -50,15 +53,16 @@ typedef struct wcd_lut_view {
 } wcd_lut_view;
 
 typedef struct wcd_sparse_view {
-    unsigned dtype, layout, n, m;
-    unsigned end_size, code_bits; /* bytes of a row's end; bits of an n of m pattern */
+    unsigned dtype;
     float exp2;
-    uint64_t nnz, row_size; /* row_size: bytes of one row's mask or patterns */
-    const uint8_t *positions, *values;
+    wcd_positions p;
+    const uint8_t *values;
 } wcd_sparse_view;
 
 typedef struct wcd_lowrank_view {
     uint64_t rank;
+    unsigned form;
+    uint64_t m2, n2; /* of an MPO */
 } wcd_lowrank_view;
 
 typedef struct wcd_vq_view {
@@ -101,7 +105,8 @@ typedef struct wcd_view {
     uint64_t rows, cols;
     const uint8_t *blob;
     uint64_t size;
-    int numeric; /* 0: bytes without an f32 meaning; span must not be called */
+    int numeric;         /* 0: bytes without an f32 meaning; span must not be called */
+    unsigned n_children; /* set before d->open is called */
     union {
         wcd_float_view f;
         wcd_grid_view g;
@@ -131,8 +136,9 @@ typedef struct wcd_decoder {
     /* NULL, or the same added to dst: for kinds whose rows cost less together. */
     void (*add_rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
-    /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
-    unsigned n_children;
+    /* The rest is for kinds that are made of other parts, at most WCD_VIEWS - 1 of them. Children have f32 values and
+     * no children. How many: any parameters are answered, NULL is none. */
+    unsigned (*children)(const uint8_t params[WCD_PARAMS]);
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
     /* NULL, or span for nr <= WCD_BLOCK_ROWS rows at once: row i goes to dst + i * ld. The same values. */
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
@@ -157,7 +163,7 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
                          uint64_t size, uint64_t rows, uint64_t cols, wcd_view *out);
 
 /* Opens child k of the part at v, in the same way, into v[1 + k]: its shape follows from the part's. WCD_E_CORRUPT also
- * when it has children or no f32 values. A part can be read when all d->n_children are open. */
+ * when it has children or no f32 values. A part can be read when all v->n_children are open. */
 wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
                           const uint8_t *blob, uint64_t size);
 

@@ -60,15 +60,31 @@ static const char *key(job *j, const char *name, char dst[96])
     return dst;
 }
 
+/* What llama.cpp takes for granted. */
+static bool plain_yarn(const wc_rope_config *r)
+{
+    return fabs(r->attention_factor - (0.1 * log(r->factor) + 1)) < 1e-4 && r->beta_fast == 32 && r->beta_slow == 1 &&
+           r->truncate;
+}
+
 static wc_status put_rope(job *j)
 {
     const wc_rope_config *r = &j->in->config.rope;
     char k[96];
+    if (r->dim != j->in->config.head_dim)
+        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: %zu of %zu entries of a head are rotated; llama.cpp rotates all",
+                       j->in->path, r->dim, j->in->config.head_dim);
+    if (r->type == WC_ROPE_YARN && !plain_yarn(r))
+        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: yarn with options of its own has no form in GGUF", j->in->path);
     WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, key(j, "rope.freq_base", k), (float)r->theta));
     WC_TRY(wc_gguf_put_u32(j->ctx, &j->w, key(j, "rope.dimension_count", k), (uint32_t)r->dim));
     switch (r->type) {
-    case WC_ROPE_DEFAULT:
-    case WC_ROPE_LLAMA3: return WC_OK; /* llama3: a tensor, see put_frequencies */
+    case WC_ROPE_DEFAULT: return WC_OK;
+    case WC_ROPE_LLAMA3: /* a tensor for llama.cpp, see put_frequencies; what it was made from for ourselves */
+        WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, "wcompress.rope.low_freq_factor", (float)r->low_freq_factor));
+        WC_TRY(wc_gguf_put_f32(j->ctx, &j->w, "wcompress.rope.high_freq_factor", (float)r->high_freq_factor));
+        return wc_gguf_put_u32(j->ctx, &j->w, "wcompress.rope.original_context_length",
+                               (uint32_t)r->original_max_positions);
     case WC_ROPE_LINEAR:
         WC_TRY(wc_gguf_put_string(j->ctx, &j->w, key(j, "rope.scaling.type", k), "linear", 6));
         return wc_gguf_put_f32(j->ctx, &j->w, key(j, "rope.scaling.factor", k), (float)r->factor);
@@ -244,28 +260,39 @@ static wc_status copy_rows(job *j, const entry *e, wc_buf *out)
     return WC_OK;
 }
 
-static wc_status append_float(job *j, const entry *e, float x, wc_buf *out)
+/* dst: 2 or 4 bytes of type e->type. */
+static wc_status put_float(const job *j, const entry *e, float x, uint8_t *dst)
 {
     uint16_t h = e->type == WC_GGML_F16 ? wc_f32_f16(x) : wc_f32_bf16(x);
-    if (e->type == WC_GGML_F32) return wc_buf_append(j->ctx, out, &x, 4);
     if (e->type == WC_GGML_F16 && isfinite(x) && (h & 0x7c00) == 0x7c00)
         return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: tensor %s holds %g, which is beyond f16: use --type bf16 or f32",
                        j->in->path, e->source, (double)x);
-    return wc_buf_append(j->ctx, out, &h, 2);
+    if (e->type == WC_GGML_F32)
+        memcpy(dst, &x, 4);
+    else
+        memcpy(dst, &h, 2);
+    return WC_OK;
 }
 
 static wc_status convert_rows(job *j, const entry *e, wc_buf *out)
 {
-    size_t rows = e->weight.rows, cols = e->weight.cols;
-    float *row;
-    wc_status status = WC_ALLOC(j->ctx, row, cols, "a row");
-    for (size_t r = 0; status == WC_OK && r < rows; r++) {
+    size_t rows = e->weight.rows, cols = e->weight.cols, width = e->type == WC_GGML_F32 ? 4 : 2;
+    float *row = NULL;
+    uint8_t *bytes = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(j->ctx, row, cols, "a row"));
+    WC_TRY_OUT(WC_ALLOC(j->ctx, bytes, cols * width, "a row"));
+    for (size_t r = 0; r < rows; r++) {
         size_t from = e->heads && rows > 1 ? wc_gguf_deinterleave(r, rows, e->heads) : r;
-        status = e->weight.read(j->ctx, &e->weight, from, 1, row);
-        for (size_t i = 0; status == WC_OK && i < cols; i++) /* the rows of a bias are its entries */
-            status = append_float(j, e, row[e->heads && rows == 1 ? wc_gguf_deinterleave(i, cols, e->heads) : i], out);
+        WC_TRY_OUT(e->weight.read(j->ctx, &e->weight, from, 1, row));
+        for (size_t i = 0; i < cols; i++) { /* the rows of a bias are its entries */
+            size_t k = e->heads && rows == 1 ? wc_gguf_deinterleave(i, cols, e->heads) : i;
+            WC_TRY_OUT(put_float(j, e, row[k], bytes + i * width));
+        }
+        WC_TRY_OUT(wc_buf_append(j->ctx, out, bytes, cols * width));
     }
-    free(row);
+out:
+    free(row), free(bytes);
     return status;
 }
 

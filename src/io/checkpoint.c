@@ -402,8 +402,6 @@ static wc_status gguf_tensor(wc_ctx *ctx, const wc_gguf *g, const wc_gguf_tensor
     if (to->interleaved && (rows % to->interleaved || rows / to->interleaved % 2))
         return wc_fail(ctx, WC_BADFILE, "GGUF: tensor %s has %llu rows for %u heads", from->name, (ull)rows,
                        to->interleaved);
-    if (to->interleaved && to->n_dims == 1)
-        return wc_fail(ctx, WC_UNSUPPORTED, "GGUF: tensor %s: biases of interleaved heads are not read", from->name);
     return WC_OK;
 }
 
@@ -413,7 +411,13 @@ static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
     WC_TRY(WC_ALLOC(ctx, c->gguf, 1, "a GGUF file"));
     WC_TRY(wc_gguf_open(ctx, path, c->gguf));
     wc_gguf *g = c->gguf;
-    WC_TRY(wc_gguf_config(ctx, g, &c->config));
+    wc_status status = wc_gguf_config(ctx, g, &c->config);
+    if (status == WC_UNSUPPORTED) { /* its tensors can still be listed */
+        wc_log(ctx, WC_LOG_WARN, "%s: %s: the model cannot be run", path, ctx->error);
+        wc_clear_error(ctx);
+        status = WC_OK;
+    }
+    WC_TRY(status);
     WC_TRY(wc_gguf_tokenizer(ctx, g, &c->tokenizer));
     WC_TRY(WC_ALLOC(ctx, c->shard, 1, "the list of files"));
     wc_safetensors *st = c->shard;
@@ -528,18 +532,35 @@ static void convert(wc_dtype dtype, float *dst, const uint8_t *src, size_t n)
         memcpy(dst, src, 4 * n);
 }
 
+/* The rows of a bias are its entries. */
+static uint64_t rows_of(const wc_st_tensor *t)
+{
+    return t->n_dims == 1 ? t->cols : t->rows;
+}
+
 static uint64_t stored_row(const wc_st_tensor *t, uint64_t row)
 {
-    return t->interleaved ? wc_gguf_interleave(row, t->rows, t->interleaved) : row;
+    return t->interleaved ? wc_gguf_interleave(row, rows_of(t), t->interleaved) : row;
 }
 
 wc_status wc_checkpoint_raw(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, wc_buf *out)
 {
     const uint8_t *data = wc_checkpoint_data(c, t);
-    uint64_t bytes = t->rows ? t->size / t->rows : 0;
+    uint64_t rows = rows_of(t), bytes = rows ? t->size / rows : 0;
     if (!t->interleaved) return wc_buf_append(ctx, out, data, t->size);
-    for (uint64_t r = 0; r < t->rows; r++)
+    for (uint64_t r = 0; r < rows; r++)
         WC_TRY(wc_buf_append(ctx, out, data + stored_row(t, r) * bytes, bytes));
+    return WC_OK;
+}
+
+static wc_status gguf_bias(wc_ctx *ctx, const wcd_view *v, const wc_st_tensor *t, float *dst)
+{
+    float *stored;
+    WC_TRY(WC_ALLOC(ctx, stored, t->cols, "a bias"));
+    (void)wcd_view_set_rows(v, 0, 1, stored, t->cols); /* cannot fail: it is one row */
+    for (uint64_t i = 0; i < t->cols; i++)
+        dst[i] = stored[stored_row(t, i)];
+    free(stored);
     return WC_OK;
 }
 
@@ -552,6 +573,7 @@ static wc_status gguf_rows(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tens
     wcd_status s = wcd_view_open(t->ggml ? WC_PART_GGML : WC_PART_FLOAT, 1, params, wc_checkpoint_data(c, t), t->size,
                                  t->rows, t->cols, &v);
     if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "GGUF: tensor %s does not open: %s", t->name, wcd_status_text(s));
+    if (t->interleaved && t->n_dims == 1) return gguf_bias(ctx, &v, t, dst);
 #pragma omp parallel for schedule(static) num_threads(ctx->threads) if (nr * t->cols >= 1 << 19)
     for (uint64_t r = 0; r < nr; r++)
         (void)wcd_view_set_rows(&v, stored_row(t, r0 + r), 1, dst + r * t->cols,

@@ -64,8 +64,8 @@ void wc_gguf_close(wc_gguf *g); /* NULL is fine */
 
 const wc_gguf_key *wc_gguf_find(const wc_gguf *g, const char *name); /* NULL: no such key */
 
-/* A value of any integer type, or the first of an array; WC_BADFILE when absent and required, of another type, or
- * outside [lo, hi]. def UINT64_MAX: required. */
+/* A value of any integer type, or the first of an array (some files have one number per layer); WC_BADFILE when absent
+ * and required, of another type, negative, or outside [lo, hi]. def UINT64_MAX: required. */
 wc_status wc_gguf_u64(wc_ctx *ctx, const wc_gguf *g, const char *name, uint64_t def, uint64_t lo, uint64_t hi,
                       uint64_t *out);
 /* f32 or f64; def NAN: required. */
@@ -73,9 +73,9 @@ wc_status wc_gguf_real(wc_ctx *ctx, const wc_gguf *g, const char *name, double d
 wc_status wc_gguf_flag(wc_ctx *ctx, const wc_gguf *g, const char *name, bool def, bool *out);
 /* Whether the key is a string equal to text. */
 bool wc_gguf_says(const wc_gguf *g, const char *name, const char *text);
-/* A string, or with `at' >= 0 ... wc_gguf_next of an array of strings: *p [*n], not ended by a NUL. */
+/* A string: *p [*n], not ended by a NUL. False when there is none of this name. */
 bool wc_gguf_string(const wc_gguf *g, const char *name, const char **p, size_t *n);
-/* The string at *at of a key's data, which moves behind it; only inside key->data .. + size, and count times. */
+/* The string at *at, which moves behind it: for the elements of an array of strings, from key->data on, count times. */
 void wc_gguf_next(const uint8_t **at, const char **p, size_t *n);
 
 /* Bytes of `count' weights of a tensor type; 0 when the type is unknown or they are no whole blocks. */

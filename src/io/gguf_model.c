@@ -173,10 +173,15 @@ static double llama3_divisor(double frequency, double factor, double low, double
     return 1 / ((1 - s) / factor + s);
 }
 
-/* rope_freqs.weight holds the divisors and not what they come from: those of Llama 3.x are tried. */
+/* rope_freqs.weight holds the divisors and not what they come from: that is in keys of our own, or those of Llama 3.x
+ * are tried. */
 static wc_status llama3_scaling(maker *m, const wc_gguf_tensor *t, const uint8_t *file)
 {
-    double base = json_number_value(json_object_get(m->root, "rope_theta")), factor = 1;
+    double base = json_number_value(json_object_get(m->root, "rope_theta")), factor = 1, low, high;
+    uint64_t old;
+    WC_TRY(wc_gguf_real(m->ctx, m->g, "wcompress.rope.low_freq_factor", 1, &low));
+    WC_TRY(wc_gguf_real(m->ctx, m->g, "wcompress.rope.high_freq_factor", 4, &high));
+    WC_TRY(wc_gguf_u64(m->ctx, m->g, "wcompress.rope.original_context_length", 8192, 1, 1 << 30, &old));
     if (t->type != WC_GGML_F32 || !file) return wc_fail(m->ctx, WC_UNSUPPORTED, "GGUF: rope_freqs.weight is not F32");
     uint64_t n = t->dims[0];
     for (uint64_t i = 0; i < n; i++) {
@@ -188,14 +193,14 @@ static wc_status llama3_scaling(maker *m, const wc_gguf_tensor *t, const uint8_t
         float x;
         memcpy(&x, file + t->offset + 4 * i, 4);
         double frequency = pow(base, -(double)i / (double)n);
-        if (fabs(llama3_divisor(frequency, factor, 1, 4, 8192) / (double)x - 1) > 1e-3)
+        if (fabs(llama3_divisor(frequency, factor, low, high, (double)old) / (double)x - 1) > 1e-3)
             return wc_fail(m->ctx, WC_UNSUPPORTED,
                            "GGUF: rope_freqs.weight is not Llama 3's scaling of rotary frequencies");
     }
     json_object_set_new(m->root, "rope_scaling",
-                        json_pack("{s:s, s:f, s:f, s:f, s:i}", "rope_type", "llama3", "factor", factor,
-                                  "low_freq_factor", 1.0, "high_freq_factor", 4.0, "original_max_position_embeddings",
-                                  8192));
+                        json_pack("{s:s, s:o, s:o, s:o, s:I}", "rope_type", "llama3", "factor", short_real(factor),
+                                  "low_freq_factor", short_real(low), "high_freq_factor", short_real(high),
+                                  "original_max_position_embeddings", (json_int_t)old));
     return WC_OK;
 }
 

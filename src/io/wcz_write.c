@@ -139,7 +139,8 @@ static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **nex
         slot[p].n_children = wc_part_children(&t->parts[p], child);
         for (size_t k = 0; k < slot[p].n_children; k++)
             WC_TRY(plan_slot(ctx, child[k], (*next)++));
-        if (slot[p].n_children) slot[p].plan.lowrank.a = slot[p].plan.lowrank.b = NULL; /* the caller's */
+        wc_lowrank *l = &slot[p].plan.lowrank;
+        if (slot[p].n_children) l->a = l->b = l->link = NULL; /* the caller's */
     }
     return WC_OK;
 }
@@ -314,11 +315,17 @@ wc_status wc_wcz_create(wc_ctx *ctx, wc_wcz *z, const char *path)
     return status;
 }
 
+static bool same_positions(const wc_positions *a, const wc_positions *b)
+{
+    return a->nnz == b->nnz && a->n == b->n && a->m == b->m && a->block == b->block;
+}
+
 static bool same_grid(const wc_grid *g, const wc_grid *h)
 {
     return g->group == h->group && g->bits == h->bits && g->scale_bits == h->scale_bits && g->tile == h->tile &&
            g->zero_kind == h->zero_kind && g->zero_bits == h->zero_bits &&
-           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed);
+           (g->zero_kind != WC_ZERO_FIXED || g->zero_fixed == h->zero_fixed) && g->holes == h->holes &&
+           same_positions(&g->at, &h->at);
 }
 
 static bool same_vq(const wc_vq *v, const wc_vq *u)
@@ -344,9 +351,11 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
                a->lut.scaled == b->lut.scaled;
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
-               a->sparse.m == b->sparse.m;
+               a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;
+    case WC_PART_LOWRANK:
+        return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
+               a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
     case WC_PART_VQ: return same_vq(&a->vq, &b->vq);
-    case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;

@@ -46,6 +46,13 @@ typedef struct wck_grid {
     /* All that the normal equations of s and z together need. */
     void (*affine)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
                    float qmax, float sum[WCK_N_SUMS][WCK_LANES]);
+    /* These with a weight for every element: h [g, WCK_LANES]. */
+    void (*error_each)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                       float qmax, float *err);
+    void (*normal_each)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float *err, float *wq, float *qq);
+    void (*affine_each)(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float sum[WCK_N_SUMS][WCK_LANES]);
 } wck_grid;
 
 const wck_grid *wck_grid_at(wck_level level); /* level <= wck_level_supported(); every level gives the same bits */

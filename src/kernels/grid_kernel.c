@@ -1,3 +1,5 @@
+#include <stdbool.h>
+
 #include "kernels/grid.h"
 
 /* Clamping first makes the argument small, so that adding and subtracting 1.5 * 2^23 rounds to nearest even in plain
@@ -85,31 +87,33 @@ static void range(size_t g, const float *restrict w, float *restrict lo, float *
         }
 }
 
-static void error(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
-                  const float *restrict inv, const float *restrict z, float qmax, float *restrict err)
+/* each: h has a weight for every element, else for every column. */
+static inline void sum_error(bool each, size_t g, const float *restrict w, const float *restrict h,
+                             const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                             float *restrict err)
 {
     for (size_t r = 0; r < WCK_LANES; r++)
         err[r] = 0;
     for (size_t j = 0; j < g; j++) {
-        float weight = h[j];
         const float *row = w + j * WCK_LANES;
         for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
             float d = s[r] * (nearest(row[r], inv[r], z[r], qmax) - z[r]) - row[r];
             err[r] += weight * (d * d);
         }
     }
 }
 
-static void normal(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
-                   const float *restrict inv, const float *restrict z, float qmax, float *restrict err,
-                   float *restrict wq, float *restrict qq)
+static inline void sum_normal(bool each, size_t g, const float *restrict w, const float *restrict h,
+                              const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                              float *restrict err, float *restrict wq, float *restrict qq)
 {
     for (size_t r = 0; r < WCK_LANES; r++)
         err[r] = wq[r] = qq[r] = 0;
     for (size_t j = 0; j < g; j++) {
-        float weight = h[j];
         const float *row = w + j * WCK_LANES;
         for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
             float c = nearest(row[r], inv[r], z[r], qmax) - z[r], d = s[r] * c - row[r];
             err[r] += weight * (d * d);
             wq[r] += weight * (row[r] * c);
@@ -118,17 +122,17 @@ static void normal(size_t g, const float *restrict w, const float *restrict h, c
     }
 }
 
-static void affine(size_t g, const float *restrict w, const float *restrict h, const float *restrict s,
-                   const float *restrict inv, const float *restrict z, float qmax,
-                   float sum[restrict WCK_N_SUMS][WCK_LANES])
+static inline void sum_affine(bool each, size_t g, const float *restrict w, const float *restrict h,
+                              const float *restrict s, const float *restrict inv, const float *restrict z, float qmax,
+                              float sum[restrict WCK_N_SUMS][WCK_LANES])
 {
     for (int k = 0; k < WCK_N_SUMS; k++)
         for (size_t r = 0; r < WCK_LANES; r++)
             sum[k][r] = 0;
     for (size_t j = 0; j < g; j++) {
-        float weight = h[j];
         const float *row = w + j * WCK_LANES;
         for (size_t r = 0; r < WCK_LANES; r++) {
+            float weight = each ? h[j * WCK_LANES + r] : h[j];
             float c = nearest(row[r], inv[r], z[r], qmax) - z[r], d = s[r] * c - row[r];
             sum[WCK_SUM_ERR][r] += weight * (d * d);
             sum[WCK_SUM_WC][r] += weight * (row[r] * c);
@@ -137,6 +141,42 @@ static void affine(size_t g, const float *restrict w, const float *restrict h, c
             sum[WCK_SUM_W][r] += weight * row[r];
         }
     }
+}
+
+static void error(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                  float qmax, float *err)
+{
+    sum_error(false, g, w, h, s, inv, z, qmax, err);
+}
+
+static void error_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                       float qmax, float *err)
+{
+    sum_error(true, g, w, h, s, inv, z, qmax, err);
+}
+
+static void normal(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                   float qmax, float *err, float *wq, float *qq)
+{
+    sum_normal(false, g, w, h, s, inv, z, qmax, err, wq, qq);
+}
+
+static void normal_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float *err, float *wq, float *qq)
+{
+    sum_normal(true, g, w, h, s, inv, z, qmax, err, wq, qq);
+}
+
+static void affine(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                   float qmax, float sum[WCK_N_SUMS][WCK_LANES])
+{
+    sum_affine(false, g, w, h, s, inv, z, qmax, sum);
+}
+
+static void affine_each(size_t g, const float *w, const float *h, const float *s, const float *inv, const float *z,
+                        float qmax, float sum[WCK_N_SUMS][WCK_LANES])
+{
+    sum_affine(true, g, w, h, s, inv, z, qmax, sum);
 }
 
 const wck_grid WCK_NAME(wck_grid) = {
@@ -150,4 +190,7 @@ const wck_grid WCK_NAME(wck_grid) = {
     .error = error,
     .normal = normal,
     .affine = affine,
+    .error_each = error_each,
+    .normal_each = normal_each,
+    .affine_each = affine_each,
 };

@@ -50,12 +50,14 @@ void wc_sweep_run(const wc_sweep *s)
 struct run {
     const wc_feedback *f;
     const wc_rounder *rounder;
+    size_t first; /* where the sweep's columns begin */
 };
 
 static void open_group(void *self, size_t i, size_t count)
 {
     const struct run *run = self;
     const wc_rounder *rd = run->rounder;
+    i += run->first;
     rd->begin_group(rd->self, i, count, run->f->nr, run->f->t + i * run->f->nr);
 }
 
@@ -83,6 +85,7 @@ static void round_step(void *self, size_t i, size_t count)
     const struct run *run = self;
     const wc_feedback *f = run->f;
     const wc_rounder *rd = run->rounder;
+    i += run->first;
     float *e = f->e + i * f->nr;
     rd->round(rd->self, i, count, f->nr, f->t + i * f->nr, f->h->pivot + i * f->h->width, f->q);
     add_loss(f, i, count);
@@ -90,29 +93,42 @@ static void round_step(void *self, size_t i, size_t count)
         e[k] -= f->q[k];
 }
 
-double wc_feedback_run(const wc_feedback *f, const wc_rounder *rounder)
+void wc_feedback_open(const wc_feedback *f, size_t first, size_t count)
 {
-    struct run run = {f, rounder};
+    size_t nr = f->nr, n = f->h->n;
+    float *t = f->t + first * nr;
+    memcpy(t, f->e + first * nr, count * nr * sizeof *t);
+    if (first) wc_gemm1(WC_T, WC_N, count, nr, first, 1, f->h->u + first, n, f->e, nr, 1, t, nr);
+}
+
+double wc_feedback_sweep(const wc_feedback *f, const wc_rounder *rounder, size_t first, size_t count)
+{
+    struct run run = {f, rounder, first};
     wc_sweep sweep = {
         .kernel = f->kernel,
-        .m = f->h->u,
-        .n = f->h->n,
+        .m = f->h->u + first * (f->h->n + 1),
+        .n = count,
         .ldm = f->h->n,
         .nr = f->nr,
         .width = f->h->width,
         .outer = rounder->group,
         .block = f->block,
-        .x = f->e,
-        .y = f->t,
+        .x = f->e + first * f->nr,
+        .y = f->t + first * f->nr,
         .self = &run,
         .open = open_group,
         .step = round_step,
     };
-    memcpy(f->t, f->e, f->h->n * f->nr * sizeof *f->t);
     memset(f->loss, 0, f->nr * sizeof *f->loss);
     wc_sweep_run(&sweep);
     double total = 0;
     for (size_t r = 0; r < f->nr; r++)
         total += f->loss[r];
     return total;
+}
+
+double wc_feedback_run(const wc_feedback *f, const wc_rounder *rounder)
+{
+    wc_feedback_open(f, 0, f->h->n);
+    return wc_feedback_sweep(f, rounder, 0, f->h->n);
 }

@@ -44,7 +44,11 @@ typedef struct wc_sweep {
 void wc_sweep_run(const wc_sweep *s);
 
 /* One panel. e [n, nr] in processing order: W on entry, W - Q on return. t [n, nr] and loss [nr] are scratch, q
- * [width, nr] too. Returns sum (t - q)^2 R^2 = tr((W-Q) H' (W-Q)^T). */
+ * [width, nr] too. Returns sum (t - q)^2 R^2 = tr((W-Q) H' (W-Q)^T).
+ *
+ * The columns first .. first + count can be worked on alone, once those before them are done (SparseGPT: a mask is
+ * chosen for a run of columns in all panels, before any of them goes on): open makes their targets in t, as far as
+ * earlier columns have a say, sweep does the rest and returns their part of the sum. run is both, for all columns. */
 typedef struct wc_feedback {
     const wc_hessian *h;
     const wck_grid *kernel;
@@ -53,5 +57,7 @@ typedef struct wc_feedback {
     double *loss;
 } wc_feedback;
 double wc_feedback_run(const wc_feedback *f, const wc_rounder *rounder);
+void wc_feedback_open(const wc_feedback *f, size_t first, size_t count);
+double wc_feedback_sweep(const wc_feedback *f, const wc_rounder *rounder, size_t first, size_t count);
 
 #endif

@@ -416,12 +416,11 @@ static void lattice_run(wc_ggml_panel *p, const float *e, size_t sub, const floa
         }
 }
 
-/* What a panel needs to fit a grid type: [nr] each, ideal and cost for every run of a block. */
+/* What a panel needs to fit a grid type, one value per row. */
+enum { MOST_ROWS = 512 }; /* wc_panel_rows gives no more */
 typedef struct lattice {
-    float *rms, *s, *err, *num, *den, *least, *ideal, *cost, *memory;
+    float rms[MOST_ROWS], s[MOST_ROWS], err[MOST_ROWS], num[MOST_ROWS], den[MOST_ROWS], least[MOST_ROWS];
 } lattice;
-
-enum { MOST_ROWS = 512 };
 
 /* The ideal scale of a run: a scan around equal energies of weights and entries, then least squares. */
 static void lattice_ideal(wc_ggml_panel *p, const float *e, size_t sub, float entry_rms, lattice *w, float *best,
@@ -482,8 +481,8 @@ static size_t fit_lattice(wc_ggml_panel *p, const float *e, size_t block)
 {
     const wc_ggml_type *t = p->type;
     size_t n = t->block / t->sub, nr = p->nr, first = block * n, saturated = 0;
-    float memory[6][MOST_ROWS], ideals[WC_GGML_SUBS][MOST_ROWS], costs[WC_GGML_SUBS][MOST_ROWS];
-    lattice w = {memory[0], memory[1], memory[2], memory[3], memory[4], memory[5], NULL, NULL, NULL};
+    float ideals[WC_GGML_SUBS][MOST_ROWS], costs[WC_GGML_SUBS][MOST_ROWS];
+    lattice w;
     float entry_rms = rms_of(p->level, (size_t)t->codes * t->dim);
     for (size_t i = 0; i < n; i++)
         lattice_ideal(p, e, first + i, entry_rms, &w, ideals[i], costs[i]);

@@ -67,10 +67,10 @@ int wc_grid_scale_exp(float max_abs)
 
 /* ---- panels ----------------------------------------------------------------------------------------------------- */
 
-/* Scratch of wc_grid_fit: a tile of one group, then s, z, qq of a tile for all groups. */
+/* Scratch of wc_grid_fit: s, z, qq of a tile for all groups, a tile of one group, with holes its weights. */
 static size_t scratch_size(const wc_grid *g)
 {
-    return L * (g->group + 3 * wc_grid_groups(g));
+    return L * (3 * wc_grid_groups(g) + (g->holes ? 2 : 1) * g->group);
 }
 
 wc_status wc_grid_panel_alloc(wc_ctx *ctx, const wc_grid *grid, const wck_grid *kernel, size_t rows, wc_grid_panel *p)
@@ -89,14 +89,16 @@ wc_status wc_grid_panel_alloc(wc_ctx *ctx, const wc_grid *grid, const wck_grid *
         WC_TRY(WC_ALLOC(ctx, p->zero_code, per_group, "a panel's zero codes"));
     }
     WC_TRY(WC_ALLOC(ctx, p->code, grid->cols * rows, "a panel's codes"));
+    if (grid->holes) WC_TRY(WC_ALLOC(ctx, p->mask, grid->cols * rows, "a panel's mask"));
+    if (grid->holes) WC_TRY(WC_ALLOC(ctx, p->held, rows, "a panel's steps"));
     return WC_ALLOC(ctx, p->scratch, scratch_size(grid), "a panel's search tile");
 }
 
 void wc_grid_panel_free(wc_grid_panel *p)
 {
     if (!p) return;
-    free(p->s), free(p->inv), free(p->z), free(p->row_scale), free(p->scale_code), free(p->code), free(p->scratch);
-    free(p->scale_line), free(p->zero_line), free(p->zero_code);
+    free(p->s), free(p->inv), free(p->z), free(p->row_scale), free(p->scale_code), free(p->code), free(p->mask);
+    free(p->scale_line), free(p->zero_line), free(p->zero_code), free(p->held), free(p->scratch);
     memset(p, 0, sizeof *p);
 }
 
@@ -184,6 +186,8 @@ void wc_grid_panel_store(const wc_grid_panel *p, size_t r0, wc_grid *out)
 {
     size_t groups = wc_grid_groups(out), nr = p->nr;
     wc_panel_store_codes(p->code, out->cols, r0, nr, out->code);
+    for (size_t i = r0 * out->cols; out->holes && i < (r0 + nr) * out->cols; i++)
+        if (!out->mask[i]) out->code[i] = 0;
     if (out->tile) store_lines(p, p->scale_line, r0, out->scale);
     if (out->zero_kind == WC_ZERO_LINE) store_lines(p, p->zero_line, r0, out->zero_f16);
     for (size_t r = 0; r < nr; r++) {
@@ -220,8 +224,22 @@ void wc_tile_try(wc_tile *t, const float *s, const float *z)
     float inv[L], err[L];
     for (size_t r = 0; r < L; r++)
         inv[r] = wc_reciprocal(s[r]);
-    t->p->kernel->error(t->g, t->w, t->h, s, inv, z, t->qmax, err);
+    (t->p->mask ? t->p->kernel->error_each : t->p->kernel->error)(t->g, t->w, t->h, s, inv, z, t->qmax, err);
     wc_tile_keep(t, s, z, err);
+}
+
+void wc_tile_weights(const wc_tile *t, double *sum)
+{
+    for (size_t r = 0; r < L; r++)
+        sum[r] = 0;
+    for (size_t j = 0; j < t->g; j++)
+        for (size_t r = 0; r < L; r++)
+            sum[r] += (double)(t->p->mask ? t->h[j * L + r] : t->h[j]);
+}
+
+void wc_tile_affine(const wc_tile *t, const float *s, const float *inv, const float *z, float sum[WCK_N_SUMS][L])
+{
+    (t->p->mask ? t->p->kernel->affine_each : t->p->kernel->affine)(t->g, t->w, t->h, s, inv, z, t->qmax, sum);
 }
 
 /* How far a grid whose step covers the range may shrink: the optimal step of a normal law over 128..4096 columns is at
@@ -296,7 +314,8 @@ static void least_squares(wc_tile *t, int rounds)
     for (int i = 0; i <= rounds; i++) {
         for (size_t r = 0; r < L; r++)
             inv[r] = wc_reciprocal(s[r]);
-        t->p->kernel->normal(t->g, t->w, t->h, s, inv, z, t->qmax, err, wq, qq);
+        (t->p->mask ? t->p->kernel->normal_each : t->p->kernel->normal)(t->g, t->w, t->h, s, inv, z, t->qmax, err, wq,
+                                                                        qq);
         wc_tile_keep(t, s, z, err);
         for (size_t r = 0; r < L; r++) {
             t->qq[r] = qq[r];
@@ -335,6 +354,23 @@ static void load_tile(size_t g, size_t ld, const float *wt, size_t nr, float *ti
         memcpy(tile + j * L, wt + j * ld, nr * sizeof *tile);
         memset(tile + j * L + nr, 0, (L - nr) * sizeof *tile);
     }
+}
+
+/* The same with holes, keep [g, ld], and the weights of all elements. */
+static void load_masked_tile(size_t g, size_t ld, const float *wt, const uint8_t *keep, const float *h, size_t nr,
+                             float *tile, float *weight)
+{
+    float any[L] = {0};
+    load_tile(g, ld, wt, nr, tile);
+    for (size_t j = g; j-- > 0;)
+        for (size_t r = 0; r < nr; r++)
+            if (keep[j * ld + r]) any[r] = tile[j * L + r];
+    for (size_t j = 0; j < g; j++)
+        for (size_t r = 0; r < L; r++) {
+            bool kept = r < nr && keep[j * ld + r];
+            tile[j * L + r] = kept ? tile[j * L + r] : any[r];
+            weight[j * L + r] = kept ? h[j] : 0;
+        }
 }
 
 /* ---- two levels -------------------------------------------------------------------------------------------------- */
@@ -403,7 +439,7 @@ static void fit_rows(wc_grid_panel *p, size_t g0, size_t g1, const float *wt, co
 {
     const wc_grid *grid = p->grid;
     size_t groups = g1 - g0, nr = wc_min(L, p->nr - r0), first = g0 * grid->group;
-    float *w = p->scratch, *s = w + L * grid->group, *z = s + L * groups, *qq = z + L * groups, d[L] = {0};
+    float *s = p->scratch, *z = s + L * groups, *qq = z + L * groups, *w = qq + L * groups, d[L] = {0};
     wc_tile t = {.p = p, .w = w, .qmax = (float)((1u << grid->bits) - 1)};
     for (int level = 0; level <= (grid->scale_bits && !grid->tile); level++) {
         for (size_t r = 0; level && r < nr; r++)
@@ -412,7 +448,13 @@ static void fit_rows(wc_grid_panel *p, size_t g0, size_t g1, const float *wt, co
             size_t at = (g - g0) * L, j = g * grid->group - first;
             t.g = wc_min(grid->group, grid->cols - g * grid->group);
             t.h = h + j;
-            load_tile(t.g, p->nr, wt + j * p->nr + r0, nr, w);
+            if (p->mask) {
+                t.h = w + L * grid->group;
+                load_masked_tile(t.g, p->nr, wt + j * p->nr + r0, p->mask + (first + j) * p->nr + r0, h + j, nr, w,
+                                 w + L * grid->group);
+            } else {
+                load_tile(t.g, p->nr, wt + j * p->nr + r0, nr, w);
+            }
             if (level)
                 fit_code(&t, d, s + at, z + at, search);
             else

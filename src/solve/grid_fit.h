@@ -40,6 +40,8 @@ typedef struct wc_grid_panel {
     const wc_hqq *hqq;   /* WC_SEARCH_HQQ; the caller sets it after wc_grid_panel_alloc */
     float step;          /* WC_SEARCH_SLIM: the step of all groups; likewise */
     uint8_t *code;       /* [cols, nr] */
+    uint8_t *mask;       /* [cols, nr] 1: has a code, 0: a hole; NULL: no holes. The caller fills it */
+    float *held;         /* [nr] of wc_grid_steps */
     float *scratch;      /* of wc_grid_fit */
 } wc_grid_panel;
 
@@ -47,8 +49,21 @@ typedef struct wc_grid_panel {
 wc_status wc_grid_panel_alloc(wc_ctx *ctx, const wc_grid *grid, const wck_grid *kernel, size_t rows, wc_grid_panel *p);
 void wc_grid_panel_free(wc_grid_panel *p);
 
+/* The steps [nr] of a column: those of its group, but 0 in holes, so that w^ = s (q - z) is 0 there whatever q is.
+ * Valid until the next call. */
+static inline const float *wc_grid_steps(const wc_grid_panel *p, size_t column)
+{
+    const float *s = p->s + column / p->grid->group * p->nr;
+    if (!p->mask) return s;
+    const uint8_t *keep = p->mask + column * p->nr;
+    for (size_t r = 0; r < p->nr; r++)
+        p->held[r] = keep[r] ? s[r] : 0;
+    return p->held;
+}
+
 /* s, inv and z (and the row scales) of the groups g0 .. g1 from the target wt [cols of these groups, nr]; h [cols of
- * these groups] are the weights of the squared errors. Two-level grids must be fitted whole (g0 = 0, g1 = groups). */
+ * these groups] are the weights of the squared errors; holes have none. Two-level grids must be fitted whole (g0 = 0,
+ * g1 = groups). */
 void wc_grid_fit(wc_grid_panel *p, size_t g0, size_t g1, const float *wt, const float *h, wc_search search);
 
 /* The admissible step of group g, row r nearest to s; and making it the step. Zeros likewise. */

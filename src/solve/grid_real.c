@@ -14,19 +14,18 @@ enum { L = WCK_LANES };
 static void affine_rounds(wc_tile *t, int rounds)
 {
     float s[L], z[L], inv[L], sum[WCK_N_SUMS][L];
-    double all = 0;
-    for (size_t j = 0; j < t->g; j++)
-        all += (double)t->h[j];
+    double weights[L];
+    wc_tile_weights(t, weights);
     memcpy(s, t->s, sizeof s);
     memcpy(z, t->z, sizeof z);
     for (int i = 0; i <= rounds; i++) {
         for (size_t r = 0; r < L; r++)
             inv[r] = wc_reciprocal(s[r]);
-        t->p->kernel->affine(t->g, t->w, t->h, s, inv, z, t->qmax, sum);
+        wc_tile_affine(t, s, inv, z, sum);
         wc_tile_keep(t, s, z, sum[WCK_SUM_ERR]);
         for (size_t r = 0; r < L; r++) {
             double cc = (double)sum[WCK_SUM_CC][r], c = (double)sum[WCK_SUM_C][r], wc = (double)sum[WCK_SUM_WC][r];
-            double w = (double)sum[WCK_SUM_W][r], det = cc * all - c * c;
+            double w = (double)sum[WCK_SUM_W][r], all = weights[r], det = cc * all - c * c;
             t->qq[r] = (float)cc;
             if (!(det > 1e-6 * cc * all)) continue; /* all codes equal, or nearly: no step can be told */
             double step = (wc * all - c * w) / det, shift = (cc * w - c * wc) / det;
@@ -71,17 +70,16 @@ void wc_tile_real(wc_tile *t, const float *lo, const float *hi, wc_search search
 static void zero_rounds(wc_tile *t, int rounds)
 {
     float z[L], inv[L], sum[WCK_N_SUMS][L];
-    double all = 0;
-    for (size_t j = 0; j < t->g; j++)
-        all += (double)t->h[j];
+    double weights[L];
+    wc_tile_weights(t, weights);
     for (size_t r = 0; r < L; r++)
         inv[r] = wc_reciprocal(t->s[r]), z[r] = wc_tile_zero(t, t->z[r]);
     for (int i = 0; i <= rounds; i++) {
-        t->p->kernel->affine(t->g, t->w, t->h, t->s, inv, z, t->qmax, sum);
+        wc_tile_affine(t, t->s, inv, z, sum);
         wc_tile_keep(t, t->s, z, sum[WCK_SUM_ERR]);
         for (size_t r = 0; r < L; r++) {
             double s = (double)t->s[r], miss = s * (double)sum[WCK_SUM_C][r] - (double)sum[WCK_SUM_W][r];
-            if (s != 0 && all > 0) z[r] = wc_tile_zero(t, (float)((double)z[r] + miss / (s * all)));
+            if (s != 0 && weights[r] > 0) z[r] = wc_tile_zero(t, (float)((double)z[r] + miss / (s * weights[r])));
         }
     }
 }

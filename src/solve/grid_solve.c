@@ -59,7 +59,7 @@ static void workspace_free(struct workspace *w)
 static void round_column(wc_grid_panel *p, size_t column, const float *t, float *q)
 {
     size_t at = column / p->grid->group * p->nr;
-    p->kernel->round(p->nr, t, p->s + at, p->inv + at, p->z + at, (float)((1u << p->grid->bits) - 1),
+    p->kernel->round(p->nr, t, wc_grid_steps(p, column), p->inv + at, p->z + at, (float)((1u << p->grid->bits) - 1),
                      p->code + column * p->nr, q);
 }
 
@@ -119,6 +119,7 @@ static double solve_panel(const struct solver *s, struct workspace *w, size_t r0
     double loss = 0;
     w->panel.nr = nr;
     wc_panel_load(p->w, s->out->cols, r0, nr, s->out->scale_exp, w->e);
+    if (s->out->holes) wc_panel_load_mask(s->out->mask, s->out->cols, r0, nr, w->panel.mask);
     if (!p->h || p->static_groups) wc_grid_fit(&w->panel, 0, wc_grid_groups(s->out), w->e, p->weight, p->search);
     if (p->h)
         loss = feed_back(s, w);

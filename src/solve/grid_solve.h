@@ -19,9 +19,11 @@ typedef struct wc_grid_problem {
     float *left;         /* NULL, or [rows, cols]: W - W^ */
 } wc_grid_problem;
 
-/* *out holds the geometry (wc_grid_plan) on entry; its scale_exp and arrays are made, and left NULL on failure. *loss
- * (may be NULL) is what feedback left, tr((W-W^) H (W-W^)^T) of the damped H in the units of W and stats->h, before
- * refinement; 0 without h. WC_BADFILE: W is not finite. Deterministic for any number of threads. */
+/* *out holds the geometry (wc_grid_plan) on entry, with holes their mask: w^ is 0 there, holes have no say in scales
+ * and zeros, and feedback and descent carry their error on to the codes: SparseGPT's joint objective. Its scale_exp and
+ * arrays are made, and left NULL on failure. *loss (may be NULL) is what feedback left, tr((W-W^) H (W-W^)^T) of the
+ * damped H in the units of W and stats->h, before refinement; 0 without h. WC_BADFILE: W is not finite. Deterministic
+ * for any number of threads. */
 wc_status wc_grid_solve(wc_ctx *ctx, const wc_grid_problem *p, wc_grid *out, double *loss);
 
 #endif

@@ -1,6 +1,7 @@
 /* grid_tile.h - the search for the grid of one group: what grid_fit.c and grid_real.c share, nobody else's business.
  *
- * A search tile is one group of columns of WCK_LANES rows, w [g, WCK_LANES], zeros behind the last row. (The tiles of a
+ * A search tile is one group of columns of WCK_LANES rows, w [g, WCK_LANES], zeros behind the last row. Holes hold a
+ * value that the row has anyway, so that they do not change its range, and weigh nothing. (The tiles of a
  * grid part, rows whose steps lie on a line, are parts of it.) */
 #ifndef WC_SOLVE_GRID_TILE_H
 #define WC_SOLVE_GRID_TILE_H
@@ -13,8 +14,8 @@
 /* The best grid so far of one group for WCK_LANES rows. */
 typedef struct wc_tile {
     const wc_grid_panel *p;
-    size_t g; /* columns */
-    const float *w, *h;
+    size_t g;           /* columns */
+    const float *w, *h; /* h: a weight per column, with holes one per element */
     float qmax;
     float s[WCK_LANES], z[WCK_LANES], err[WCK_LANES];
     float qq[WCK_LANES]; /* curvature of the error in s */
@@ -57,6 +58,11 @@ void wc_tile_reset(wc_tile *t);
 /* Keeps s and z where their weighted squared error is the least so far. */
 void wc_tile_try(wc_tile *t, const float *s, const float *z);
 void wc_tile_keep(wc_tile *t, const float *s, const float *z, const float *err);
+/* sum [WCK_LANES] of the weights of every row. */
+void wc_tile_weights(const wc_tile *t, double *sum);
+/* The kernel `affine', with holes `affine_each'. */
+void wc_tile_affine(const wc_tile *t, const float *s, const float *inv, const float *z,
+                    float sum[WCK_N_SUMS][WCK_LANES]);
 /* How far the i-th of WC_CANDIDATES grids shrinks a step that covers the range. */
 enum { WC_CANDIDATES = 12 };
 float wc_tile_shrink(unsigned bits, int i);

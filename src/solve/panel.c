@@ -40,6 +40,14 @@ void wc_panel_load(const float *w, size_t cols, size_t r0, size_t nr, int scale_
                 e[j * nr + r] = w[(r0 + r) * cols + j] * unit;
 }
 
+void wc_panel_load_mask(const uint8_t *mask, size_t cols, size_t r0, size_t nr, uint8_t *keep)
+{
+    for (size_t j0 = 0; j0 < cols; j0 += TILE)
+        for (size_t r = 0; r < nr; r++)
+            for (size_t j = j0; j < wc_min(j0 + TILE, cols); j++)
+                keep[j * nr + r] = mask[(r0 + r) * cols + j];
+}
+
 void wc_panel_store(const float *e, size_t cols, size_t r0, size_t nr, int scale_exp, float *w)
 {
     float unit = ldexpf(1, scale_exp);

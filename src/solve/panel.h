@@ -20,6 +20,9 @@ void wc_panel_load(const float *w, size_t cols, size_t r0, size_t nr, int scale_
 /* The way back: rows r0 .. r0 + nr of w [rows, cols] = e [cols, nr]. */
 void wc_panel_store(const float *e, size_t cols, size_t r0, size_t nr, int scale_exp, float *w);
 
+/* keep [cols, nr] = rows r0 .. r0 + nr of mask [rows, cols]. */
+void wc_panel_load_mask(const uint8_t *mask, size_t cols, size_t r0, size_t nr, uint8_t *keep);
+
 /* Rows r0 .. r0 + nr of out [rows, cols] = the panel's codes [cols, nr]. */
 void wc_panel_store_codes(const uint8_t *code, size_t cols, size_t r0, size_t nr, uint8_t *out);
 

@@ -36,6 +36,7 @@ wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, float t
     if (!(top > 0)) return WC_OK;
     WC_TRY(WC_ALLOC(ctx, bin, 2 * bins, "a histogram"));
     for (size_t i = 0; i < count; i++) {
+        if (grid->holes && !grid->mask[i]) continue;
         double at = floor((double)w[i] * unit / width) + (double)bins;
         bin[(size_t)fmin(fmax(at, 0), (double)(2 * bins - 1))]++;
     }

@@ -7,8 +7,7 @@
 
 /* *step, an f16 value in units of 2^scale_exp, minimises sum_k p_k (w_k - w^(w_k))^2 over the bins k of a histogram of
  * w [rows, cols], with the rounding and the fixed zero of *grid: 10 steps between a tenth of max |w| (`top', in those
- * units) at the last level and all of it, then twice 10 around the best. Weights that were pruned are
- * 0, which costs nothing at any step when 0 is a level: they need not be left out. */
+ * units) at the last level and all of it, then twice 10 around the best. Holes are left out. */
 wc_status wc_slim_step(wc_ctx *ctx, const wc_grid *grid, const float *w, float top, float *step);
 
 #endif

@@ -40,6 +40,22 @@ check 'kept blocks stay as they are' grep -q 'layers.0.self_attn.q_proj.* ggml Q
 run compress --recipe keep --embed-bits 16 "$tmp/q.gguf" -o "$tmp/kept.wcz"
 same 'kept blocks, rows in order' "$tmp/kept.wcz" "$tmp/q.wcz"
 
+# Every architecture and scaling of positions that GGUF has a form for, there and back; the others are refused.
+/usr/bin/python3 tests/oracle/make_models.py "$tmp"
+/usr/bin/python3 -c 'import struct, sys; sys.stdout.buffer.write(b"".join(struct.pack("<I", i * 7919 % 48) for i in range(300)))' >"$tmp/x.ids"
+tokenizer='{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,
+"trim_offsets":true,"use_regex":true},"post_processor":null,"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]}}'
+for name in llama qwen3 qwen3_bias rope_linear rope_llama3 rope_yarn; do
+    echo "$tokenizer" >"$tmp/$name/tokenizer.json"
+    gives "$name: export" 0 '' export --to gguf "$tmp/$name" -o "$tmp/$name.gguf"
+    run eval "$tmp/$name.gguf" --against "$tmp/$name" --ids "$tmp/x.ids" --seqlen 64 -p daslab --json
+    check "$name: equal logits" [ "$(json "$tmp/out" 'd["scores"][0]["kl"]')" = 0.0 ]
+done
+for case in 'bitnet:type bitnet have no export' 'rope_partial:8 of 16 entries of a head' 'rope_ntk:scaling of rotary positions' \
+    'rope_yarn_options:yarn with options'; do
+    gives "${case%%:*} is refused" 6 "${case#*:}" export --to gguf "$tmp/${case%%:*}" -o "$tmp/no.gguf"
+done
+
 head -c 200000 "$tmp/q.gguf" >"$tmp/cut.gguf"
 gives 'a truncated GGUF' 3 'cut.gguf: ends inside the data of tensor' inspect "$tmp/cut.gguf"
 gives 'an unknown mix' 2 'there are Q4_0, .*TQ2_0' quantize --format Q9_K "$small" -o "$tmp/no.wcz"

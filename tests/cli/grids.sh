@@ -6,24 +6,7 @@ make_small
 gives 'calibrate' 0 '' calibrate "$small" -o "$tmp/s.wcstats" --calib-tokens 512 --seqlen 64
 stats="--stats $tmp/s.wcstats"
 
-# list NAME RECIPE: compressed with saved statistics; the plan's size is the file's, it verifies; leaves its error in $error.
-list()
-{
-    local file=$tmp/$1.wcz said
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --json
-    cp "$tmp/out" "$tmp/$1.json"
-    error=$(json "$tmp/$1.json" 'd["result"]["error_mean"]')
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --dry-run --json
-    said=$(json "$tmp/out" 'd["plan"]["output_bytes"]')
-    if [ "$said" = "$(stat -c %s "$file")" ]; then ok "$1: size"; else fail "$1: size" "planned $said" "$(stat -c %s "$file")"; fi
-    gives "$1: verify" 0 '' verify "$file" --against "$small"
-    check "$1: the second reader opens it" /usr/bin/python3 scripts/wcz_reader.py "$file" --check
-}
 run_reader() { /usr/bin/python3 scripts/wcz_reader.py "$@"; }
-# below NAME A B: A < B as numbers.
-below() { check "$1" /usr/bin/python3 -c "import sys; sys.exit(not $2 < $3)"; }
 
 list minmax 'rtn(bits=3,group=32,sym=no,zero_bits=16,scale_bits=0,search=minmax)'
 minmax=$error

@@ -63,6 +63,24 @@ json()
 {
     /usr/bin/python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$1" "$2"
 }
+# list NAME RECIPE: compressed with the statistics of $stats (options); the plan's size
+# is the file's, it verifies, also by the second reader; leaves its error in $error.
+list()
+{
+    local file=$tmp/$1.wcz said
+    # shellcheck disable=SC2086
+    run compress --recipe "$2" "$small" -o "$file" $stats --json
+    cp "$tmp/out" "$tmp/$1.json"
+    error=$(json "$tmp/$1.json" 'd["result"]["error_mean"]')
+    # shellcheck disable=SC2086
+    run compress --recipe "$2" "$small" -o "$file" $stats --dry-run --json
+    said=$(json "$tmp/out" 'd["plan"]["output_bytes"]')
+    if [ "$said" = "$(stat -c %s "$file")" ]; then ok "$1: size"; else fail "$1: size" "planned $said" "$(stat -c %s "$file")"; fi
+    gives "$1: verify" 0 '' verify "$file" --against "$small"
+    check "$1: the second reader opens it" /usr/bin/python3 scripts/wcz_reader.py "$file" --check
+}
+# below NAME A B: A < B as numbers.
+below() { check "$1" /usr/bin/python3 -c "import sys; sys.exit(not $2 < $3)"; }
 # absent NAME PATH...: none of them exists.
 absent()
 {

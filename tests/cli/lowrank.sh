@@ -5,23 +5,6 @@ make_small
 gives 'calibrate' 0 '' calibrate "$small" -o "$tmp/s.wcstats" --calib-tokens 512 --seqlen 64
 stats="--stats $tmp/s.wcstats"
 
-# list NAME RECIPE: compressed with saved statistics; the plan's size is the file's, it verifies; leaves its error in $error.
-list()
-{
-    local file=$tmp/$1.wcz said
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --json
-    cp "$tmp/out" "$tmp/$1.json"
-    error=$(json "$tmp/$1.json" 'd["result"]["error_mean"]')
-    # shellcheck disable=SC2086
-    run compress --recipe "$2" "$small" -o "$file" $stats --dry-run --json
-    said=$(json "$tmp/out" 'd["plan"]["output_bytes"]')
-    if [ "$said" = "$(stat -c %s "$file")" ]; then ok "$1: size"; else fail "$1: size" "planned $said" "$(stat -c %s "$file")"; fi
-    gives "$1: verify" 0 '' verify "$file" --against "$small"
-}
-# below NAME A B: A < B as numbers.
-below() { check "$1" /usr/bin/python3 -c "import sys; sys.exit(not $2 < $3)"; }
-
 list plain 'gptq(bits=3)'
 plain=$error
 list eora 'gptq(bits=3) | eora(rank=16)'
@@ -32,6 +15,24 @@ list first 'svd(rank=32) | gptq(bits=3)'
 below 'svd before gptq lowers the error' "$error" "$plain"
 list three 'svdllm(rank=8,factor_bits=8) | gptq(bits=2) | lqer(rank=8)'
 list alone 'asvd(ratio=0.5)'
+list product 'svdllm(ratio=0.5)'
+product=$error
+list pifa 'svdllm(ratio=0.5,storage=pifa)'
+below 'pivot rows have room for a larger rank' "$error" "$product"
+list saes 'saes(ratio=0.5,factor_bits=8)'
+list fwsvd 'fwsvd(rank=20,floor=3)'
+list curing 'curing(rank=12,factor_bits=8) | gptq(bits=3)'
+list rocket 'gptq(bits=2) | rocket(rank=24)'
+list mpo 'mpo(rank=40,factor_bits=4) | rtn(bits=4) | svd(rank=3,storage=pifa)'
+for name in pifa curing rocket mpo; do
+    check "$name: second reader" /usr/bin/python3 scripts/wcz_reader.py "$tmp/$name.wcz" --check
+done
+run inspect "$tmp/curing.wcz"
+check 'inspect: columns and rows' grep -qE 'lowrank cur r12 \(grid 8b.* x grid 8b.* x float F32\) \+ grid 3b' "$tmp/out"
+run inspect "$tmp/mpo.wcz"
+check 'inspect: cores, pivot rows' grep -qE 'lowrank mpo r40 .* \+ lowrank pivot r3 \(float F16 x float F16\)' "$tmp/out"
+run methods lord
+check 'methods: a published name' grep -q '^svdllm  (calibrated)' "$tmp/out"
 list vectors 'gptvq(bits=2,dim=2,signs=yes) | eora(rank=8)'
 list sums 'aqlm(bits=2,dim=4,code_bits=4,cd=1)'
 

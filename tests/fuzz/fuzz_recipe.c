@@ -7,7 +7,8 @@
 #include "recipe.h"
 
 #define SEED(name) "tests/fuzz/seeds/recipe_" name ".txt"
-const char *const wc_fuzz_seeds[] = {SEED("one"), SEED("list"), SEED("names"), SEED("all"), SEED("pass"), NULL};
+const char *const wc_fuzz_seeds[] = {SEED("one"),  SEED("list"),  SEED("names"), SEED("all"),
+                                     SEED("pass"), SEED("prune"), NULL};
 const size_t wc_fuzz_max = 512;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

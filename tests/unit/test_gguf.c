@@ -234,7 +234,7 @@ static void keys_that_lie_are_refused(void **state)
 
 static void tensors_that_lie_are_refused(void **state)
 {
-    const uint64_t one[4] = {32, 1, 1, 1}, odd[2] = {33, 2}, huge[4] = {1 << 20, 1 << 20, 1 << 20, 32};
+    const uint64_t one[4] = {32, 1, 1, 1}, odd[2] = {33, 2}, huge[5] = {1 << 20, 1 << 20, 1 << 20, 32, 1};
     (void)state;
     file f = header(3, 1, 0);
     add_tensor(&f, "t", 1, one, WC_GGML_F32, 0), pad(&f, 127);

@@ -240,11 +240,13 @@ static void levels_agree(void **unused)
 {
     (void)unused;
     enum { NR = 77, G = 33 };
-    float *x = util_normals(NR * G), *m = util_normals(G * G), s[NR], inv[NR], z[NR];
+    float *x = util_normals(NR * G), *m = util_normals(G * NR), s[NR], inv[NR], z[NR], same[G * WCK_LANES];
+    for (size_t i = 0; i < G * WCK_LANES; i++)
+        same[i] = m[i / WCK_LANES];
     for (size_t r = 0; r < NR; r++)
         s[r] = r % 9 ? (float)(0.1 + util_uniform()) : 0, inv[r] = s[r] != 0 ? 1 / s[r] : 0, z[r] = (float)(r % 4);
     x[3] = 1e38f, x[4] = -1e38f, x[5] = 0.5f, x[6] = 1e-40f;
-    float value[3][NR * G], e[3][NR * G], tile[3][5][WCK_LANES], sums[3][WCK_N_SUMS][WCK_LANES];
+    float value[3][NR * G], e[3][NR * G], tile[3][11][WCK_LANES], sums[3][3][WCK_N_SUMS][WCK_LANES];
     uint8_t code[3][NR * G];
     double loss[3][NR];
     memset(value, 0, sizeof value), memset(e, 0, sizeof e), memset(loss, 0, sizeof loss);
@@ -260,7 +262,14 @@ static void levels_agree(void **unused)
         k->range(G, x, tile[level][0], tile[level][1]);
         k->error(G, x, m, s, inv, z, 7, tile[level][2]);
         k->normal(G, x, m, s, inv, z, 7, tile[level][2], tile[level][3], tile[level][4]);
-        k->affine(G, x, m, s, inv, z, 7, sums[level]);
+        k->affine(G, x, m, s, inv, z, 7, sums[level][0]);
+        k->affine_each(G, x, m, s, inv, z, 7, sums[level][1]);
+        k->affine_each(G, x, same, s, inv, z, 7, sums[level][2]);
+        assert_memory_equal(sums[level][2], sums[level][0], sizeof sums[0][0]);
+        k->error_each(G, x, m, s, inv, z, 7, tile[level][5]);
+        k->normal_each(G, x, m, s, inv, z, 7, tile[level][5], tile[level][6], tile[level][7]);
+        k->normal_each(G, x, same, s, inv, z, 7, tile[level][8], tile[level][9], tile[level][10]);
+        assert_memory_equal(tile[level][8], tile[level][2], 3 * sizeof tile[0][0]);
         assert_memory_equal(code[level], code[0], sizeof code[0]);
         assert_memory_equal(value[level], value[0], sizeof value[0]);
         assert_memory_equal(e[level], e[0], sizeof e[0]);

@@ -379,7 +379,7 @@ static void thin_matrices_are_solved_or_refused(void **state)
     assert_null(rd->applies(&(wc_place){.rows = 64, .cols = 64}, opt));
     util_state = 51;
     float *w = util_normals(3000), one = 2;
-    float *q = solve("tile=65536", 2.5, w, 3000, 1, &one);
+    float *q = solve("tile=4096", 2.5, w, 3000, 1, &one);
     assert_true(util_error(w, q, 3000, 1, NULL) < 0.06 * 3000); /* R(D) gives 0.031 at 2.5 bits */
     free(q), free(w), free(opt);
 }

@@ -43,6 +43,10 @@ static void printed_recipes_parse_to_themselves(void **state)
         "rtn(bits=1,sym=false,group=0)",
         "gptq(bits=3,damp=0.1)|rtn(bits=2)",
         "gptq(damp=1%)",
+        "wanda(2:4)",
+        " sparsegpt ( 50% , update = none ) | gptq",
+        "magnitude(update=obs,pattern=4:8)",
+        "gqsa(0)",
         "rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn",
     };
     (void)state;
@@ -119,6 +123,35 @@ static void integers_are_printed_as_such(void **state)
     free(text);
 }
 
+/* A pattern that comes first needs no name; a part prunes that part, n:m keeps n of every m. */
+static void patterns_are_read_and_printed(void **state)
+{
+    static const struct {
+        const char *text, *printed;
+        double frac;
+        int n, m;
+    } cases[] = {
+        {"wanda", "wanda(pattern=0.5,", 0.5, 0, 0},
+        {"wanda(2:4)", "wanda(pattern=2:4,", 0, 2, 4},
+        {"wanda(37.5%)", "wanda(pattern=0.375,", 0.375, 0, 0},
+        {"wanda(1)", "wanda(pattern=1,", 1, 0, 0},
+        {"wanda(pattern=1:16)", "wanda(pattern=1:16,", 0, 1, 16},
+        {"wanda(damp=0,15:16)", "wanda(pattern=15:16,", 0, 15, 16},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wc_recipe r;
+        char *text = canonical(cases[i].text);
+        if (strncmp(text, cases[i].printed, strlen(cases[i].printed)))
+            fail_msg("`%s' prints `%s'", cases[i].text, text);
+        free(text);
+        assert_int_equal(wc_recipe_parse(&ctx, cases[i].text, &r), WC_OK);
+        const wc_pattern *p = r.step[0].opt; /* the first option of all pruners */
+        assert_true(p->frac == cases[i].frac && p->n == cases[i].n && p->m == cases[i].m);
+        wc_recipe_free(&r);
+    }
+}
+
 static void bad_recipes_are_refused_with_the_offending_word(void **state)
 {
     static const struct {
@@ -140,6 +173,18 @@ static void bad_recipes_are_refused_with_the_offending_word(void **state)
         {"rtn(bits=nan)", "is not an integer"},
         {"rtn(bits=three)", "is not an integer"},
         {"rtn(sym=maybe)", "neither true nor false"},
+        {"wanda(4:2)", "pattern=4:2 is no pattern n:m"},
+        {"wanda(0:4)", "is no pattern n:m"},
+        {"wanda(2:4:8)", "is no pattern n:m"},
+        {"wanda(2:)", "is no pattern n:m"},
+        {"wanda(-1:4)", "is no pattern n:m"},
+        {"wanda(6:16)", "is no pattern n:m"},
+        {"wanda(1:17)", "is no pattern n:m"},
+        {"wanda(150%)", "pattern=150% is out of range, allowed is 0 to 1"},
+        {"wanda(-0.1)", "is out of range"},
+        {"wanda(half)", "pattern=half is not a number"},
+        {"wanda(2:4,)", "expected an option name"},
+        {"gptq(4)", "expected `=' and a value at `)'"},
         {"rtn(zap=1)", "rtn has no option `zap'; it has: bits"},
         {"gptq(damp=inf)", "is not a number"},
         {"keep | rtn", "unknown method `keep'"},
@@ -240,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup(values_reach_the_option_struct, fresh_ctx),
         cmocka_unit_test_setup(names_of_lists_are_their_lists, fresh_ctx),
         cmocka_unit_test_setup(integers_are_printed_as_such, fresh_ctx),
+        cmocka_unit_test_setup(patterns_are_read_and_printed, fresh_ctx),
         cmocka_unit_test_setup(bad_recipes_are_refused_with_the_offending_word, fresh_ctx),
         cmocka_unit_test_setup(the_last_rule_that_matches_wins, fresh_ctx),
         cmocka_unit_test_setup(plans_that_cannot_be_are_refused, fresh_ctx),

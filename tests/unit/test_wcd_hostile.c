@@ -36,12 +36,14 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
 static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
                                      "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
                                      "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
-                                     "tests/data/golden/ggml.wcz",  "tests/data/golden/vectors.wcz"};
+                                     "tests/data/golden/ggml.wcz",  "tests/data/golden/holes.wcz",
+                                     "tests/data/golden/forms.wcz", "tests/data/golden/vectors.wcz"};
+enum { GOLDEN = sizeof golden / sizeof *golden };
 
 static void every_flipped_bit_is_detected(void **state)
 {
     (void)state;
-    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
+    for (int g = 0; g < GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         uint8_t *p = place(image, size);
@@ -87,7 +89,7 @@ static void verify_names_what_is_damaged(void **state)
 static void every_other_length_is_refused(void **state)
 {
     (void)state;
-    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
+    for (int g = 0; g < GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         wcd_file f;
@@ -300,7 +302,7 @@ static void random_damage_never_reads_outside(void **state)
     static const uint8_t values[] = {0, 1, 2, 7, 8, 9, 0x7f, 0x80, 0xff};
     int opened = 0;
     (void)state;
-    for (size_t g = 0; g < sizeof golden / sizeof *golden; g++) {
+    for (int g = 0; g < GOLDEN; g++) {
         uint64_t size;
         uint8_t *image = load(golden[g], &size);
         for (int round = 0; round < 20000; round++) {

@@ -36,7 +36,7 @@ static wc_part *add(model *m, const char *name, wc_dtype dtype, uint32_t n_dims,
 static void drop_model(model *m)
 {
     for (size_t i = 0; i < m->n_parts; i++)
-        wc_part_free(&m->parts[i]);
+        drop_mask(&m->parts[i]), wc_part_free(&m->parts[i]);
     free(m);
 }
 
@@ -180,6 +180,25 @@ static model *parts_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's forms(). */
+static model *forms_model(void)
+{
+    model *m = new_model();
+    wc_part *sum = add(m, "sum", WC_F16, 2, (uint64_t[]){9, 33}, 2);
+    sum[0] =
+        lowrank_fill(cur_plan(9, 33, 2, float_plan(9, 2, WC_F16), float_plan(2, 33, WC_F16), float_plan(2, 2, WC_F32)));
+    sum[1] = lowrank_fill(pivot_plan(9, 33, 1, float_plan(8, 1, WC_F16), float_plan(1, 33, WC_F16)));
+    m->error[0] = 0.5;
+    wc_part pivot = pivot_plan(11, 33, 4, lut_plan(7, 4, 2, 4, WC_LUT_ROW, true), float_plan(4, 33, WC_F16));
+    add_one(m, "pivot", WC_F16, lowrank_fill(pivot), 0);
+    wc_part mpo = mpo_plan(6, 40, 2, 3, 8, float_plan(10, 2, WC_F16), float_plan(2, 24, WC_BF16));
+    add_one(m, "mpo", WC_F16, lowrank_fill(mpo), 0);
+    wc_part cur = cur_plan(9, 33, 3, float_plan(9, 3, WC_F16), factor(grid_plan(3, 33, 4, 16, 0, true), 1),
+                           float_plan(3, 3, WC_F32));
+    add_one(m, "cur", WC_F16, lowrank_fill(cur), 0);
+    return m;
+}
+
 /* The numbers of make_golden.py's vectors(). */
 static model *vectors_model(void)
 {
@@ -202,10 +221,30 @@ static model *coded_model(void)
 {
     model *m = new_model();
     add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
-    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 65536, 6, 5, false, 1), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 4096, 6, 5, false, 1), 0);
     add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
     add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
     add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);
+    return m;
+}
+
+/* The numbers of make_golden.py's holes(). */
+static model *holes_model(void)
+{
+    model *m = new_model();
+    wc_part p = {.kind = WC_PART_SPARSE, .sparse = {.rows = 3, .cols = 48, .dtype = WC_F16}};
+    add_one(m, "pattern.block", WC_F32, blocks_fill(p, 0, (wc_positions){.n = 1, .m = 3, .block = 2}), 0);
+    p = grid_plan(3, 24, 2, 8, 3, false);
+    add_one(m, "pattern", WC_F32, holes_fill(p, 0, (wc_positions){.n = 2, .m = 4}), 0);
+    add_one(m, "none", WC_F32, holes_fill(grid_plan(2, 9, 2, 9, 0, true), 0, (wc_positions){0}), 0);
+    p = grid_plan(5, 70, 4, 16, 0, false);
+    p.grid.zero_fixed = 8, p.grid.scale_exp = -4;
+    add_one(m, "mask", WC_F32, holes_fill(p, 3, (wc_positions){0}), 0);
+    p = (wc_part){.kind = WC_PART_SPARSE, .sparse = {.rows = 4, .cols = 64, .dtype = WC_F16}};
+    add_one(m, "block.sparse", WC_F32, blocks_fill(p, 3, (wc_positions){.block = 4}), -4);
+    p = grid_plan(4, 48, 3, 16, 4, true);
+    p.grid.scale_exp = 2;
+    add_one(m, "block", WC_F32, holes_fill(p, 2, (wc_positions){.block = 8}), 0);
     return m;
 }
 
@@ -279,6 +318,13 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/parts.wcz");
     drop_model(m);
 
+    m = forms_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/forms.wcz");
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/forms.wcz");
+    drop_model(m);
+
     m = vectors_model();
     write_model(m, NULL, 0, path, true);
     same_file(path, "tests/data/golden/vectors.wcz");
@@ -287,6 +333,11 @@ static void writer_makes_the_golden_bytes(void **state)
     m = coded_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
+    m = holes_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/holes.wcz");
     drop_model(m);
 
     m = grids_model();
@@ -383,6 +434,13 @@ static void golden_files_read_as_written(void **state)
     model *m = parts_model();
     file_reads_as_written(&f, m);
     factors_are_found(&f);
+    drop_model(m);
+    free(image);
+
+    image = load("tests/data/golden/forms.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = forms_model();
+    file_reads_as_written(&f, m);
     drop_model(m);
     free(image);
 
@@ -560,8 +618,10 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
+    compare_with_second_reader("tests/data/golden/forms.wcz", *state);
     compare_with_second_reader("tests/data/golden/vectors.wcz", *state);
     compare_with_second_reader("tests/data/golden/coded.wcz", *state);
+    compare_with_second_reader("tests/data/golden/holes.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);
     m = wide_tiles_model();
     write_model(m, NULL, 0, path, false);

@@ -59,6 +59,40 @@ def grid(rows, cols, bits, group, scale_bits, zero_kind, zero_fixed, scale_exp, 
     return 2, params, blob
 
 
+def positions(rows, cols, step, n, m, block):
+    """has [rows][cols], and the sections ends and positions in layout 3 for n of m, else 2."""
+    b = block or 1
+    units = cols // b
+    if m:
+        patterns = [x for x in range(1 << m) if bin(x).count("1") == n]
+        codes = [[(r * 5 + i * 3 + 1) % len(patterns) for i in range(units // m)] for r in range(rows)]
+        has = [[patterns[codes[r][u // m]] >> u % m & 1 for u in range(units)] for r in range(rows)]
+        blob = b"".join(pack(c, (len(patterns) - 1).bit_length()) for c in codes)
+    else:
+        has = [[int(step and r % 3 != 1 and (r * units + u + r * r) % step == 0) for u in range(units)]
+               for r in range(rows)]
+        blob = to8(b"".join(struct.pack("<I", sum(map(sum, has[:r + 1]))) for r in range(rows)))
+        blob += b"".join(sum(x << u for u, x in enumerate(h)).to_bytes(-(-units // 8), "little") for h in has)
+    return [[x for x in h for _ in range(b)] for h in has], blob
+
+
+def with_holes(kind, params, blob, rows, cols, step, n, m, block):
+    """A grid of one row of codes per row, rewritten: only the codes of positions."""
+    bits = params[0]
+    has, sections = positions(rows, cols, step, n, m, block)
+    codes = [code(r * cols + c, bits) for r in range(rows) for c in range(cols) if has[r][c]]
+    rest = to8(blob[-(-rows * len(pack([0] * cols, bits)) // 8) * 8:])
+    params = params[:12] + struct.pack("<BBBxQI4x", 3 if m else 2, n, m, len(codes), block)
+    return kind, params, to8(pack(codes, bits)) + rest + sections
+
+
+def blocks(rows, cols, step, n, m, block, scale_exp):
+    has, sections = positions(rows, cols, step, n, m, block)
+    nnz = sum(map(sum, has))
+    params = struct.pack("<BBBBb3xQI12x", 2, 3 if m else 2, n, m, scale_exp, nnz, block)
+    return 4, params, to8(sections) + sparse_values(2, nnz)
+
+
 def floats(dtype, data):
     return 1, bytes([dtype]) + bytes(31), data
 
@@ -181,6 +215,17 @@ def lowrank(rank, a, b):
     return 5, struct.pack("<I28x", rank), b"", [a, b]
 
 
+def cur(rank, c, r, u):
+    return 5, struct.pack("<IB27x", rank, 1), b"", [c, r, u]
+
+
+def pivot(rows, rank, others, pivots):
+    marks = sum(1 << i for i in range(rows) if (i + 1) * rank // rows > i * rank // rows)
+    return 5, struct.pack("<IB27x", rank, 2), marks.to_bytes(-(-rows // 8), "little"), [others, pivots]
+
+
+def mpo(rank, m2, n2, a, b):
+    return 5, struct.pack("<IB3xII16x", rank, 3, m2, n2), b"", [a, b]
 def vq(rows, cols, d, books, bits, entry_bits, scaled, scale_bits, signs, group, block_rows, block_cols, scale_exp):
     groups, vectors = -(-cols // group), -(-cols // d)
     blocks = -(-rows // block_rows) * -(-cols // block_cols)
@@ -309,6 +354,14 @@ def parts():
         (b"zero", 1, (2, 6), 1.0, 0, [sparse(2, 6, 0, 1, 0, 0)])], [])
 
 
+def forms():
+    return build([
+        (b"cur", 2, (9, 33), 0.5, 0, [cur(3, float_factor(9, 3, 2), grid(3, 33, 4, 16, 0, 1, 0.0, 1),
+                                          float_factor(3, 3, 1))]),
+        (b"mpo", 2, (6, 40), 0.5, 0, [mpo(2, 3, 8, float_factor(10, 2, 2), float_factor(2, 24, 3))]),
+        (b"pivot", 2, (11, 33), 0.5, 0, [pivot(11, 4, lut(7, 4, 2, 4, 1, 1, 0), float_factor(4, 33, 2))]),
+        (b"sum", 2, (9, 33), 0.5, 0, [cur(2, float_factor(9, 2, 2), float_factor(2, 33, 2), float_factor(2, 2, 1)),
+                                      pivot(9, 1, float_factor(8, 1, 2), float_factor(1, 33, 2))])], [])
 def vectors():
     return build([
         (b"additive", 2, (3, 40), 0.5, 0, [vq(3, 40, 8, 2, 3, 8, 1, 0, 0, 40, 3, 40, -2)]),
@@ -324,8 +377,18 @@ def coded_parts():
         (b"coded.0", 2, (5, 9), 0.5, 0, [coded(5, 9, 5, 0, 1, 0, 0)]),
         (b"coded.2", 2, (3, 260), 0.5, 0, [coded(3, 260, 2, 2, 7, 1, 3)]),
         (b"coded.3", 2, (40, 7), 0.5, 0, [coded(40, 7, 16, 3, 16, 1, 0)]),
-        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 65536, 6, 5, 0, 1)]),
+        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 4096, 6, 5, 0, 1)]),
         (b"coded.8", 2, (1, 1), 0.5, 0, [coded(1, 1, 1, 8, 2, 1, 2)])], [])
+def holes():
+    def grid_holes(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp, *at):
+        return with_holes(*grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp), rows, cols, *at)
+    return build([
+        (b"block", 1, (4, 48), 0.5, 0, [grid_holes(4, 48, 3, 16, 4, 1, 0.0, 2, 2, 0, 0, 8)]),
+        (b"block.sparse", 1, (4, 64), 0.5, 0, [blocks(4, 64, 3, 0, 0, 4, -4)]),
+        (b"mask", 1, (5, 70), 0.5, 0, [grid_holes(5, 70, 4, 16, 0, 0, 8.0, -4, 3, 0, 0, 0)]),
+        (b"none", 1, (2, 9), 0.5, 0, [grid_holes(2, 9, 2, 9, 0, 1, 0.0, 0, 0, 0, 0, 0)]),
+        (b"pattern", 1, (3, 24), 0.5, 0, [grid_holes(3, 24, 2, 8, 3, 0, 1.5, 0, 0, 2, 4, 0)]),
+        (b"pattern.block", 1, (3, 48), 0.5, 0, [blocks(3, 48, 0, 1, 3, 2, 0)])], [])
 
 
 def grids():
@@ -363,7 +426,7 @@ def ggml():
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("grids", grids),
-                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml),
-                       ("vectors", vectors)):
+                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml), ("holes", holes),
+                       ("forms", forms), ("vectors", vectors)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())
