@@ -46,7 +46,8 @@ KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
 DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
 TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) \
-            $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/remodel/*.c src/calib/*.c src/linalg/*.c src/solve/*.c) \
+            $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/remodel/*.c src/calib/*.c src/linalg/*.c src/solve/*.c \
+                       src/export/*.c) \
             $(filter-out $(KERNEL_SRC),$(wildcard src/kernels/*.c)) \
             $(wildcard methods/*.c methods/*/*.c formats/*.c formats/*/encode.c)
 TEST_SRC := $(wildcard tests/unit/test_*.c)

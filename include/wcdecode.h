@@ -106,7 +106,8 @@ WCD_API wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, vo
 
 /* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
  * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. A
- * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. WCD_E_TRANSFORM
+ * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. A coded part adds
+ * up 256 columns at a time in this way, and every call decodes whole tiles of rows: ask for all rows. WCD_E_TRANSFORM
  * when t->n_transforms is not 0: the transformed x needs room, and this library allocates nothing. */
 WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
 WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
@@ -130,7 +131,7 @@ typedef struct wcd_part_info {
     uint64_t blob_size;
     uint64_t xxh3;
     uint64_t rows, cols; /* the tensor's, or those of a factor; a transform has one row */
-    uint32_t n_children; /* parts that this one is made of: a low-rank part has two, A and B */
+    uint32_t n_children; /* parts that this one is made of: a low-rank part has A and B, and in one form a link */
     uint32_t index;      /* in the file's table of parts */
 } wcd_part_info;
 WCD_API wcd_status wcd_part(const wcd_tensor *t, uint32_t i, wcd_part_info *out);

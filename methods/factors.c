@@ -2,100 +2,109 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "base/half.h"
-#include "solve/grid_solve.h"
+#include "linalg/linalg.h"
+#include "methods/job.h"
+#include "solve/blend.h"
 #include "solve/projector.h"
-
-enum { GROUP = 32, F16_BITS = 16 };
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
-static wc_part factor_plan(size_t rows, size_t cols, int bits)
+static double factor_bits(const wc_place *at, const void *opt, size_t rank)
 {
-    wc_part p = {.kind = WC_PART_FLOAT, .floats = {.rows = rows, .cols = cols, .dtype = WC_F16}};
-    if (bits != F16_BITS) {
-        p = (wc_part){.kind = WC_PART_GRID};
-        wc_grid_options o = {.bits = bits, .group = GROUP, .sym = true, .scale_bits = cols > GROUP ? 4 : 0};
-        wc_grid_plan(rows, cols, &o, &p.grid);
-    }
-    return p;
+    const wc_factor_options *o = opt;
+    int bits = o->thin.factor_bits;
+    double right = wc_leaf_bits(rank, at->cols, bits);
+    if (o->storage == WC_STORE_PIFA) return wc_leaf_bits(at->rows - rank, rank, bits) + right + (double)at->rows;
+    return wc_leaf_bits(at->rows, rank, bits) + right;
 }
 
-/* Bits of a [rows, cols] factor, padding not counted. */
-static double factor_size(size_t rows, size_t cols, int bits)
+/* Pivot rows of full rank leave no row to make of them: that is W itself. */
+static size_t most_rank(const wc_place *at, const wc_factor_options *o)
 {
-    double scales = bits == F16_BITS ? 0 : F16_BITS + (cols > GROUP ? 4.0 * (double)wc_ceil_div(cols, GROUP) : 0);
-    return (double)rows * ((double)cols * bits + scales);
+    size_t rows = o->storage == WC_STORE_PIFA ? at->rows - 1 : at->rows;
+    return wc_min(rows, at->cols);
 }
 
-/* The rank asked for, or the largest within the ratio; the size grows with the rank. */
-static size_t chosen_rank(size_t rows, size_t cols, const wc_factor_options *o)
+static size_t chosen_rank(const wc_place *at, const wc_factor_options *o)
 {
-    size_t low = 0, high = wc_min(rows, cols);
-    double most = o->ratio * F16_BITS * (double)rows * (double)cols;
-    if (o->rank) return (size_t)o->rank;
-    while (low < high) {
-        size_t r = low + (high - low + 1) / 2;
-        if (factor_size(rows, r, o->factor_bits) + factor_size(r, cols, o->factor_bits) <= most)
-            low = r;
-        else
-            high = r - 1;
-    }
-    return low;
+    return wc_rank_chosen(&o->thin, at, o, most_rank(at, o), factor_bits);
 }
 
 const char *wc_factor_applies(const wc_place *at, const void *opt)
 {
     const wc_factor_options *o = opt;
-    if (o->factor_bits > 8 && o->factor_bits != F16_BITS) return "factor_bits is 4 to 8, or 16";
-    if (wc_min(at->rows, at->cols) > 32766)
-        return "min(rows, cols) exceeds 32766, the largest order of an eigendecomposition";
-    if ((size_t)o->rank > wc_min(at->rows, at->cols)) return "the rank exceeds min(rows, cols)";
-    if (!o->rank && o->ratio == 0) return "neither a rank nor a ratio is given";
-    if (!chosen_rank(at->rows, at->cols, o)) return "the ratio has no room for rank 1";
-    return NULL;
+    size_t full = wc_min(at->rows, at->cols);
+    if (o->storage == WC_STORE_PIFA && (at->rows == 1 || (size_t)o->thin.rank == at->rows))
+        return "storage=pifa needs a rank below the number of rows";
+    return wc_rank_refusal(&o->thin, full, full, chosen_rank(at, o));
 }
 
 void wc_factor_plan(const wc_place *at, const void *opt, wc_part *out)
 {
     const wc_factor_options *o = opt;
-    size_t rank = chosen_rank(at->rows, at->cols, o);
-    wc_part a = factor_plan(at->rows, rank, o->factor_bits), b = factor_plan(rank, at->cols, o->factor_bits);
+    bool pifa = o->storage == WC_STORE_PIFA;
+    size_t rank = chosen_rank(at, o), rows = pifa ? at->rows - rank : at->rows;
+    wc_part a = wc_leaf_plan(rows, rank, o->thin.factor_bits), b = wc_leaf_plan(rank, at->cols, o->thin.factor_bits);
     *out = (wc_part){.kind = WC_PART_LOWRANK, .lowrank = {.rows = at->rows, .cols = at->cols, .rank = rank}};
+    out->lowrank.form = pifa ? WC_LOWRANK_PIVOT : WC_LOWRANK_AB;
     wc_lowrank_plan(&out->lowrank, &a, &b);
 }
 
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
 /* In f64. The root of H n^3/3 and E times it m n^2; the Gram matrix 2 m n k, k = min(m, n); its eigenvectors 4/3 k^3
- * and 2 k^2 r; U from V 2 m n r if m > n; the normal equations 2 m r^2 + 2 m n r, their solution 2 r^2 n. */
+ * and 2 k^2 r; U from V 2 m n r if m > n; the normal equations 2 m r^2 + 2 m n r, their solution 2 r^2 n. Pivots take
+ * 4 m r^2. With drift, the shift W C H^{-1} 4 m n^2 + n^3/3, and how much of it once more all up to the eigenvectors,
+ * for two matrices, and 6 m n r for projections. */
 double wc_factor_flops(const wc_place *at, const void *opt, bool drift)
 {
     const wc_factor_options *o = opt;
-    double m = (double)at->rows, n = (double)at->cols, k = fmin(m, n), r = (double)chosen_rank(at->rows, at->cols, o);
+    double m = (double)at->rows, n = (double)at->cols, k = fmin(m, n), r = (double)chosen_rank(at, o);
     double root = o->metric == WC_METRIC_HESSIAN ? n * n * n / 3 + m * n * n : 0;
-    (void)drift;
-    return root + 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 4 : 2) * m * n * r + 2 * (m + n) * r * r;
+    double vectors = root + 2 * m * n * k + 4 * k * k * k / 3 + 2 * k * k * r + (m > n ? 2 * m * n * r : 0);
+    double all = vectors + 2 * m * n * r + 2 * (m + n) * r * r + (o->storage == WC_STORE_PIFA ? 4 * m * r * r : 0);
+    if (drift && o->drift + o->residual > 0) {
+        all += 4 * m * n * n + n * n * n / 3;
+        if (o->adaptive) all += vectors + root + m * n * n + 6 * m * n * r;
+    }
+    return all;
+}
+
+static uint64_t largest(const uint64_t *x, size_t n)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
 }
 
 /* U and the factors live to the end; beside them, in turn: F and the root of H; F and the Gram matrix, to which m > n
- * adds two sets of eigenvectors; the Gram matrix and eigenvectors; the normal equations. */
+ * adds two sets of eigenvectors; the Gram matrix and eigenvectors; the normal equations; U again for its pivots, and
+ * coefficients. Before that the drift: two factors of H and the shift; W and the shift beside it, and for how much of
+ * it is taken, first the eigenvectors, then both whitened, with the root or with the projections. */
 uint64_t wc_factor_scratch(const wc_place *at, const void *opt)
 {
     const wc_factor_options *o = opt;
-    uint64_t m = at->rows, n = at->cols, k = wc_min(at->rows, at->cols), r = chosen_rank(at->rows, at->cols, o);
+    uint64_t m = at->rows, n = at->cols, k = wc_min(at->rows, at->cols), r = chosen_rank(at, o);
     uint64_t take = r > k / 2 ? k : r, vectors = 8 * take * k, gram = 8 * k * k, f = 8 * m * n;
-    uint64_t phase[] = {
-        f + (o->metric == WC_METRIC_HESSIAN ? 8 * n * n : 0),
+    uint64_t root = o->metric == WC_METRIC_HESSIAN ? 8 * n * n : 0, u = 8 * r * m;
+    const uint64_t phase[] = {
+        f + root,
         f + gram + (m > n ? 2 * vectors : 0),
         gram + vectors,
         8 * (r * r + r * n + 256 * (r + n)),
+        o->storage == WC_STORE_PIFA ? u + 16 * m + 4 * (m - r) * r : 0,
     };
-    uint64_t most = 0;
-    for (size_t i = 0; i < sizeof phase / sizeof *phase; i++)
-        most = phase[i] > most ? phase[i] : most;
-    return most + 8 * r * m + 4 * r * (m + n);
+    uint64_t most = largest(phase, sizeof phase / sizeof *phase) + u + 4 * r * (m + n);
+    if (o->drift + o->residual > 0) {
+        const uint64_t moves[] = {most, f / 2 + 8 * n * n, o->adaptive ? f + u + largest(phase, 3) : 0,
+                                  o->adaptive ? 3 * f + u + root : 0,
+                                  o->adaptive ? 3 * f + 2 * u + 8 * (2 * r * n + r * r) : 0};
+        most = largest(moves, sizeof moves / sizeof *moves);
+    }
+    return most;
 }
 
 /* ---- the metric ------------------------------------------------------------------------------------------------- */
@@ -137,12 +146,7 @@ static wc_metric metric_of(const wc_job *job, const wc_factor_options *o, float 
 
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */
 
-/* A = U diag(g), g_j = lambda_j^(1/4), so that both factors carry half of each sigma_j = sqrt(lambda_j). f16 needs that
- * for its range. It is also how to share the step of a row of A: an error delta in column j costs delta^2 lambda_j /
- * g_j^2, the step is proportional to (sum g_j^2)^(1/2), and sum g_j^2 * sum lambda_j / g_j^2 is least, (sum sigma_j)^2,
- * for g_j^2 = sigma_j (Cauchy). weight [rank] = lambda_j / g_j^2 = sigma_j, up to the factor that makes the mean of
- * H 1. sigma is kept above 1e-6 of the largest: directions that H does not see are stored as well as f16 can. */
-static void left_factor(const wc_projector *p, double mean_h, float *a, float *weight)
+void wc_factor_left(const wc_projector *p, double mean_h, float *a, float *weight)
 {
     double first = sqrt(p->lambda[0]), sum = 0;
     for (size_t j = 0; j < p->rank; j++) {
@@ -157,58 +161,60 @@ static void left_factor(const wc_projector *p, double mean_h, float *a, float *w
         weight[j] = (float)((double)weight[j] * (double)p->rank / sum + 0.01);
 }
 
-/* Mean of the diagonal of H. */
-static double mean_of(const wc_metric *metric, size_t n)
+/* U_r (U_r)_p^{-1}: which rows are pivots, marked in out->pivot, and the coefficients of all others, stored as A. Both
+ * are in order of the rows. The error of coefficient j is weighted by what pivot row j is in the outputs, the p_j-th
+ * diagonal element of U_r diag(lambda) U_r^T. */
+static wc_status pivot_rows(wc_job *job, const wc_projector *p, float *weight, wc_lowrank *out)
 {
-    double sum = 0;
-    for (size_t j = 0; j < n; j++)
-        sum += metric->h       ? (double)metric->h[j * n + j]
-               : metric->scale ? (double)metric->scale[j] * (double)metric->scale[j]
-                               : 1;
-    return sum > 0 ? sum / (double)n : 1;
-}
-
-static wc_status store_f16(wc_ctx *ctx, const char *tensor, const float *x, wc_float *out)
-{
-    size_t count = out->rows * out->cols;
-    WC_TRY(wc_float_alloc(ctx, out));
-    for (size_t i = 0; i < count; i++) {
-        uint16_t v = wc_f32_f16(x[i]);
-        if ((v & 0x7c00) == 0x7c00)
-            return wc_fail(ctx, WC_NUMERIC, "%s: %g in a low-rank factor exceeds 65504, the largest f16", tensor,
-                           (double)x[i]);
-        out->owned[2 * i] = (uint8_t)v;
-        out->owned[2 * i + 1] = (uint8_t)(v >> 8);
+    wc_ctx *ctx = job->ctx;
+    wc_status status = WC_OK;
+    size_t m = p->rows, r = p->rank, *order = NULL, *slot = NULL;
+    double *x = NULL, sum = 0;
+    float *coefficient = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, x, m * r, "pivot rows"));
+    WC_TRY_OUT(WC_ALLOC(ctx, order, m, "pivot rows"));
+    WC_TRY_OUT(WC_ALLOC(ctx, slot, m, "pivot rows"));
+    WC_TRY_OUT(WC_ALLOC(ctx, coefficient, (m - r) * r, "coefficients"));
+    WC_TRY_OUT(WC_ALLOC(ctx, out->pivot, m, "pivot rows"));
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < r; j++)
+            x[i * r + j] = p->u[j * m + i];
+    WC_TRY_OUT(wc_pivot_rows64(ctx, x, m, r, order));
+    for (size_t j = 0; j < r; j++)
+        out->pivot[order[j]] = 1;
+    for (size_t i = 0, before = 0; i < m; before += out->pivot[i++])
+        slot[i] = out->pivot[i] ? before : i - before;
+    for (size_t i = r; i < m; i++)
+        for (size_t j = 0; j < r; j++)
+            coefficient[slot[order[i]] * r + slot[order[j]]] = (float)x[i * r + j];
+    for (size_t j = 0; j < r; j++) {
+        double g = 0;
+        for (size_t k = 0; k < r; k++)
+            g += p->lambda[k] * p->u[k * m + order[j]] * p->u[k * m + order[j]];
+        weight[slot[order[j]]] = (float)g;
+        sum += g;
     }
-    return WC_OK;
+    for (size_t j = 0; j < r; j++)
+        weight[j] = sum > 0 ? (float)((double)weight[j] * (double)r / sum + 0.01) : 1;
+    WC_TRY_OUT(wc_leaf_store(ctx, job->tensor, coefficient, weight, out->a));
+out:
+    free(x), free(order), free(slot), free(coefficient);
+    return status;
 }
 
-/* x [rows, cols] into *part, which holds the plan on entry. weight [cols] is for the scale search of a grid. */
-static wc_status store_factor(wc_ctx *ctx, const char *tensor, const float *x, const float *weight, wc_part *part)
+/* a [rows, rank] = the left factor of pivot rows as it will be decoded: the rows of the identity and those stored. */
+static void spread_pivots(const wc_lowrank *l, float *a)
 {
-    if (part->kind == WC_PART_FLOAT) return store_f16(ctx, tensor, x, &part->floats);
-    wc_grid_problem problem = {.tensor = tensor, .w = x, .weight = weight, .search = WC_SEARCH_MSE};
-    return wc_grid_solve(ctx, &problem, &part->grid, NULL);
-}
-
-/* x [rows, cols] = the factor as it will be decoded. */
-static void load_factor(const wc_part *part, float *x)
-{
-    if (part->kind == WC_PART_FLOAT) {
-        const uint8_t *src = part->floats.data;
-        for (size_t i = 0; i < part->floats.rows * part->floats.cols; i++)
-            x[i] = wc_f16_f32((uint16_t)(src[2 * i] | src[2 * i + 1] << 8));
-        return;
-    }
-    const wc_grid *g = &part->grid;
-    size_t groups = wc_grid_groups(g);
-    for (size_t i = 0; i < g->rows; i++)
-        for (size_t j = 0; j < g->cols; j++) {
-            size_t at = i * groups + j / g->group;
-            float s = ldexpf(wc_f16_f32(g->scale[g->scale_bits ? i : at]), g->scale_exp);
-            if (g->scale_bits) s *= (float)g->scale_code[at];
-            x[i * g->cols + j] = s * ((float)g->code[i * g->cols + j] - g->zero_fixed);
+    size_t r = l->rank, next = l->rows - l->rank, pivot = l->rank;
+    wc_leaf_load(l->a, a);
+    for (size_t i = l->rows; i-- > 0;) { /* from the end: a row moves behind those still to be moved */
+        if (!l->pivot[i]) {
+            memmove(a + i * r, a + --next * r, r * sizeof *a);
+            continue;
         }
+        memset(a + i * r, 0, r * sizeof *a);
+        a[i * r + --pivot] = 1;
+    }
 }
 
 /* Vectors, matrices and column weights of one run. */
@@ -229,11 +235,58 @@ static wc_status workspace_alloc(wc_ctx *ctx, size_t rows, size_t cols, size_t r
 static wc_status make_factors(wc_job *job, const wc_projector *p, double mean_h, struct workspace *w, wc_lowrank *out)
 {
     wc_ctx *ctx = job->ctx;
-    left_factor(p, mean_h, w->a, w->weight_a);
-    WC_TRY(store_factor(ctx, job->tensor, w->a, w->weight_a, out->a));
-    load_factor(out->a, w->a);
+    if (out->form == WC_LOWRANK_PIVOT) {
+        WC_TRY(pivot_rows(job, p, w->weight_a, out));
+        spread_pivots(out, w->a);
+    } else {
+        wc_factor_left(p, mean_h, w->a, w->weight_a);
+        WC_TRY(wc_leaf_store(ctx, job->tensor, w->a, w->weight_a, out->a));
+        wc_leaf_load(out->a, w->a);
+    }
     WC_TRY(wc_right_factor(ctx, w->a, job->w, job->at.rows, job->at.cols, p->rank, w->b));
-    return store_factor(ctx, job->tensor, w->b, w->weight_b, out->b);
+    return wc_leaf_store(ctx, job->tensor, w->b, w->weight_b, out->b);
+}
+
+/* ---- the target ------------------------------------------------------------------------------------------------- */
+
+/* job->w was w before it was moved: back to w + beta (job->w - w), with the beta that a product of this rank likes
+ * best. Uses up w. */
+static wc_status move_less(wc_job *job, const wc_metric *metric, size_t rank, float *w)
+{
+    size_t size = job->at.rows * job->at.cols;
+    double beta;
+    for (size_t i = 0; i < size; i++) {
+        float to = job->w[i];
+        job->w[i] = w[i];
+        w[i] = to - w[i];
+    }
+    WC_TRY(wc_blend(job->ctx, job->tensor, job->w, w, job->at.rows, job->at.cols, metric, rank, &beta));
+    wc_log(job->ctx, WC_LOG_DEBUG, "%s: %.3f of the correction for drift is taken", job->tensor, beta);
+    for (size_t i = 0; i < size; i++)
+        job->w[i] += (float)beta * w[i];
+    return WC_OK;
+}
+
+static wc_status move_target(wc_job *job, const wc_factor_options *o, const wc_metric *metric, size_t rank)
+{
+    wc_status status = WC_OK;
+    wc_hessian h = {0};
+    float *before = NULL;
+    bool moved = job->target_moved;
+    if (moved || o->drift + o->residual == 0 || (!job->stats->c && !job->stats->r)) return WC_OK;
+    if (o->adaptive) {
+        WC_TRY(WC_ALLOC(job->ctx, before, job->at.rows * job->at.cols, "the target before it is moved"));
+        memcpy(before, job->w, job->at.rows * job->at.cols * sizeof *before);
+    }
+    WC_TRY_OUT(
+        wc_hessian_make(job->ctx, job->tensor, job->stats->h, job->at.cols, o->move_damp, WC_ORDER_NATURAL, 1, &h));
+    WC_TRY_OUT(wc_job_correct_drift(job, &h, o->drift, o->residual));
+    wc_hessian_free(&h);
+    if (o->adaptive && job->target_moved) WC_TRY_OUT(move_less(job, metric, rank, before));
+out:
+    wc_hessian_free(&h);
+    free(before);
+    return status;
 }
 
 wc_status wc_factor_run(wc_job *job, const void *opt, wc_part *out)
@@ -248,8 +301,9 @@ wc_status wc_factor_run(wc_job *job, const void *opt, wc_part *out)
     if (!l->a || !l->b) WC_TRY_OUT(wc_fail(job->ctx, WC_NOMEM, "no memory for two factors"));
     WC_TRY_OUT(workspace_alloc(job->ctx, job->at.rows, job->at.cols, l->rank, &w));
     wc_metric metric = metric_of(job, o, w.scale, w.weight_b);
+    WC_TRY_OUT(move_target(job, o, &metric, l->rank));
     WC_TRY_OUT(wc_projector_make(job->ctx, job->tensor, job->w, job->at.rows, job->at.cols, &metric, l->rank, &p));
-    WC_TRY_OUT(make_factors(job, &p, mean_of(&metric, job->at.cols), &w, l));
+    WC_TRY_OUT(make_factors(job, &p, wc_metric_mean(&metric, job->at.cols), &w, l));
     job->damping_used = fmax(job->damping_used, p.damping); /* a quantizer may have run before */
     job->escalations = p.escalations > job->escalations ? p.escalations : job->escalations;
     *out = made;

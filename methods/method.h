@@ -86,6 +86,7 @@ typedef enum wc_method_role {
 typedef struct wc_method {
     const char *name;     /* the word in recipes, docs, tests and results */
     const char *summary;  /* one line for `wcompress methods' */
+    const char *also;     /* names under which the same was published, "LoRD, ROM"; or NULL */
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;

@@ -9,6 +9,7 @@
 It exists to keep the specification honest: it shares no code with the C library, and the tests compare the two bit for
 bit. Exit status 0, or 1 with one line on stderr.
 """
+import os
 import struct
 import sys
 
@@ -185,7 +186,8 @@ def parse_part(r):
     kind, version, reserved, offset, size, digest, child, children = struct.unpack("<HHIQQQII", r[:40])
     need(reserved == 0 and zero(r[72:]), "reserved bytes of a part")
     need(kind in LAYOUTS and version == 1, "part kind of a newer version")
-    need(children == (2 if kind == 5 else 0) and (children or child == 0), "children of a newer version")
+    want = (3 if r[44] == 1 else 2) if kind == 5 else 0
+    need(children == want and (children or child == 0), "children of a newer version")
     return Record(kind=kind, offset=offset, size=size, xxh3=digest, params=bytes(r[40:72]), first_child=child,
                   n_children=children, children=[])
 
@@ -248,10 +250,11 @@ class File:
                 need(p.kind not in TRANSFORMS, "a transform among the parts")
                 self.lay_out(p, t.rows, t.cols)
                 if p.n_children:
-                    need(p.first_child == next_part and next_part + 2 <= len(self.parts), "parts of a part")
-                    p.children = self.parts[next_part:next_part + 2]
-                    next_part += 2
-                    for c, rows, cols in zip(p.children, (t.rows, p.layout.rank), (p.layout.rank, t.cols)):
+                    end = next_part + p.n_children
+                    need(p.first_child == next_part and end <= len(self.parts), "parts of a part")
+                    p.children = self.parts[next_part:end]
+                    next_part = end
+                    for c, (rows, cols) in zip(p.children, p.layout.shapes):
                         need(not c.n_children and c.kind not in TRANSFORMS, "a factor that cannot be one")
                         self.lay_out(c, rows, cols)
                         need(c.layout.numeric, "a factor without values")
@@ -292,7 +295,7 @@ class File:
 
     def decode_part(self, p):
         if p.n_children:
-            return product(*[self.decode_part(c) for c in p.children])
+            return decode_lowrank(p.layout, self.blob(p), p.rows, p.cols, *[self.decode_part(c) for c in p.children])
         return DECODERS[p.kind](p.layout, self.blob(p), p.rows, p.cols)
 
 
@@ -597,9 +600,21 @@ def decode_sparse(l, blob, rows, cols):
 
 
 def lowrank_layout(p, rows, cols):
-    rank = struct.unpack("<I", p.params[:4])[0]
-    need(rank >= 1 and rows >= 1 and cols >= 1 and zero(p.params[4:]), "parameters of a low-rank part")
-    return Record(size=0, numeric=True, rank=rank)
+    rank, form, m2, n2 = struct.unpack("<IB3xII", p.params[:16])
+    need(form <= 3, "form of a newer version")
+    need(rank >= 1 and rows >= 1 and cols >= 1, "parameters of a low-rank part")
+    need(zero(p.params[5:8]) and zero(p.params[16:]), "reserved parameters of a low-rank part")
+    shapes = [(rows, rank), (rank, cols), (rank, rank)]
+    if form == 2:
+        need(rank < rows, "rank of a low-rank part")
+        shapes[0] = (rows - rank, rank)
+    if form == 3:
+        need(m2 and n2 and rows % m2 == 0 and cols % n2 == 0, "blocks of a low-rank part")
+        shapes[:2] = [(rows // m2 * (cols // n2), rank), (rank, m2 * n2)]
+    else:
+        need(m2 == 0 and n2 == 0, "blocks of a low-rank part")
+    return Record(size=(rows + 7) // 8 if form == 2 else 0, numeric=True, rank=rank, form=form, m2=m2, n2=n2,
+                  shapes=shapes)
 
 
 def product(a, b):
@@ -607,6 +622,169 @@ def product(a, b):
     for k in range(1, len(b)):
         total = total + a[:, k:k + 1] * b[k:k + 1]
     return total
+
+
+def decode_lowrank(l, blob, rows, cols, a, b, u=None):
+    if l.form == 1:
+        return product(product(a, u), b)
+    if l.form == 0:
+        return product(a, b)
+    if l.form == 3:
+        w = product(a, b).reshape(rows // l.m2, cols // l.n2, l.m2, l.n2)
+        return w.transpose(0, 2, 1, 3).reshape(rows, cols)
+    pivot = np.unpackbits(np.frombuffer(blob, np.uint8), bitorder="little")[:rows] > 0
+    need(pivot.sum() == l.rank, "pivots of a low-rank part")
+    w = np.zeros((rows, cols), np.float32)
+    w[pivot], w[~pivot] = b, product(a, b)
+    return w
+
+
+# ggml: name, weights and bytes of a block, weights per scale, levels or grid
+GGML = {2: ("Q4_0", 32, 18, 32), 3: ("Q4_1", 32, 20, 32), 6: ("Q5_0", 32, 22, 32), 7: ("Q5_1", 32, 24, 32),
+        8: ("Q8_0", 32, 34, 32), 10: ("Q2_K", 256, 84, 16), 11: ("Q3_K", 256, 110, 16), 12: ("Q4_K", 256, 144, 32),
+        13: ("Q5_K", 256, 176, 32), 14: ("Q6_K", 256, 210, 16), 16: ("IQ2_XXS", 256, 66, 32),
+        17: ("IQ2_XS", 256, 74, 16), 18: ("IQ3_XXS", 256, 98, 32), 20: ("IQ4_NL", 32, 18, 32),
+        21: ("IQ3_S", 256, 110, 32), 22: ("IQ2_S", 256, 82, 16), 23: ("IQ4_XS", 256, 136, 32),
+        34: ("TQ1_0", 256, 54, 256), 35: ("TQ2_0", 256, 66, 256)}
+IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+
+
+def ggml_layout(p, rows, cols):
+    need(p.params[0] in GGML and zero(p.params[1:]), "parameters of a ggml part")
+    name, block, size, sub = GGML[p.params[0]]
+    need(rows >= 1 and cols >= 1 and cols % block == 0, "row of a ggml part")
+    return Record(size=rows * cols // block * size, numeric=True, name=name, block=block, bytes=size, sub=sub)
+
+
+def ggml_grid(name):
+    """f32 [entries, dim] from the annex, docs/ggml_grids.txt"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../docs/ggml_grids.txt")
+    lines = open(path).read().split("\n")
+    at = [i for i, line in enumerate(lines) if line.startswith("@%s_grid " % name)][0]
+    n, dim, bits, digits, *values = [int(x) for x in lines[at].split()[1:]]
+    text = ""
+    while len(text) < n * digits:
+        at += 1
+        text += lines[at]
+    words = np.array([int(text[i * digits:(i + 1) * digits], 16) for i in range(n)])
+    values = np.array(values + [0] * 8, np.float32)
+    return values[words[:, None] >> bits * np.arange(dim) & (1 << bits) - 1]
+
+
+def f16(b, at):
+    return b[:, at:at + 2].copy().view("<f2").astype(np.float32)
+
+
+def bits_of(b, at, n, width):
+    """unsigned fields of `width' bits, 1, 2 or 4, from the low bits of each byte up: [blocks, n]"""
+    i = np.arange(n)
+    return b[:, at + i * width // 8] >> i * width % 8 & (1 << width) - 1
+
+
+def halves(b, at, chunks, h):
+    """chunks of 2h weights, the first h in low halves of bytes"""
+    q = b[:, at:at + chunks * h].reshape(len(b), chunks, 1, h)
+    return np.concatenate([q & 15, q >> 4], axis=2).reshape(len(b), -1).astype(np.int32)
+
+
+def crumbs(b, at):
+    q = b[:, at:at + 64].reshape(len(b), 2, 1, 32) >> np.array([0, 2, 4, 6]).reshape(4, 1) & 3
+    return q.reshape(len(b), 256).astype(np.int32)
+
+
+def plane(b, at):
+    return (b[:, None, at:at + 32] >> np.arange(8)[:, None] & 1).reshape(len(b), 256).astype(np.int32)
+
+
+def six_bits(b):
+    """Q4_K, Q5_K: scales, mins"""
+    x, y, z = (b[:, 4 + 4 * i:8 + 4 * i].astype(np.int32) for i in range(3))
+    return (np.concatenate([x & 63, z & 15 | x >> 6 << 4], axis=1),
+            np.concatenate([y & 63, z >> 4 | y >> 6 << 4], axis=1))
+
+
+def trits(b, at, n, digits):
+    q = b[:, None, at:at + n].astype(np.int32) * 3 ** np.arange(digits)[:, None] & 255
+    return (q * 3 >> 8).reshape(len(b), -1)
+
+
+def even(seven):
+    """7 stored signs and the one that makes the number of minuses even, as bits [..., 8]"""
+    x = (seven[..., None] >> np.arange(7) & 1).astype(np.int32)
+    return np.concatenate([x, x.sum(axis=-1, keepdims=True) & 1], axis=-1)
+
+
+def ggml_scalar(name, b):
+    """d, m, scales, mins, values [blocks, ..]; None: absent"""
+    n, scale, least, m = len(b), None, None, None
+    if name in ("Q4_0", "IQ4_NL"):
+        q = halves(b, 2, 1, 16)
+        return f16(b, 0), None, None, None, IQ4[q] if name == "IQ4_NL" else q - 8
+    if name == "Q4_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 4, 1, 16)
+    if name == "Q5_0":
+        return f16(b, 0), None, None, None, (halves(b, 6, 1, 16) | bits_of(b, 2, 32, 1).astype(np.int32) << 4) - 16
+    if name == "Q5_1":
+        return f16(b, 0), -f16(b, 2), None, None, halves(b, 8, 1, 16) | bits_of(b, 4, 32, 1).astype(np.int32) << 4
+    if name == "Q8_0":
+        return f16(b, 0), None, None, None, b[:, 2:].view(np.int8)
+    if name == "Q2_K":
+        return f16(b, 80), f16(b, 82), b[:, :16] & 15, b[:, :16] >> 4, crumbs(b, 16)
+    if name == "Q3_K":
+        low = bits_of(b, 96, 16, 4).reshape(n, 8, 2).transpose(0, 2, 1).reshape(n, 16).astype(np.int32)
+        high = (b[:, None, 104:108] >> np.array([0, 2, 4, 6])[:, None] & 3).reshape(n, 16).astype(np.int32)
+        return f16(b, 108), None, (low | high << 4) - 32, None, crumbs(b, 32) + 4 * plane(b, 0) - 4
+    if name in ("Q4_K", "Q5_K"):
+        scale, least = six_bits(b)
+        q = halves(b, 16, 4, 32) if name == "Q4_K" else halves(b, 48, 4, 32) + 16 * plane(b, 16)
+        return f16(b, 0), f16(b, 2), scale, least, q
+    if name == "Q6_K":
+        return f16(b, 208), None, b[:, 192:208].view(np.int8), None, halves(b, 0, 2, 64) + 16 * crumbs(b, 128) - 32
+    if name == "IQ4_XS":
+        high = b[:, 2:4].copy().view("<u2").astype(np.int32) >> 2 * np.arange(8) & 3
+        return f16(b, 0), None, (bits_of(b, 4, 8, 4).astype(np.int32) | high << 4) - 32, None, IQ4[halves(b, 8, 8, 16)]
+    if name == "TQ1_0":
+        q = np.concatenate([trits(b, 0, 32, 5), trits(b, 32, 16, 5), trits(b, 48, 4, 4)], axis=1)
+        return f16(b, 52), None, None, None, q - 1
+    return f16(b, 64), None, None, None, crumbs(b, 0) - 1
+
+
+def ggml_lattice(name, b):
+    """scale factors, index [blocks, 256 / dim], signs [blocks, 256]"""
+    n = len(b)
+    if name in ("IQ2_XXS", "IQ3_XXS"):
+        x = b[:, 2:66].reshape(n, 8, 8)
+        words = (x[:, :, 4:] if name == "IQ2_XXS" else b[:, 66:98].reshape(n, 8, 4)).copy().view("<u4").reshape(n, 8)
+        index = (x[:, :, :4] if name == "IQ2_XXS" else x).reshape(n, -1)
+        signs = even((words[..., None] >> np.uint32([0, 7, 14, 21])).astype(np.int64) & 127)
+        return (words >> np.uint32(28)).astype(np.int32), index, signs
+    if name == "IQ2_XS":
+        words = b[:, 2:66].copy().view("<u2").astype(np.int32)
+        return bits_of(b, 66, 16, 4), words & 511, even(words >> 9)
+    if name == "IQ2_S":
+        high = bits_of(b, 66, 32, 2).astype(np.int32)
+        return bits_of(b, 74, 16, 4), b[:, 2:34] | high << 8, bits_of(b, 34, 256, 1)
+    high = bits_of(b, 66, 64, 1).astype(np.int32)
+    return bits_of(b, 106, 8, 4), b[:, 2:66] | high << 8, bits_of(b, 74, 256, 1)
+
+
+def decode_ggml(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8).reshape(-1, l.bytes)
+    per = lambda x: np.repeat(x.astype(np.float32), l.sub, axis=1)[:, :l.block]
+    if l.name[:3] in ("IQ2", "IQ3"):
+        scale, index, signs = ggml_lattice(l.name, b)
+        factor = {"IQ3_XXS": (scale + np.float32(.5)) * np.float32(.5), "IQ3_S": 1 + 2 * scale.astype(np.int32)}
+        s = f16(b, 0) * factor.get(l.name, (scale + np.float32(.5)) * np.float32(.25)).astype(np.float32)
+        grid = ggml_grid({"IQ2_XXS": "iq2xxs", "IQ2_XS": "iq2xs", "IQ2_S": "iq2s", "IQ3_XXS": "iq3xxs",
+                          "IQ3_S": "iq3s"}[l.name])
+        w = per(s) * grid[index].reshape(len(b), 256)
+        w = np.where(signs.reshape(len(b), 256) == 1, -w, w)
+    else:
+        d, m, scale, least, q = ggml_scalar(l.name, b)
+        w = (per(d * scale.astype(np.float32)) if scale is not None else d) * q.astype(np.float32)
+        if m is not None:
+            w = w - (per(m * least.astype(np.float32)) if least is not None else m)
+    return w.reshape(rows, cols)
 
 
 def diagonal_layout(p, _rows, cols):
@@ -638,9 +816,142 @@ def times_hadamard(l, blob, w):
     return np.where(negative, -w, w)
 
 
-LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 9: diagonal_layout,
-           10: hadamard_layout}
-DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse}
+# ---------------------------------------------------------------- coded: trellis points in rANS streams
+
+MACHINE = ((0, 0), (0, 0), (2, 1), (5, 2), (9, 2), (18, 4), (33, 10), (78, 43), (166, 121))
+ROOT15 = (32768, 31379, 30048, 28774, 27554, 26386, 25268, 24196, 23170, 22188, 21247, 20347, 19484, 18658, 17867, 17109)
+
+
+def coded_layout(p, rows, cols):
+    memory, classes, row_classes, zero3, tile, step, reserved, streams = struct.unpack("<BBBBIfIQ", p.params[:24])
+    need(rows >= 1 and cols >= 1 and memory <= 8 and memory != 1 and 1 <= classes <= 16, "parameters of a coded part")
+    need(row_classes <= 1 and zero3 == 0 and reserved == 0 and zero(p.params[24:]), "parameters of a coded part")
+    need(1 <= tile <= 4096 and np.float32(2.0 ** -126) <= np.float32(step) < np.inf, "parameters of a coded part")
+    steps = up8(12 * classes)
+    col_class = up8(steps + cols)
+    row_class = up8(col_class + (cols + 1) // 2)
+    ends = up8(row_class + (rows + 1) // 2 * row_classes)
+    stream = up8(ends + 4 * (-(-rows // tile)) * (-(-cols // 256)))
+    return Record(size=stream + streams, numeric=True, memory=memory, classes=classes, row_classes=row_classes,
+                  tile=tile, step=step, steps=steps, col_class=col_class, row_class=row_class, ends=ends,
+                  stream=stream, words=streams // 2)
+
+
+def coded_frequencies(first, second, bend, around_half):
+    """The 64 frequencies of a law, sum 4096."""
+    weights = []
+    for symbol in range(64):
+        k = symbol - 32
+        m = k if k >= 0 else -1 - k if around_half else -k
+        e = 0
+        if m:
+            e = (16 * first + 16 * second * (m - 1) + bend * bend * ((m - 1) * (m - 2) // 2) // 8) // 16
+        e = max(e + 128, 0)
+        weights.append(ROOT15[e % 16] << 13 >> e // 16 if e // 16 <= 28 else 0)
+    total, top = sum(weights), weights.index(max(weights))
+    freq = [(8192 * w + total) // (2 * total) for w in weights]
+    freq[0] = max(freq[0], 1)
+    freq[top] += 4096 - sum(freq)
+    return freq
+
+
+def coded_slots(freq):
+    """For each of 4096 slots its symbol and its number among the slots of that symbol."""
+    slots = [None] * 4096
+    left = list(freq)
+    small = [s for s in range(64) if left[s] < 64]
+    large = [s for s in range(64) if left[s] >= 64]
+    while small or large:
+        s = (small or large).pop()
+        for i in range(min(left[s], 64)):
+            slots[64 * s + i] = (s, freq[s] - left[s] + i)
+        if left[s] >= 64:
+            continue
+        other, need_slots = large[-1], 64 - left[s]
+        for i in range(need_slots):
+            slots[64 * s + left[s] + i] = (other, freq[other] - left[other] + i)
+        left[other] -= need_slots
+        if left[other] < 64:
+            small.append(large.pop())
+    return slots
+
+
+def coded_models(l, blob):
+    models = []
+    for n in range(l.classes):
+        shift, *r = struct.unpack("<BbbbbbBbbB", blob[12 * n:12 * n + 10])
+        shift = min(shift, 12)
+        freq = [coded_frequencies(*r[3 + 3 * q:6 + 3 * q], q or shift > 0) for q in range(2)]
+        models.append(Record(shift=shift, shrink=[0] + r[:3], freq=freq, slots=[coded_slots(f) for f in freq]))
+    return models
+
+
+def nibbles(blob, at, n):
+    b = np.frombuffer(blob, np.uint8, (n + 1) // 2, at)
+    return [int(b[i // 2]) >> 4 * (i % 2) & 15 for i in range(n)]
+
+
+def coded_unit(l, models, data, col_class, row_class):
+    """Points j and what is taken from their size, int [rows, cols], of one unit. data: its bytes."""
+    words = np.frombuffer(data, "<u2").tolist() + [0] * 32
+    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(8)]
+    at, n = 16, len(col_class)
+    state, a, b = [0] * n, *MACHINE[l.memory]
+    points, shrinks = np.zeros((len(row_class), n), np.int64), np.zeros((len(row_class), n), np.int64)
+
+    def refill(lane):
+        nonlocal at
+        if x[lane] < 65536:
+            x[lane] = x[lane] << 16 | (words[at] if at < len(words) else 0)
+            at += 1
+
+    for r, row in enumerate(row_class):
+        for c0 in range(0, n, 8):
+            lanes = range(min(8, n - c0))
+            use = [models[min(max(col_class[c0 + i] + row - 8, 0), l.classes - 1)] for i in lanes]
+            symbols = []
+            for i in lanes:
+                q = state[c0 + i] & 1
+                symbol, rank = use[i].slots[q][x[i] & 4095]
+                x[i] = use[i].freq[q][symbol] * (x[i] >> 12) + rank
+                symbols.append(symbol)
+                refill(i)
+            for i in lanes:
+                bits = use[i].shift if symbols[i] else 16
+                low = x[i] & ((1 << bits) - 1)
+                k = (symbols[i] - 32 << bits) + low if symbols[i] else low - (low >> 15 << 16)
+                x[i] >>= bits
+                refill(i)
+                s = state[c0 + i]
+                j = 2 * k + (s & 1)
+                state[c0 + i] = s >> 1 ^ (a if s & 1 else 0) ^ (b if k & 1 else 0)
+                points[r, c0 + i] = j
+                shrinks[r, c0 + i] = use[i].shrink[min(abs(j), 3)] * (1 if j > 0 else -1)
+    return points, shrinks
+
+
+def decode_coded(l, blob, rows, cols):
+    models = coded_models(l, blob)
+    code = np.frombuffer(blob, np.uint8, cols, l.steps).astype(np.int64)
+    root = np.array([2.0 ** (-i / 16) for i in range(16)]).astype(np.float32)
+    d = np.float32(l.step) * (root[code % 16] * np.float32(2.0) ** -(code // 16).astype(np.float32))
+    col_class = nibbles(blob, l.col_class, cols)
+    row_class = nibbles(blob, l.row_class, rows) if l.row_classes else [8] * rows
+    blocks = (cols + 255) // 256
+    ends = [0] + np.frombuffer(blob, "<u4", blocks * (-(-rows // l.tile)), l.ends).tolist()
+    w = np.zeros((rows, cols), np.float32)
+    for u in range(len(ends) - 1):
+        r0, c0 = u // blocks * l.tile, u % blocks * 256
+        r1, c1 = min(r0 + l.tile, rows), min(c0 + 256, cols)
+        data = blob[l.stream + 2 * ends[u]:l.stream + 2 * ends[u + 1]]
+        j, shrink = coded_unit(l, models, data, col_class[c0:c1], row_class[r0:r1])
+        w[r0:r1, c0:c1] = d[c0:c1] / np.float32(64) * (64 * j - shrink).astype(np.float32)
+    return w
+
+
+LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 8: coded_layout,
+           9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 8: decode_coded, 11: decode_ggml}
 TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
 
 
@@ -659,10 +970,15 @@ def describe(p):
         return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
     if p.kind == 4:
         return "sparse %s %s" % (DTYPES[l.dtype][0], describe_positions(l.positions))
+    if p.kind == 8:
+        return "coded states=%d classes=%d tile=%d" % (1 << l.memory, l.classes, l.tile)
+    if p.kind == 11:
+        return "ggml " + l.name
     if p.kind in TRANSFORMS:
         return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
     if p.kind == 5:
-        return "lowrank rank=%d (%s)" % (l.rank, " x ".join(describe(c) for c in p.children))
+        form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
+        return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))
     return "grid bits=%d group=%d scale_bits=%d zero=%s" % (
         l.bits, l.group, l.scale_bits, "int" if l.zero_kind else "%g" % l.zero_fixed) + (
         " " + describe_positions(l.positions) if l.positions else "")

@@ -63,31 +63,41 @@ static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
     else if (!strcmp(p->kind_name, "lut"))
         snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
                  p->params[2] ? " scaled" : "");
+    else if (!strcmp(p->kind_name, "coded"))
+        snprintf(dst, size, "coded %.4gb %u states", 8.0 * (double)p->blob_size / ((double)p->rows * (double)p->cols),
+                 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "sparse"))
         sparse_text(p, dst, size);
     else if (!strcmp(p->kind_name, "hadamard"))
         snprintf(dst, size, "hadamard %u", 1u << p->params[0]);
     else if (!strcmp(p->kind_name, "float"))
         snprintf(dst, size, "float %s%s", wc_dtype_name((wc_dtype)p->params[0]), p->params[1] ? " coded" : "");
+    else if (!strcmp(p->kind_name, "ggml"))
+        snprintf(dst, size, "ggml %s", wc_ggml_type_by_id(p->params[0])->name);
     else
         snprintf(dst, size, "%s", p->kind_name);
 }
 
-/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)". *bytes: of all their blobs. */
+/* The same for a part with its factors: "lowrank r64 (float F16 x grid 4b g128 sym)", "lowrank cur r64 (C x R x U)".
+ * *bytes: of all their blobs. */
 static void part_text(const wcd_tensor *t, const wcd_part_info *p, char *dst, size_t size, uint64_t *bytes)
 {
-    char factor[2][96] = {"", ""};
+    static const char *const forms[] = {"", " cur", " pivot", " mpo"};
     *bytes = p->blob_size;
-    for (uint32_t k = 0; k < p->n_children && k < 2; k++) {
+    if (!p->n_children) {
+        leaf_text(p, dst, size);
+        return;
+    }
+    int used = snprintf(dst, size, "%s%s r%u", p->kind_name, forms[p->params[4]], u32_at(p->params));
+    for (uint32_t k = 0; k < p->n_children && used > 0 && (size_t)used < size; k++) {
+        char factor[96] = "";
         wcd_part_info child;
         if (wcd_part_child(t, p, k, &child) != WCD_OK) continue;
-        leaf_text(&child, factor[k], sizeof factor[k]);
+        leaf_text(&child, factor, sizeof factor);
+        used += snprintf(dst + used, size - (size_t)used, "%s%s%s", k ? " x " : " (", factor,
+                         k + 1 == p->n_children ? ")" : "");
         *bytes += child.blob_size;
     }
-    if (p->n_children)
-        snprintf(dst, size, "%s r%u (%s x %s)", p->kind_name, u32_at(p->params), factor[0], factor[1]);
-    else
-        leaf_text(p, dst, size);
 }
 
 typedef struct totals {
@@ -207,11 +217,12 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
     for (size_t i = 0; i < c->n; i++) {
         const wc_st_tensor *t = c->tensor[i];
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
-        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name),
-                         wc_dtype_name(t->dtype), shape, (unsigned long long)t->size);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype",
-                                              wc_dtype_name(t->dtype), "rows", (json_int_t)t->rows, "cols",
-                                              (json_int_t)t->cols, "bytes", (json_int_t)t->size));
+        const char *type = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype);
+        wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name), type, shape,
+                         (unsigned long long)t->size);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", type, "rows",
+                                              (json_int_t)t->rows, "cols", (json_int_t)t->cols, "bytes",
+                                              (json_int_t)t->size));
         weights += t->rows * t->cols, bytes += t->size;
     }
     wc_report_result(report, "%zu tensors in %zu file%s, %llu weights, %s", c->n, c->n_shards,

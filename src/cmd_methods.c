@@ -32,28 +32,38 @@ static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_r
     WC_TRY(wc_opt_defaults(ctx, m, &opt));
     wc_report_result(report, "%s%s\n    %s", m->name, m->needs & WC_NEEDS_HESSIAN ? "  (calibrated)" : "  (data-free)",
                      m->summary);
+    if (m->also) wc_report_result(report, "    also published as: %s", m->also);
     for (const wc_opt *o = m->opts; o->name; o++) {
         char def[64];
         wc_opt_print(o, opt, def, sizeof def);
         show_option(o, def, entries, report);
     }
     wc_report_result(report, "%s", "");
-    json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:o}", "name", m->name, "summary", m->summary, "calibrated",
-                                          m->needs & WC_NEEDS_HESSIAN, "options", entries));
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s*, s:b, s:o}", "name", m->name, "summary", m->summary, "also",
+                                          m->also, "calibrated", m->needs & WC_NEEDS_HESSIAN, "options", entries));
     free(opt);
     return WC_OK;
+}
+
+/* A name is one that is listed; failing that, part of one that a method was published under, in any case. */
+static bool is_known_as(const wc_method *m, const char *name)
+{
+    bool listed = wc_method_find(name) || wc_remodel_find(name);
+    return listed ? !strcmp(m->name, name) : m->also && strcasestr(m->also, name);
 }
 
 static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
 {
     (void)opt;
     json_t *list = json_array();
-    if (n && !wc_method_find(operand[0]) && !wc_remodel_find(operand[0]))
-        return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);
     for (const wc_method *const *m = wc_methods; *m; m++)
-        if (!n || !strcmp((*m)->name, operand[0])) WC_TRY(show_method(ctx, *m, list, report));
+        if (!n || is_known_as(*m, operand[0])) WC_TRY(show_method(ctx, *m, list, report));
     for (const wc_remodel_pass *const *p = wc_remodel_passes; *p; p++)
         if (!n || !strcmp((*p)->face.name, operand[0])) WC_TRY(show_method(ctx, &(*p)->face, list, report));
+    if (n && !json_array_size(list)) {
+        json_decref(list);
+        return wc_fail(ctx, WC_OPTION, "unknown method `%s'", operand[0]);
+    }
     json_object_set_new(report->facts, "methods", list);
     return WC_OK;
 }
@@ -64,7 +74,9 @@ const wc_command wc_command_methods = {
     .min_operands = 0,
     .max_operands = 1,
     .summary = "list the methods and their options",
-    .description = "Prints what recipes can be made of: name, default, range and meaning of every option.",
+    .description = "Prints what recipes can be made of: name, default, range and meaning of every option. NAME may "
+                   "also be one that a "
+                   "method was published under.",
     .opt_size = sizeof(options),
     .options = method_options,
     .run = run,

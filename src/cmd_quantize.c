@@ -1,5 +1,5 @@
-/* cmd_quantize.c - `wcompress quantize', `prune' and `compress': the same job, asked for by bits, by pattern, by
- * recipe. */
+/* cmd_quantize.c - `wcompress quantize', `prune', `compress' and `search': the same job, asked for by bits, by
+ * pattern, by recipe, or by size. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,12 +9,13 @@
 #include "cli.h"
 #include "eval.h"
 #include "run.h"
+#include "search.h"
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *pattern;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern;
     double bits;
-    uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory;
+    uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
     wc_cli_list opt, rule, calib;
     bool force, dry_run, fresh, one_stream;
 } options;
@@ -23,6 +24,8 @@ static void defaults(void *p)
 {
     options *o = p;
     o->bits = 3;
+    o->rounds = 2;
+    o->probe_tokens = 4096;
     o->embed_bits = 8;
     o->head_bits = 8;
     o->calib_tokens = 131072;
@@ -62,7 +65,19 @@ static void defaults(void *p)
 static const wc_cli_option quantize_options[] = {
     {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "bits per weight of the linear layers, 1..8 (default: 3)"},
     {"method", 'm', WC_CLI_TEXT, AT(method), "NAME", "gptq (default when the model can be run) or rtn"},
+    {"format", 0, WC_CLI_TEXT, AT(format), "NAME",
+     "a type or mixture of GGUF, as llama.cpp names it: Q4_K_M, Q3_K_S, IQ3_XXS, ...; takes the place of --bits"},
     {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of the method, see `wcompress methods'"},
+    SHARED_OPTIONS,
+    WC_CLI_COMMON(options),
+};
+
+static const wc_cli_option search_options[] = {
+    {"bits", 'b', WC_CLI_REAL, AT(bits), "N", "bits per weight of the linear layers on average, 0.5..8 (default: 3)"},
+    {"size", 0, WC_CLI_SIZE, AT(size), "SIZE", "instead: the size of the whole output, e.g. 4.2GiB"},
+    {"rounds", 0, WC_CLI_COUNT, AT(rounds), "N", "how often sensitivities are measured (default: 2)"},
+    {"probe-tokens", 0, WC_CLI_COUNT, AT(probe_tokens), "N", "tokens that they are measured on (default: 4096)"},
+    {"opt", 0, WC_CLI_LIST, AT(opt), "NAME=VALUE", "option of rd, see `wcompress methods rd'"},
     SHARED_OPTIONS,
     WC_CLI_COMMON(options),
 };
@@ -147,6 +162,17 @@ static wc_status parse_rules(wc_ctx *ctx, const wc_cli_list *list, char **text, 
     return WC_OK;
 }
 
+static wc_status find_mix(wc_ctx *ctx, const char *name, const wc_mix **out)
+{
+    wc_buf names = {0};
+    *out = wc_mix_find(name);
+    if (*out) return WC_OK;
+    wc_status status = wc_mix_names(ctx, &names);
+    if (status == WC_OK) status = wc_fail(ctx, WC_OPTION, "--format %s: there are %s", name, (const char *)names.data);
+    wc_buf_free(&names);
+    return status;
+}
+
 static wc_status parse_bos(wc_ctx *ctx, const char *word, wc_bos *out)
 {
     static const char *const words[] = {"auto", "always", "never"};
@@ -186,7 +212,9 @@ static wc_status show_cost(wc_ctx *ctx, const options *o, const char *model, con
     return WC_OK;
 }
 
-static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, wc_report *report)
+/* search: NULL, or the bits of each linear are looked for, and `linear' are the options of rd. */
+static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, bool search,
+                          wc_report *report)
 {
     char embed[64], head[64], **texts = NULL;
     wc_plan_rule *rules = NULL;
@@ -214,7 +242,18 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
     WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o->embed_bits, embed));
     WC_TRY_OUT(plain_recipe(ctx, "head-bits", o->head_bits, head));
     run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
+    if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
+    if (search) {
+        wc_search_options s = {.run = run,
+                               .options = linear,
+                               .bits = o->size ? 0 : o->bits,
+                               .size = o->size,
+                               .probe_tokens = o->probe_tokens,
+                               .rounds = (int)o->rounds};
+        WC_TRY_OUT(wc_search(ctx, &s, report));
+        goto out;
+    }
     WC_TRY_OUT(wc_run(ctx, &run, report, &result));
     if (o->eval && !o->dry_run) WC_TRY_OUT(show_cost(ctx, o, model, &result, report));
 out:
@@ -231,10 +270,12 @@ static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, w
     const options *o = opt;
     wc_buf linear = {0};
     (void)n;
+    if (o->format && (o->method || o->opt.n))
+        return wc_fail(ctx, WC_OPTION, "--format chooses the method: leave out --method and --opt");
     if (o->bits < 1 || o->bits > 8) return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
     wc_status status = build_recipe(ctx, o, &linear);
     bool chosen = o->method || o->opt.n; /* otherwise wc_run picks gptq or rtn by what the model allows */
-    if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], report);
+    if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], false, report);
     wc_buf_free(&linear);
     return status;
 }
@@ -252,7 +293,7 @@ static wc_status prune(wc_ctx *ctx, const void *opt, int n, char **operand, wc_r
     wc_buf linear = {0};
     (void)n;
     wc_status status = build_prune(ctx, o, &linear);
-    if (status == WC_OK) status = run_with(ctx, o, (char *)linear.data, operand[0], report);
+    if (status == WC_OK) status = run_with(ctx, o, (char *)linear.data, operand[0], false, report);
     wc_buf_free(&linear);
     return status;
 }
@@ -262,7 +303,24 @@ static wc_status compress(wc_ctx *ctx, const void *opt, int n, char **operand, w
     const options *o = opt;
     (void)n;
     if (!o->recipe) return wc_fail(ctx, WC_OPTION, "compress: --recipe is missing");
-    return run_with(ctx, o, o->recipe, operand[0], report);
+    return run_with(ctx, o, o->recipe, operand[0], false, report);
+}
+
+static wc_status search(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
+{
+    const options *o = opt;
+    wc_buf more = {0};
+    wc_status status = WC_OK;
+    (void)n;
+    if (!o->size && (o->bits < 0.5 || o->bits > 8))
+        return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 0.5 to 8", o->bits);
+    if (o->rounds > 8) return wc_fail(ctx, WC_OPTION, "--rounds %" PRIu64 ": allowed is 0 to 8", o->rounds);
+    if (o->rule.n) return wc_fail(ctx, WC_OPTION, "search: --rule and a search for all layers contradict each other");
+    for (size_t i = 0; status == WC_OK && i < o->opt.n; i++)
+        status = wc_buf_printf(ctx, &more, "%s%s", i ? "," : "", o->opt.item[i]);
+    if (status == WC_OK) status = run_with(ctx, o, more.size ? (char *)more.data : "", operand[0], true, report);
+    wc_buf_free(&more);
+    return status;
 }
 
 const wc_command wc_command_quantize = {
@@ -271,11 +329,13 @@ const wc_command wc_command_quantize = {
     .min_operands = 1,
     .max_operands = 1,
     .summary = "compress the linear layers to N bits per weight",
-    .description = "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index "
-                   "of shards, or\n"
-                   "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
-                   "  wcompress quantize --bits 3 model.safetensors\n"
-                   "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/",
+    .description =
+        "MODEL is a .safetensors file (its folder is searched for config.json and tokenizer.json), an index "
+        "of shards, or\n"
+        "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
+        "  wcompress quantize --bits 3 model.safetensors\n"
+        "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/\n"
+        "  wcompress quantize --format Q4_K_M -o model.wcz llama/      then: wcompress export --to gguf model.wcz",
     .opt_size = sizeof(options),
     .options = quantize_options,
     .defaults = defaults,
@@ -316,4 +376,23 @@ const wc_command wc_command_compress = {
     .options = compress_options,
     .defaults = defaults,
     .run = compress,
+};
+
+const wc_command wc_command_search = {
+    .name = "search",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .summary = "compress to a size, bits spread over the layers so that the model loses least",
+    .description =
+        "Compresses with `rd', which takes any number of bits, and gives every linear layer as many as it is worth:\n"
+        "measures what the error of each one alone does to the model's predictions, and equals the slopes. The time "
+        "that\n"
+        "takes is that of running half the model once per layer on the probe tokens.\n\n"
+        "  wcompress search --bits 2.5 model/\n"
+        "  wcompress search --size 4.2GiB -o small.wcz model/",
+    .opt_size = sizeof(options),
+    .options = search_options,
+    .defaults = defaults,
+    .run = search,
 };

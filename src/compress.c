@@ -23,7 +23,7 @@ wc_status wc_packed_add(wc_ctx *ctx, wc_packed *p, wc_wcz_blob *blob)
     memset(blob, 0, sizeof *blob);
     uint64_t rows = transform ? 1 : p->rows;
     wcd_status s = wcd_view_open(b->kind, b->version, b->params, b->data, b->size, rows, p->cols, v);
-    if (s == WCD_OK && v->d->n_children != b->n_children) s = WCD_E_CORRUPT;
+    if (s == WCD_OK && v->n_children != b->n_children) s = WCD_E_CORRUPT;
     for (unsigned k = 0; s == WCD_OK && k < b->n_children; k++) {
         const wc_wcz_blob *c = &b->child[k];
         s = wcd_view_child(v, k, c->kind, c->version, c->params, c->data, c->size);

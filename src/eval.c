@@ -10,6 +10,7 @@
 #include "budget.h"
 #include "calib/pass.h"
 #include "input.h"
+#include "logits.h"
 #include "base/hash.h"
 
 static const char *const protocol_names[] = {"daslab", "llamacpp"};
@@ -28,39 +29,15 @@ typedef struct sample {
     uint32_t target;
 } sample;
 
-/* ln sum exp(z), with the maximum's index. */
-static double log_sum_exp(const float *z, size_t n, size_t *top)
-{
-    float max = z[0];
-    *top = 0;
-    for (size_t i = 1; i < n; i++)
-        if (z[i] > max) max = z[i], *top = i;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)expf(z[i] - max);
-    return (double)max + log(sum);
-}
-
-/* KL(p || q) = sum p (ln p - ln q) from the logits of both. Exact mode: no truncation, so it is >= 0 up to rounding. */
-static double kl_divergence(const float *zp, double lse_p, const float *zq, double lse_q, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        double lp = (double)zp[i] - lse_p;
-        sum += (double)expf((float)lp) * (lp - ((double)zq[i] - lse_q));
-    }
-    return sum;
-}
-
 static void score_position(const float *zq, const float *zp, size_t vocab, uint32_t target, sample *out)
 {
     size_t top_q, top_p;
-    double lse_q = log_sum_exp(zq, vocab, &top_q), lse_p;
+    double lse_q = wc_log_sum_exp(zq, vocab, &top_q), lse_p;
     *out = (sample){.nll_q = (float)(lse_q - (double)zq[target]), .target = target};
     if (!zp) return;
-    lse_p = log_sum_exp(zp, vocab, &top_p);
+    lse_p = wc_log_sum_exp(zp, vocab, &top_p);
     out->nll_p = (float)(lse_p - (double)zp[target]);
-    out->kl = (float)kl_divergence(zp, lse_p, zq, lse_q, vocab);
+    out->kl = (float)wc_kl_divergence(zp, lse_p, zq, lse_q, vocab);
     out->agree = top_q == top_p;
 }
 

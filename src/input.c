@@ -7,7 +7,7 @@
 
 #include "model/model.h"
 
-enum { MAX_CONFIG = 16 << 20, MAX_TOKENIZER = 256 << 20, DEFAULT_SEQLEN = 2048 };
+enum { MAX_CONFIG = 16 << 20, MAX_TEXT = 256 << 20, DEFAULT_SEQLEN = 2048 };
 
 /* Keeps the sentence of a failure that only takes features away, and forgets the failure. */
 static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
@@ -17,18 +17,24 @@ static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
     return WC_OK;
 }
 
-/* The text of config.json or tokenizer.json; *found false when there is none. */
-static wc_status read_meta(wc_ctx *ctx, const wc_input *in, const char *name, const char *path, uint64_t limit,
-                           wc_buf *out, bool *found)
+wc_status wc_input_text(wc_ctx *ctx, const wc_input *in, const char *name, wc_buf *out, bool *found)
 {
-    *found = true;
     if (in->has_wcz) {
         wcd_meta meta;
         *found = wcd_meta_find(&in->wcz.file, name, &meta) == WCD_OK;
         return *found ? wc_wcz_meta_read(ctx, &in->wcz, name, out) : WC_OK;
     }
-    *found = path != NULL;
-    return path ? wc_read_file(ctx, path, limit, out) : WC_OK;
+    if (in->checkpoint.gguf) {
+        const wc_buf *text = !strcmp(name, "config.json") ? &in->checkpoint.config : &in->checkpoint.tokenizer;
+        *found = text->size && (text == &in->checkpoint.config || !strcmp(name, "tokenizer.json"));
+        return *found ? wc_buf_append(ctx, out, text->data, text->size) : WC_OK;
+    }
+    char *path = wc_path_join(in->checkpoint.dir, name);
+    if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
+    *found = wc_file_exists(path);
+    wc_status status = *found ? wc_read_file(ctx, path, MAX_TEXT, out) : WC_OK;
+    free(path);
+    return status;
 }
 
 static wc_status open_config(wc_ctx *ctx, wc_input *in)
@@ -36,10 +42,14 @@ static wc_status open_config(wc_ctx *ctx, wc_input *in)
     wc_buf text = {0};
     bool found;
     const char *path = in->has_checkpoint ? in->checkpoint.config_path : NULL;
-    WC_TRY(read_meta(ctx, in, "config.json", path, MAX_CONFIG, &text, &found));
+    WC_TRY(wc_input_text(ctx, in, "config.json", &text, &found));
     if (!found) {
         snprintf(in->no_config, sizeof in->no_config, "%s: no config.json", in->path);
         return WC_OK;
+    }
+    if (text.size > MAX_CONFIG) {
+        wc_buf_free(&text);
+        return wc_fail(ctx, WC_BADFILE, "%s: config.json is larger than %d bytes", in->path, MAX_CONFIG);
     }
     wc_status status =
         wc_config_parse(ctx, (const char *)text.data, text.size, path ? path : "config.json", &in->config);
@@ -55,7 +65,7 @@ static wc_status open_tokenizer(wc_ctx *ctx, wc_input *in)
     wc_buf text = {0};
     bool found;
     const char *path = in->has_checkpoint ? in->checkpoint.tokenizer_path : NULL;
-    WC_TRY(read_meta(ctx, in, "tokenizer.json", path, MAX_TOKENIZER, &text, &found));
+    WC_TRY(wc_input_text(ctx, in, "tokenizer.json", &text, &found));
     if (!found) {
         snprintf(in->no_tokenizer, sizeof in->no_tokenizer, "%s: no tokenizer.json", in->path);
         return WC_OK;
@@ -170,7 +180,7 @@ static char *concat(const char *a, size_t n, const char *b)
 /* The length of the model's path without trailing slashes and without the ending of a weights file. */
 static size_t stem(const char *model)
 {
-    static const char *const endings[] = {".safetensors.index.json", ".safetensors"};
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz"};
     size_t n = strlen(model);
     while (n > 1 && model[n - 1] == '/')
         n--;

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <fnmatch.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ static wc_status intern_recipe(wc_ctx *ctx, wc_plan *plan, const char *text, siz
 
 /* ---- roles ------------------------------------------------------------------------------------------------------ */
 
+enum {
+    MOST_DEFAULTS = 24
+};                      /* recipes besides those of rules: a mix has at most 9 types, with and without statistics */
 enum { MIN_SIDE = 32 }; /* of a 2-D tensor in an unknown model, below which it is no weight matrix worth compressing */
 
 static wc_role guess_role(const wc_st_tensor *t)
@@ -60,15 +64,26 @@ static void classify(wc_plan_tensor *t, const wc_config *config)
 
 /* ---- rules ------------------------------------------------------------------------------------------------------ */
 
-static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt)
+/* An embedding has no inputs to calibrate with; the head of an untied model has. */
+static const char *mixed_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                char dst[64])
+{
+    bool inputs = opt->calibrated && t->role != WC_ROLE_EMBED;
+    snprintf(dst, 64, "%s(type=%s)", inputs ? "ggml" : "ggml_rtn",
+             wc_mix_type(opt->mix, config, t->role, t->linear, t->layer)->name);
+    return dst;
+}
+
+static const char *default_recipe(const wc_plan_tensor *t, const wc_plan_options *opt, const wc_config *config,
+                                  char dst[64])
 {
     const char *rest = opt->rest ? opt->rest : "keep";
-    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype)) return rest;
-    if (t->role == WC_ROLE_EMBED) return opt->embed;
-    if (t->role == WC_ROLE_HEAD) return opt->head;
-    if (t->role != WC_ROLE_LINEAR) return rest;
+    bool matrix = t->role == WC_ROLE_EMBED || t->role == WC_ROLE_HEAD || t->role == WC_ROLE_LINEAR;
     bool outside = t->layer != SIZE_MAX && (t->layer < opt->first_block || t->layer > opt->last_block);
-    return outside ? rest : opt->linear;
+    if (t->source->n_dims != 2 || !wc_dtype_is_float(t->source->dtype) || !matrix) return rest;
+    if (t->role == WC_ROLE_LINEAR && outside) return rest;
+    if (opt->mix && config) return mixed_recipe(t, opt, config, dst);
+    return t->role == WC_ROLE_EMBED ? opt->embed : t->role == WC_ROLE_HEAD ? opt->head : opt->linear;
 }
 
 /* What the recipe cannot do with this tensor, or NULL. */
@@ -84,6 +99,8 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
         if (t->role == WC_ROLE_EMBED) return "calibration sees the outputs of an embedding, not its inputs: use rtn";
         if (t->role != WC_ROLE_LINEAR && t->role != WC_ROLE_HEAD) return "calibration has no inputs for it: use rtn";
     }
+    if (r->step[0].method->survey && (t->source->ggml || t->source->interleaved))
+        return "a GGUF file stores it in blocks or in another order of rows";
     for (size_t i = 0; i < r->n; i++) {
         const wc_method *m = r->step[i].method;
         wc_place at = wc_recipe_place(r, i, t->source->rows, t->source->cols);
@@ -112,7 +129,8 @@ static wc_status put_before(wc_ctx *ctx, wc_plan *plan, const wc_plan_tensor *t,
 static wc_status apply_rules(wc_ctx *ctx, wc_plan *plan, wc_plan_tensor *t, const wc_plan_options *opt,
                              const wc_config *config, bool *hit)
 {
-    const char *text = default_recipe(t, opt);
+    char mixed[64];
+    const char *text = default_recipe(t, opt, config, mixed);
     bool by_rule = false;
     for (size_t i = 0; i < opt->n_rules; i++)
         if (!fnmatch(opt->rule[i].pattern, t->source->name, 0)) {
@@ -156,6 +174,9 @@ static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t
         wc_place at = {.rows = s->rows, .cols = s->cols, .kept = s->rows * s->cols};
         t->n_parts = 1;
         t->part[0] = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = s->rows, .cols = s->cols, .dtype = s->dtype}};
+        if (s->ggml)
+            t->part[0] = (wc_part){.kind = WC_PART_GGML,
+                                   .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
         if (first)
             WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }
@@ -199,7 +220,7 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
     plan->held = opt->held;
-    size_t most = (opt->n_rules + 5) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
+    size_t most = (opt->n_rules + MOST_DEFAULTS) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));

@@ -8,6 +8,7 @@
 
 #include "io/checkpoint.h"
 #include "io/wcz.h"
+#include "mix.h"
 #include "model/model.h"
 #include "recipe.h"
 
@@ -19,6 +20,8 @@ typedef struct wc_plan_rule {
 typedef struct wc_plan_options {
     const char *linear, *embed, *head; /* recipe texts for the three roles */
     const char *rest;                  /* for everything else; NULL: keep */
+    const wc_mix *mix;                 /* NULL, or what decides over all three, for a known architecture */
+    bool calibrated;                   /* with a mix: error feedback; else nearest */
     const wc_plan_rule *rule;          /* overrides */
     size_t n_rules;
     size_t first_block, last_block; /* linears outside these blocks are kept; 0, SIZE_MAX: all */

@@ -86,7 +86,7 @@ static const char *const companions[] = {
     "chat_template.jinja",
     "model.safetensors.index.json",
 };
-enum { N_COMPANIONS = sizeof companions / sizeof *companions, MAX_COMPANION = 256 << 20 };
+enum { N_COMPANIONS = sizeof companions / sizeof *companions };
 
 /* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
 static wc_status untie(wc_ctx *ctx, wc_buf *config)
@@ -108,11 +108,8 @@ static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, bool index
 {
     const wc_input *in = p->input;
     for (size_t i = 0; i < (size_t)N_COMPANIONS - (index ? 0 : 1); i++) {
-        char *path = wc_path_join(in->checkpoint.dir, companions[i]);
-        if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
-        wc_status status = wc_file_exists(path) ? wc_read_file(ctx, path, MAX_COMPANION, &files[i]) : WC_OK;
-        free(path);
-        WC_TRY(status);
+        bool found;
+        WC_TRY(wc_input_text(ctx, in, companions[i], &files[i], &found));
         if (i == 0 && p->untied) WC_TRY(untie(ctx, &files[i]));
         if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
     }
@@ -124,7 +121,8 @@ static bool holds_all(const wc_plan *plan)
 {
     bool coded = false;
     for (size_t i = 0; i < plan->n; i++) {
-        const wc_float_code *code = plan->tensor[i].part[0].floats.code;
+        const wc_part *part = &plan->tensor[i].part[0];
+        const wc_float_code *code = part->kind == WC_PART_FLOAT ? part->floats.code : NULL;
         if (!plan->tensor[i].copied || (code && code->drop)) return false;
         coded = coded || plan->tensor[i].recipe->n;
     }

@@ -63,6 +63,11 @@ static wc_status open_input(run *r)
     WC_TRY(wc_input_open(r->ctx, r->opt->model, &r->in));
     if (!r->in.has_checkpoint)
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: already compressed; give the original model", r->opt->model);
+    if (r->in.checkpoint.gguf)
+        wc_log(r->ctx, WC_LOG_WARN,
+               "%s: a GGUF file; what was lost when it was made cannot come back: better start from "
+               "the original model",
+               r->opt->model);
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
@@ -74,15 +79,23 @@ static wc_status open_input(run *r)
     return WC_OK;
 }
 
+static bool can_be_run(const run *r)
+{
+    return r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+}
+
 /* The default recipe: gptq when the model can be run, rtn (and a word about it) when it cannot. */
 static const char *choose_linear_recipe(run *r)
 {
     if (r->opt->plan.linear) return r->opt->plan.linear;
-    bool can_run = r->in.has_config && (r->in.tokenizer || r->opt->calib.ids_file || r->opt->stats_file);
+    bool can_run = can_be_run(r);
     if (!can_run)
         wc_report_note(r->report, "plan", "data-free: %s, so weights are rounded to nearest without calibration",
                        r->in.has_config ? r->in.no_tokenizer : r->in.no_config);
-    snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
+    if (r->opt->plan.mix)
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "keep"); /* the mix decides */
+    else
+        snprintf(r->linear_recipe, sizeof r->linear_recipe, "%s(bits=%g)", can_run ? "gptq" : "rtn", r->opt->bits);
     return r->linear_recipe;
 }
 
@@ -152,6 +165,8 @@ static wc_status make_plan(run *r)
     wc_plan_options plan = r->opt->plan;
     uint64_t model;
     plan.linear = choose_linear_recipe(r);
+    plan.calibrated = can_be_run(r);
+    if (plan.mix) WC_TRY(wc_input_need_forward(r->ctx, &r->in)); /* roles and layers come from the config */
     WC_TRY(remodel(r, &plan.linear));
     plan.before = r->model.before;
     plan.held = r->model.held;
@@ -415,6 +430,22 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
     return status;
 }
 
+/* A tensor of a GGUF file whose rows are stored in another order. */
+static wc_status copy_in_order(run *r, size_t i, wc_wcz_blob *out)
+{
+    const wc_plan_tensor *t = &r->plan->tensor[i];
+    wc_part part = t->part[0];
+    wc_buf bytes = {0};
+    wc_status status = wc_checkpoint_raw(r->ctx, &r->in.checkpoint, t->source, &bytes);
+    if (part.kind == WC_PART_GGML)
+        part.ggml.blocks = bytes.data;
+    else
+        part.floats.data = bytes.data;
+    if (status == WC_OK) status = wc_wcz_put(r->ctx, r->wcz, i, 0, &part, out);
+    wc_buf_free(&bytes);
+    return status;
+}
+
 static wc_status copy_tensor(run *r, size_t i)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
@@ -427,7 +458,9 @@ static wc_status copy_tensor(run *r, size_t i)
         wc_weight w;
         WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
         WC_TRY(wc_wcz_copy_weight(r->ctx, r->wcz, i, 0, &w, &packed.blob[0]));
-    } else if (coded.floats.code) {
+    } else if (t->source->interleaved) {
+        WC_TRY(copy_in_order(r, i, &packed.blob[0]));
+    } else if (coded.kind == WC_PART_FLOAT && coded.floats.code) {
         const wc_map *map = &r->in.checkpoint.shard[t->source->shard].map;
         coded.floats.data = map->data + t->source->offset;
         done.x = coded.floats.code->error;

@@ -11,7 +11,8 @@ typedef struct wc_run_options {
     const char *output;     /* NULL: model.wcz beside the input */
     const char *work_dir;   /* NULL: <output>.work */
     const char *stats_file; /* saved statistics instead of a forward pass, or NULL */
-    wc_plan_options plan;   /* linear NULL: gptq at `bits', or rtn when the model cannot be run */
+    wc_plan_options plan; /* linear NULL: gptq at `bits', or rtn when the model cannot be run; mix: with error feedback
+                           * when it can */
     double bits;
     wc_text_options calib; /* seqlen 0: default */
     uint64_t memory;       /* 0: default */

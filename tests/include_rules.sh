@@ -42,7 +42,7 @@ rule()
 }
 
 shopt -s nullglob
-decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h formats/formats.def formats/*/decode.c'
+decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c'
 rule base 'src/base/*.[ch]' 'src/base/*'
 rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c include/wcdecode.h' "$decode"
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'
@@ -51,11 +51,13 @@ rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/*
 rule methods 'methods/*.[ch] methods/*.def methods/*/*.[ch]' \
     'src/base/* src/calib/stats.h src/solve/* src/kernels/* src/linalg/* methods/*'
 rule encoders 'formats/*.[ch] formats/*.def formats/*/encode.c' 'src/base/* formats/*.h formats/formats.def'
-rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h'
+rule io 'src/io/*.[ch]' 'src/base/* src/io/* src/kernels/* src/model/weight.h formats/format.h include/wcdecode.h src/decode/decoder.h'
 rule model 'src/model/*.[ch]' 'src/base/* src/model/* src/kernels/* src/linalg/* src/io/json.h src/io/escape.h'
 rule remodel 'src/remodel/*.[ch] src/remodel/*.def' 'src/base/* src/remodel/* src/model/* methods/method.h'
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
+rule export 'src/export/*.[ch]' \
+    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
     'src/*.h src/commands.def src/*/*.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
 

@@ -3,6 +3,7 @@
 #ifndef PARTS_UTIL_H
 #define PARTS_UTIL_H
 
+#include "base/coded.h"
 #include "base/half.h"
 #include "wcz_util.h"
 
@@ -23,6 +24,29 @@ static inline wc_part lowrank_plan(size_t rows, size_t cols, size_t rank, wc_par
 {
     wc_part p = {.kind = WC_PART_LOWRANK, .lowrank = {.rows = rows, .cols = cols, .rank = rank}};
     wc_lowrank_plan(&p.lowrank, &a, &b);
+    return p;
+}
+
+static inline wc_part cur_plan(size_t rows, size_t cols, size_t rank, wc_part c, wc_part r, wc_part u)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, c, r);
+    p.lowrank.form = WC_LOWRANK_CUR;
+    wc_lowrank_link(&p.lowrank, &u);
+    return p;
+}
+
+static inline wc_part pivot_plan(size_t rows, size_t cols, size_t rank, wc_part others, wc_part pivots)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, others, pivots);
+    p.lowrank.form = WC_LOWRANK_PIVOT;
+    return p;
+}
+
+static inline wc_part mpo_plan(size_t rows, size_t cols, size_t rank, size_t m2, size_t n2, wc_part a, wc_part b)
+{
+    wc_part p = lowrank_plan(rows, cols, rank, a, b);
+    p.lowrank.form = WC_LOWRANK_MPO;
+    p.lowrank.m2 = m2, p.lowrank.n2 = n2;
     return p;
 }
 
@@ -203,11 +227,19 @@ static inline wc_part leaf_fill(wc_part p)
     return p.kind == WC_PART_GRID ? grid_fill(p) : p.kind == WC_PART_LUT ? lut_fill(p) : float_fill(p);
 }
 
-/* Fills the plans of the factors, which are p's. */
+/* Fills the plans of the factors, which are p's. Pivots: the rows i with i rank div rows above that of i - 1, so that
+ * they are spread out. */
 static inline wc_part lowrank_fill(wc_part p)
 {
-    *p.lowrank.a = leaf_fill(*p.lowrank.a);
-    *p.lowrank.b = leaf_fill(*p.lowrank.b);
+    wc_lowrank *l = &p.lowrank;
+    *l->a = leaf_fill(*l->a);
+    *l->b = leaf_fill(*l->b);
+    if (l->link) *l->link = leaf_fill(*l->link);
+    if (l->form != WC_LOWRANK_PIVOT) return p;
+    l->pivot = calloc(l->rows, 1);
+    assert_non_null(l->pivot);
+    for (size_t i = 0; i < l->rows; i++)
+        l->pivot[i] = (i + 1) * l->rank / l->rows > i * l->rank / l->rows;
     return p;
 }
 
@@ -235,9 +267,83 @@ static inline float sparse_value(const wc_sparse *s, size_t r, size_t c)
 static inline float float_value(const wc_float *f, size_t r, size_t c)
 {
     size_t i = r * f->cols + c;
-    if (f->dtype == WC_F32) return wc_bits_f32((uint32_t)f->data[4 * i + 3] << 24 | (uint32_t)f->data[4 * i + 2] << 16);
+    if (f->dtype == WC_F32)
+        return wc_bits_f32((uint32_t)f->data[4 * i] | (uint32_t)f->data[4 * i + 1] << 8 |
+                           (uint32_t)f->data[4 * i + 2] << 16 | (uint32_t)f->data[4 * i + 3] << 24);
     uint16_t half = (uint16_t)(f->data[2 * i] | f->data[2 * i + 1] << 8);
     return f->dtype == WC_F16 ? (float)f16_value(half) : wc_bits_f32((uint32_t)half << 16);
+}
+
+/* Geometry and side numbers; bytes: `spare' more than the streams need. */
+static inline wc_part coded_fill(size_t rows, size_t cols, size_t tile, unsigned memory, unsigned classes,
+                                 bool row_classes, unsigned spare)
+{
+    wc_part part = {.kind = WC_PART_CODED};
+    wc_coded *p = &part.coded;
+    p->rows = rows, p->cols = cols, p->tile = tile, p->memory = memory;
+    p->classes = classes, p->row_classes = row_classes, p->step = 0.375f;
+    assert_int_equal(wc_coded_alloc(NULL, p), WC_OK);
+    for (unsigned n = 0; n < classes; n++) {
+        wc_coded_class *c = &p->law[n];
+        c->shift = (uint8_t)(n % 4), c->shrink[0] = (int8_t)n, c->shrink[1] = (int8_t)(2 * n), c->shrink[2] = -3;
+        for (int q = 0; q < 2; q++)
+            c->law[q] = (wc_coded_law){(int8_t)(8 + 4 * n - 10 * (unsigned)q), (int8_t)(10 + 2 * n), (uint8_t)(30 - n)};
+    }
+    for (size_t r = 0; r < rows; r++)
+        p->row_class[r] = (uint8_t)((r * 5 + 2) % 16);
+    for (size_t c = 0; c < cols; c++) {
+        unsigned s = 0;
+        p->col_step[c] = (uint8_t)((c * 5 + 3) % 97), p->col_class[c] = (uint8_t)((c * 3 + 1) % 16);
+        for (size_t r = 0; r < rows; r++) {
+            size_t i = r * cols + c;
+            int k = (int)((i * i * 7 + i * 3 + r) % 7) - 3;
+            k = i % 97 == 0 ? 300 * k - 1 : i % 11 == 0 ? 5 * k : k;
+            if (r % tile == 0) s = 0;
+            p->point[i] = (int16_t)(2 * k + (int)(s & 1));
+            s = wc_coded_next(memory, s, p->point[i]);
+        }
+    }
+    uint64_t streams;
+    assert_int_equal(wc_coded_measure(NULL, p, NULL, &streams), WC_OK);
+    p->bytes = wc_coded_lay_out(p).stream + streams + spare;
+    return part;
+}
+
+/* d = step * 2^(-code / 16) is rounded once, d / 64 is exact, and the product is in double: the cast is one rounding.
+ */
+static inline float coded_value(const wc_coded *p, size_t r, size_t c)
+{
+    int j = p->point[r * p->cols + c], most = abs(j) > 3 ? 3 : abs(j);
+    int shrink = most ? p->law[wc_coded_class_at(p, r, c)].shrink[most - 1] : 0;
+    float root = (float)pow(2, -(p->col_step[c] % 16) / 16.0), d = p->step * ldexpf(root, -(p->col_step[c] / 16));
+    return (float)((double)d / 64 * (64 * j - (j < 0 ? -shrink : shrink)));
+}
+
+static inline float part_value(const wc_part *p, size_t r, size_t c);
+
+/* Element (r, c) of a times b, summed in order. */
+static inline float times_value(const wc_part *a, const wc_part *link, const wc_part *b, size_t rank, size_t r,
+                                size_t c)
+{
+    float sum = 0;
+    for (size_t k = 0; k < rank; k++) {
+        float left = link ? times_value(a, NULL, link, rank, r, k) : part_value(a, r, k);
+        float product = left * part_value(b, k, c);
+        sum = k ? sum + product : product;
+    }
+    return sum;
+}
+
+static inline float lowrank_value(const wc_lowrank *l, size_t r, size_t c)
+{
+    size_t before = 0;
+    if (l->form == WC_LOWRANK_MPO)
+        return times_value(l->a, NULL, l->b, l->rank, r / l->m2 * (l->cols / l->n2) + c / l->n2,
+                           r % l->m2 * l->n2 + c % l->n2);
+    for (size_t i = 0; i < r && l->pivot; i++)
+        before += l->pivot[i];
+    if (l->pivot && l->pivot[r]) return part_value(l->b, before, c);
+    return times_value(l->a, l->link, l->b, l->rank, r - before, c);
 }
 
 static inline float part_value(const wc_part *p, size_t r, size_t c)
@@ -247,16 +353,13 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_GRID: return grid_value(&p->grid, r, c);
     case WC_PART_LUT: return lut_value(&p->lut, r, c);
     case WC_PART_SPARSE: return sparse_value(&p->sparse, r, c);
-    case WC_PART_LOWRANK: break;
+    case WC_PART_CODED: return coded_value(&p->coded, r, c);
+    case WC_PART_LOWRANK:
+    case WC_PART_GGML: break; /* ggml_util.h */
     case WC_PART_DIAGONAL:
     case WC_PART_HADAMARD: fail_msg("a transform has no values");
     }
-    float sum = 0;
-    for (size_t k = 0; k < p->lowrank.rank; k++) {
-        float product = part_value(p->lowrank.a, r, k) * part_value(p->lowrank.b, k, c);
-        sum = k ? sum + product : product;
-    }
-    return sum;
+    return lowrank_value(&p->lowrank, r, c);
 }
 
 #endif

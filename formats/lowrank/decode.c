@@ -1,29 +1,95 @@
-/* lowrank v1: W = A B, A [rows, rank], B [rank, cols]. The blob is empty; A and B are the two children.
+/* lowrank v1: a product of thin factors, the children A, B and, in one form, a link. r = rank, m x n the part.
  *
- *     params  0 u32 rank
+ *     params  0 u32 rank   4 u8 form   8 u32 m2   12 u32 n2 (form 3)
+ *     blob    form 2: m bits, bit i mod 8 of byte i div 8 is set when row i is a pivot; others: empty
  *
- *     w[r, c] = (..((A[r, 0] B[0, c]) + A[r, 1] B[1, c]) + ..) + A[r, rank - 1] B[rank - 1, c]
+ *     form 0  w = A B                A [m, r]       B [r, n]
+ *     form 1  w = (A U) B            A [m, r]       B [r, n]        link U [r, r]
+ *     form 2  pivot rows are the rows of B in order, the others A B in order
+ *                                    A [m - r, r]   B [r, n]
+ *     form 3  w[i1 m2 + i2, j1 n2 + j2] = (A B)[i1 n1 + j1, i2 n2 + j2],  n1 = n / n2
+ *                                    A [m1 n1, r]   B [r, m2 n2]
  *
- * in f32, every product and every sum rounded. Rows are made eight at a time, so that a span of B is decoded once for
- * all of them. A product with a vector is A (B x), which costs rank (rows + cols) and not rows * cols * rank. */
+ * Elements of products are sums over k = 0 .. r - 1 in this order, in f32, every product and every sum rounded. Rows
+ * are made eight at a time, so that a span of B is decoded once for all of them. A product with a vector is A (B x),
+ * which costs r (m + n) and not m n r.
+ *
+ * The marks of pivots lie in the blob, which nobody has checked: a row whose number among the pivots, or among the
+ * others, has no row in the factor is 0. */
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 
+enum { AB = 0, CUR = 1, PIVOT = 2, MPO = 3 };
+
+static unsigned children(const uint8_t params[WCD_PARAMS])
+{
+    return params[4] == CUR ? 3 : 2;
+}
+
 static wcd_status open_lowrank(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
-    v->u.r.rank = wcd_u32(params);
-    for (int i = 4; i < WCD_PARAMS; i++)
-        if (params[i]) return WCD_E_CORRUPT;
-    if (!v->rows || !v->cols || !v->u.r.rank || v->size) return WCD_E_CORRUPT;
+    wcd_lowrank_view *l = &v->u.r;
+    l->rank = wcd_u32(params);
+    l->form = params[4];
+    l->m2 = wcd_u32(params + 8);
+    l->n2 = wcd_u32(params + 12);
+    if (l->form > MPO) return WCD_E_VERSION;
+    for (int i = 5; i < WCD_PARAMS; i++)
+        if (params[i] && (i < 8 || i > 15 || l->form != MPO)) return WCD_E_CORRUPT;
+    if (!v->rows || !v->cols || !l->rank || (l->form == PIVOT && l->rank >= v->rows)) return WCD_E_CORRUPT;
+    if (l->form == MPO && (!l->m2 || !l->n2 || v->rows % l->m2 || v->cols % l->n2)) return WCD_E_CORRUPT;
+    if (v->size != (l->form == PIVOT ? (v->rows + 7) / 8 : 0)) return WCD_E_CORRUPT;
     v->numeric = 1;
     return WCD_OK;
 }
 
+/* Child 0 is A, 1 is B, 2 the link. */
 static void child_shape(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols)
 {
-    *rows = k ? v->u.r.rank : v->rows;
-    *cols = k ? v->cols : v->u.r.rank;
+    const wcd_lowrank_view *l = &v->u.r;
+    uint64_t outer = l->form == PIVOT ? v->rows - l->rank : v->rows;
+    if (l->form == MPO) outer = v->rows / l->m2 * (v->cols / l->n2);
+    *rows = k ? l->rank : outer;
+    *cols = k != 1 ? l->rank : l->form == MPO ? l->m2 * l->n2 : v->cols;
 }
+
+/* ---- which row of the factors is a row of the part -------------------------------------------------------------- */
+
+enum source { NOTHING, ROW_OF_A, ROW_OF_B };
+
+typedef struct place {
+    enum source source;
+    uint64_t row;
+} place;
+
+/* Pivots among the rows before `row'. */
+static uint64_t pivots_before(const wcd_view *v, uint64_t row)
+{
+    uint64_t ones = 0;
+    for (uint64_t i = 0; i < row; i += 8) {
+        unsigned bits = v->blob[i / 8] & (row - i < 8 ? (1u << (row - i)) - 1 : 255);
+        for (; bits; bits &= bits - 1)
+            ones++;
+    }
+    return ones;
+}
+
+/* before: pivots before this row; moves on to the next. */
+static place place_of(const wcd_view *v, uint64_t row, uint64_t *before)
+{
+    place p = {ROW_OF_A, row};
+    if (v->u.r.form != PIVOT) return p;
+    if (v->blob[row / 8] >> row % 8 & 1) {
+        p.source = *before < v[2].rows ? ROW_OF_B : NOTHING;
+        p.row = (*before)++;
+    } else {
+        p.row = row - *before;
+        if (p.row >= v[1].rows) p.source = NOTHING;
+    }
+    return p;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 static void multiply(float *dst, float a, const float *b, unsigned n, int add)
 {
@@ -33,20 +99,87 @@ static void multiply(float *dst, float a, const float *b, unsigned n, int add)
     }
 }
 
-static void block_lowrank(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld)
+static void copy(float *dst, const float *src, unsigned n)
 {
-    const wcd_view *a = v + 1, *b = v + 2;
+    for (unsigned i = 0; i < n; i++)
+        dst[i] = src[i];
+}
+
+/* dst [nr, n] = rows `from' of A, or with a link of A times it, times columns col .. of B; a row of B where that is the
+ * source. With a link it calls itself once, without. */
+static void times(const wcd_view *a, const wcd_view *link, const wcd_view *b, const place *from, unsigned nr,
+                  uint64_t col, unsigned n, float *dst, size_t ld)
+{
     float left[WCD_BLOCK_ROWS][WCD_SPAN], right[WCD_SPAN];
-    for (uint64_t first = 0; first < v->u.r.rank; first += WCD_SPAN) {
-        unsigned count = wcd_span_at(a, first);
-        for (unsigned i = 0; i < nr; i++)
-            a->d->span(a, row + i, first, count, left[i]);
+    for (unsigned i = 0; i < nr; i++)
+        for (unsigned j = 0; j < n && from[i].source == NOTHING; j++)
+            dst[i * ld + j] = 0;
+    for (uint64_t first = 0; first < b->rows; first += WCD_SPAN) {
+        unsigned count = b->rows - first < WCD_SPAN ? (unsigned)(b->rows - first) : WCD_SPAN;
+        if (link) times(a, NULL, link, from, nr, first, count, left[0], WCD_SPAN);
+        for (unsigned i = 0; i < nr && !link; i++)
+            if (from[i].source == ROW_OF_A) a->d->span(a, from[i].row, first, count, left[i]);
         for (unsigned k = 0; k < count; k++) {
             b->d->span(b, first + k, col, n, right);
             for (unsigned i = 0; i < nr; i++)
-                multiply(dst + i * ld, left[i][k], right, n, first + k > 0);
+                if (from[i].source == ROW_OF_A)
+                    multiply(dst + i * ld, left[i][k], right, n, first + k > 0);
+                else if (from[i].source == ROW_OF_B && from[i].row == first + k)
+                    copy(dst + i * ld, right, n);
         }
     }
+}
+
+/* dst [n] = values (row, col) .. (row, col + n) from any col on; n <= WCD_SPAN. */
+static void piece(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
+{
+    float w[WCD_SPAN];
+    for (unsigned take; n; n -= take, col += take, dst += take) {
+        unsigned skip = (unsigned)(col % WCD_SPAN);
+        take = n < WCD_SPAN - skip ? n : WCD_SPAN - skip;
+        v->d->span(v, row, col - skip, skip + take, skip ? w : dst);
+        if (skip) copy(dst, w + skip, take);
+    }
+}
+
+/* Columns col .. of one row of an MPO that share their j1: a row of A times a piece of B. */
+static void mpo_piece(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
+{
+    const wcd_view *a = v + 1, *b = v + 2;
+    const wcd_lowrank_view *l = &v->u.r;
+    uint64_t outer = row / l->m2 * (v->cols / l->n2) + col / l->n2, inner = row % l->m2 * l->n2 + col % l->n2;
+    float left[WCD_SPAN], right[WCD_SPAN];
+    for (uint64_t first = 0; first < l->rank; first += WCD_SPAN) {
+        unsigned count = wcd_span_at(a, first);
+        a->d->span(a, outer, first, count, left);
+        for (unsigned k = 0; k < count; k++) {
+            piece(b, first + k, inner, n, right);
+            multiply(dst, left[k], right, n, first + k > 0);
+        }
+    }
+}
+
+static void mpo_row(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
+{
+    uint64_t n2 = v->u.r.n2;
+    for (unsigned take; n; n -= take, col += take, dst += take) {
+        take = n < n2 - col % n2 ? n : (unsigned)(n2 - col % n2);
+        mpo_piece(v, row, col, take, dst);
+    }
+}
+
+static void block_lowrank(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld)
+{
+    place from[WCD_BLOCK_ROWS];
+    uint64_t before = v->u.r.form == PIVOT ? pivots_before(v, row) : 0;
+    for (unsigned i = 0; i < nr; i++)
+        from[i] = place_of(v, row + i, &before);
+    if (v->u.r.form != MPO) {
+        times(v + 1, v->u.r.form == CUR ? v + 3 : NULL, v + 2, from, nr, col, n, dst, ld);
+        return;
+    }
+    for (unsigned i = 0; i < nr; i++)
+        mpo_row(v, row + i, col, n, dst + i * ld);
 }
 
 static void span_lowrank(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
@@ -54,22 +187,95 @@ static void span_lowrank(const wcd_view *v, uint64_t row, uint64_t col, unsigned
     block_lowrank(v, row, 1, col, n, dst, n);
 }
 
-static void product_lowrank(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+/* ---- products with a vector ------------------------------------------------------------------------------------- */
+
+/* Columns first .. of a row times z [count]. */
+static float dot_span(const wcd_view *v, uint64_t row, uint64_t first, unsigned count, const float *z)
 {
-    const wcd_view *a = v + 1, *b = v + 2;
-    float z[WCD_SPAN], left[WCD_SPAN];
-    for (uint64_t first = 0; first < v->u.r.rank; first += WCD_SPAN, add = 1) {
-        unsigned count = wcd_span_at(a, first);
+    float lane[WCD_LANES] = {0}, w[WCD_SPAN];
+    v->d->span(v, row, first, count, w);
+    wcd_lanes_add(lane, w, z, count);
+    return wcd_lanes_sum(lane);
+}
+
+/* z [count] = rows first .. of B, or of the link times B, times x. */
+static void right_product(const wcd_view *v, uint64_t first, unsigned count, const float *x, float *z)
+{
+    const wcd_view *b = v + 2, *link = v + 3;
+    float inner[WCD_SPAN];
+    if (v->u.r.form != CUR) {
         for (unsigned k = 0; k < count; k++)
             z[k] = wcd_view_dot(b, first + k, x);
+        return;
+    }
+    for (unsigned k = 0; k < count; k++)
+        z[k] = 0;
+    for (uint64_t at = 0; at < b->rows; at += WCD_SPAN) {
+        unsigned some = wcd_span_at(link, at);
+        for (unsigned i = 0; i < some; i++)
+            inner[i] = wcd_view_dot(b, at + i, x);
+        for (unsigned k = 0; k < count; k++)
+            z[k] += dot_span(link, first + k, at, some, inner);
+    }
+}
+
+static void matrix_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    float z[WCD_SPAN];
+    uint64_t start = v->u.r.form == PIVOT ? pivots_before(v, r0) : 0;
+    for (uint64_t first = 0; first < v->u.r.rank; first += WCD_SPAN, add = 1) {
+        uint64_t left = v->u.r.rank - first, before = start;
+        unsigned count = left < WCD_SPAN ? (unsigned)left : WCD_SPAN;
+        right_product(v, first, count, x, z);
         for (uint64_t i = 0; i < nr; i++) {
-            float lane[WCD_LANES] = {0};
-            a->d->span(a, r0 + i, first, count, left);
-            wcd_lanes_add(lane, left, z, count);
-            float product = wcd_lanes_sum(lane);
+            place from = place_of(v, r0 + i, &before);
+            float product = 0;
+            if (from.source == ROW_OF_A) product = dot_span(v + 1, from.row, first, count, z);
+            if (from.source == ROW_OF_B && from.row >= first && from.row - first < count) product = z[from.row - first];
             y[i] = add ? y[i] + product : product;
         }
     }
+}
+
+/* t [count] = sum over j2 of B[first + k, i2 n2 + j2] x[j2] */
+static void mpo_inner(const wcd_view *v, uint64_t i2, uint64_t first, unsigned count, const float *x, float *t)
+{
+    uint64_t n2 = v->u.r.n2;
+    float w[WCD_SPAN];
+    for (unsigned k = 0; k < count; k++) {
+        float lane[WCD_LANES] = {0};
+        for (uint64_t j = 0; j < n2; j += WCD_SPAN) {
+            unsigned n = n2 - j < WCD_SPAN ? (unsigned)(n2 - j) : WCD_SPAN;
+            piece(v + 2, first + k, i2 * n2 + j, n, w);
+            wcd_lanes_add(lane, w, x + j, n);
+        }
+        t[k] = wcd_lanes_sum(lane);
+    }
+}
+
+/* For every i2 and j1: t = B[:, i2 ..] x[j1 ..], which all rows of this i2 share: m2 n r for these, m n1 r for y. */
+static void mpo_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    uint64_t m2 = v->u.r.m2, n2 = v->u.r.n2, n1 = v->cols / n2, rank = v->u.r.rank;
+    float t[WCD_SPAN];
+    for (uint64_t i = 0; i < nr && !add; i++)
+        y[i] = 0;
+    for (uint64_t i = 0; i < nr && i < m2; i++)
+        for (uint64_t j1 = 0; j1 < n1; j1++)
+            for (uint64_t first = 0; first < rank; first += WCD_SPAN) {
+                unsigned count = wcd_span_at(v + 1, first);
+                mpo_inner(v, (r0 + i) % m2, first, count, x + j1 * n2, t);
+                for (uint64_t k = i; k < nr; k += m2)
+                    y[k] += dot_span(v + 1, (r0 + k) / m2 * n1 + j1, first, count, t);
+            }
+}
+
+static void product_lowrank(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    if (v->u.r.form == MPO)
+        mpo_product(v, r0, nr, x, y, add);
+    else
+        matrix_product(v, r0, nr, x, y, add);
 }
 
 const wcd_decoder wcd_decoder_lowrank = {.id = 5,
@@ -77,7 +283,7 @@ const wcd_decoder wcd_decoder_lowrank = {.id = 5,
                                          .name = "lowrank",
                                          .open = open_lowrank,
                                          .span = span_lowrank,
-                                         .n_children = 2,
+                                         .children = children,
                                          .child_shape = child_shape,
                                          .block = block_lowrank,
                                          .product = product_lowrank};

@@ -35,6 +35,12 @@ bool wc_dtype_is_float(wc_dtype t)
     return t == WC_F32 || t == WC_F16 || t == WC_BF16;
 }
 
+static void ggml_free(wc_ggml *g)
+{
+    free(g->code), free(g->sign), free(g->scale), free(g->min), free(g->d), free(g->m);
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+}
+
 static void free_arrays(wc_grid *g)
 {
     free(g->code), free(g->scale), free(g->scale_code), free(g->zero), free(g->zero_f16);
@@ -58,12 +64,16 @@ void wc_part_free(wc_part *p)
     case WC_PART_GRID: free_arrays(&p->grid); break;
     case WC_PART_LUT: free(p->lut.code), free(p->lut.table), free(p->lut.scale); break;
     case WC_PART_SPARSE: free(p->sparse.row_start), free(p->sparse.col), free(p->sparse.value); break;
+    case WC_PART_CODED:
+        free(p->coded.point), free(p->coded.col_step), free(p->coded.col_class), free(p->coded.row_class);
+        break;
     case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
     case WC_PART_HADAMARD: free(p->hadamard.negative); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
-        wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b);
-        free(p->lowrank.a), free(p->lowrank.b);
+        wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b), wc_part_free(p->lowrank.link);
+        free(p->lowrank.a), free(p->lowrank.b), free(p->lowrank.link), free(p->lowrank.pivot);
         break;
+    case WC_PART_GGML: ggml_free(&p->ggml); break;
     }
     memset(p, 0, sizeof *p);
 }
@@ -77,8 +87,10 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_LUT: *rows = p->lut.rows, *cols = p->lut.cols; break;
     case WC_PART_SPARSE: *rows = p->sparse.rows, *cols = p->sparse.cols; break;
     case WC_PART_LOWRANK: *rows = p->lowrank.rows, *cols = p->lowrank.cols; break;
+    case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
     case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
     case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
+    case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
     }
 }
 
@@ -92,7 +104,18 @@ size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]
     if (p->kind != WC_PART_LOWRANK) return 0;
     child[0] = p->lowrank.a;
     child[1] = p->lowrank.b;
-    return 2;
+    child[2] = p->lowrank.link;
+    return p->lowrank.form == WC_LOWRANK_CUR ? 3 : 2;
+}
+
+void wc_lowrank_child_shape(const wc_lowrank *l, size_t k, size_t *rows, size_t *cols)
+{
+    bool mpo = l->form == WC_LOWRANK_MPO;
+    size_t outer = mpo                           ? (l->rows / l->m2) * (l->cols / l->n2)
+                   : l->form == WC_LOWRANK_PIVOT ? l->rows - l->rank
+                                                 : l->rows;
+    *rows = k ? l->rank : outer;
+    *cols = k == 1 ? mpo ? l->m2 * l->n2 : l->cols : l->rank;
 }
 
 wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f)
@@ -151,6 +174,39 @@ out:
     return status;
 }
 
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c)
+{
+    wc_status status = WC_OK;
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, c->point, c->rows * c->cols, "coded points"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_step, c->cols, "coded steps"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->col_class, c->cols, "coded classes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, c->row_class, c->rows, "coded classes"));
+    return WC_OK;
+out:
+    free(c->point), free(c->col_step), free(c->col_class), free(c->row_class);
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+    return status;
+}
+
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g)
+{
+    const wc_ggml_type *t = g->type;
+    size_t all = g->rows * g->cols;
+    wc_status status = WC_OK;
+    g->code = NULL, g->sign = NULL, g->scale = NULL, g->min = NULL, g->d = NULL, g->m = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, g->code, all / t->dim, "block codes"));
+    if (t->sign_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->sign, all / 8, "block signs"));
+    if (t->scale_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->scale, all / t->sub, "block scale codes"));
+    if (t->min_bits) WC_TRY_OUT(WC_ALLOC(ctx, g->min, all / t->sub, "block min codes"));
+    WC_TRY_OUT(WC_ALLOC(ctx, g->d, all / t->block, "block scales"));
+    if (t->has_m) WC_TRY_OUT(WC_ALLOC(ctx, g->m, all / t->block, "block minimums"));
+    return WC_OK;
+out:
+    ggml_free(g);
+    return status;
+}
+
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d)
 {
     return WC_ALLOC(ctx, d->scale, d->cols, "column scales");
@@ -168,8 +224,10 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_GRID: return wc_grid_alloc(ctx, &p->grid);
     case WC_PART_LUT: return wc_lut_alloc(ctx, &p->lut);
     case WC_PART_SPARSE: return wc_sparse_alloc(ctx, &p->sparse);
+    case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
     case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
     case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
+    case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);
     case WC_PART_LOWRANK: break;
     }
     return wc_fail(ctx, WC_BUG, "a part of kind %d cannot be allocated here", (int)p->kind);
@@ -187,6 +245,11 @@ void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b)
 {
     l->a = copy_plan(a);
     l->b = copy_plan(b);
+}
+
+void wc_lowrank_link(wc_lowrank *l, const wc_part *link)
+{
+    l->link = copy_plan(link);
 }
 
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a, const wc_part *b)

@@ -8,6 +8,7 @@
 #define WC_BASE_PART_H
 
 #include "base/dtype.h"
+#include "base/ggml.h"
 #include "base/mem.h"
 
 /* Kinds and their ids in the file are the list in formats/formats.def. */
@@ -17,8 +18,10 @@ typedef enum wc_part_kind {
     WC_PART_LUT = 3,
     WC_PART_SPARSE = 4,
     WC_PART_LOWRANK = 5,
+    WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
-    WC_PART_HADAMARD = 10
+    WC_PART_HADAMARD = 10,
+    WC_PART_GGML = 11
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -181,12 +184,64 @@ typedef struct wc_sparse {
     void *value;         /* [nnz] bits of dtype: uint16_t (F16, BF16) or uint32_t (F32) in the machine's byte order */
 } wc_sparse;
 
-/* A product: w^ = A B, A [rows, rank], B [rank, cols]. Each factor is a part of its own: float (F32, F16, BF16),
- * grid, lut or sparse; its numbers are encoded and decoded as those of any part. */
+/* A product of thin factors. Each is a part of its own: float (F32, F16, BF16), grid, lut or sparse; its numbers are
+ * encoded and decoded as those of any part. r = rank, m = rows, n = cols:
+ *
+ *     form    w^                                                   A               B                link
+ *     AB      A B                                                  [m, r]          [r, n]           none
+ *     CUR     A link B                                             [m, r]          [r, n]           [r, r]
+ *     PIVOT   the rows marked in `pivot' are those of B, in        [m - r, r]      [r, n]           none
+ *             order; the others are A B, in order
+ *     MPO     w^[i1 m2 + i2, j1 n2 + j2] = (A B)[i1 n1 + j1,       [m1 n1, r]      [r, m2 n2]       none
+ *             i2 n2 + j2], m = m1 m2, n = n1 n2 */
+typedef enum wc_lowrank_form {
+    WC_LOWRANK_AB = 0,
+    WC_LOWRANK_CUR = 1,
+    WC_LOWRANK_PIVOT = 2,
+    WC_LOWRANK_MPO = 3
+} wc_lowrank_form;
+
 typedef struct wc_lowrank {
-    size_t rows, cols, rank; /* rank >= 1 */
-    struct wc_part *a, *b;   /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
+    size_t rows, cols, rank; /* rank >= 1; PIVOT: below rows */
+    wc_lowrank_form form;
+    size_t m2, n2;                /* MPO: divisors of rows and cols; else 0 */
+    uint8_t *pivot;               /* PIVOT: [rows] 1 in `rank' places, else 0; owned. Other forms, and plans: NULL */
+    struct wc_part *a, *b, *link; /* owned, on the heap; plans in a plan (wc_lowrank_plan) */
 } wc_lowrank;
+
+/* Shape of child k (0: A, 1: B, 2: link) of a low-rank part. */
+void wc_lowrank_child_shape(const wc_lowrank *l, size_t k, size_t *rows, size_t *cols);
+
+/* Points of a trellis code, entropy-coded: w^[r, c] = d_c (j - shrink), j an integer, d_c = step * 2^(-col_step[c] /
+ * 16). Down each column, tile of rows by tile, the parities of j obey the machine with 2^memory states that starts at 0
+ * (solve/trellis.h). Rows and columns have classes; the sum of the two says which law of probabilities j has, and how
+ * much smaller in magnitude the value is than j. */
+typedef struct wc_coded_law {
+    int8_t first, second; /* 1/16 bit */
+    uint8_t bend;         /* its square over 2048, in bits */
+} wc_coded_law;
+
+typedef struct wc_coded_class {
+    uint8_t shift;       /* low bits of k that are not modelled, 0..12 */
+    int8_t shrink[3];    /* for |j| = 1, 2 and above, 1/64 */
+    wc_coded_law law[2]; /* for even and odd j */
+} wc_coded_class;
+
+enum { WC_CODED_CLASSES = 16, WC_CODED_ROW_MIDDLE = 8 };
+
+typedef struct wc_coded {
+    size_t rows, cols, tile; /* tile: 1..4096 rows that decode together */
+    uint64_t bytes;          /* of the blob: geometry; numbers must fit */
+    unsigned memory;         /* log2 of the number of states: 0, 2..8 */
+    unsigned classes;        /* 1..16; not geometry, nor is what follows */
+    bool row_classes;
+    float step;         /* positive, normal */
+    int16_t *point;     /* j [rows, cols] */
+    uint8_t *col_step;  /* [cols] */
+    uint8_t *col_class; /* [cols] 0..15 */
+    uint8_t *row_class; /* [rows] 0..15 */
+    wc_coded_class law[WC_CODED_CLASSES];
+} wc_coded;
 
 /* Transforms: C of W^ = (sum of parts) C, [cols, cols], so that the parts are multiplied with C x. They are parts
  * without values of their own, and have the shape [1, cols] of what they store. */
@@ -205,6 +260,29 @@ typedef struct wc_hadamard {
     uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
 } wc_hadamard;
 
+/* The blocks of one of ggml's types (base/ggml.h has the meaning of the numbers). The blob is exactly what a GGUF file
+ * holds for the tensor, so that an export copies it. Arrays that the type has no use for are NULL. */
+typedef struct wc_ggml {
+    size_t rows, cols; /* cols a multiple of type->block */
+    const wc_ggml_type *type;
+    const uint8_t *blocks; /* NULL, or the blob itself, NOT owned; the arrays below are then not looked at */
+    uint16_t *code;        /* [rows, cols / dim] below type->codes */
+    uint8_t *sign;  /* [rows, cols / 8] bit j: weight j of the eight is negative; an even number of them for 7 bits */
+    uint8_t *scale; /* [rows, cols / sub] of scale_bits */
+    uint8_t *min;   /* [rows, cols / sub] of min_bits */
+    uint16_t *d;    /* f16 [rows, cols / block], finite */
+    uint16_t *m;    /* f16 [rows, cols / block], finite: w = S v - M, so the type's own minimum with its sign changed
+                     * where it is added */
+} wc_ggml;
+
+/* NULL for an id that is not in the list; by name, as in "Q4_K". */
+const wc_ggml_type *wc_ggml_type_by_id(unsigned id);
+const wc_ggml_type *wc_ggml_type_by_name(const char *name);
+/* The levels of a type with dim 1: level [codes]. */
+void wc_ggml_levels(const wc_ggml_type *t, float *level);
+/* The magnitudes of a type with dim 4 or 8: entry [codes, dim]. */
+void wc_ggml_entries(const wc_ggml_type *t, float *entry);
+
 typedef struct wc_part {
     wc_part_kind kind;
     union {
@@ -213,8 +291,10 @@ typedef struct wc_part {
         wc_lut lut;
         wc_sparse sparse;
         wc_lowrank lowrank;
+        wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
+        wc_ggml ggml;
     };
 } wc_part;
 
@@ -224,9 +304,9 @@ void wc_part_free(wc_part *p); /* frees what the part owns, its factors too, and
 
 void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols);
 
-/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, all others none. An entry is
- * NULL when the factor is missing. */
-enum { WC_PART_CHILDREN = 2 };
+/* The parts that p is made of, in the order of the file: a low-rank part has two, A and B, or three, A, B and the link,
+ * all others none. An entry is NULL when the factor is missing. */
+enum { WC_PART_CHILDREN = 3 };
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN]);
 
 /* Allocate the arrays that the geometry calls for, zeroed. On failure nothing is left allocated, and every array
@@ -235,15 +315,18 @@ wc_status wc_float_alloc(wc_ctx *ctx, wc_float *f); /* fill f->owned; data point
 wc_status wc_grid_alloc(wc_ctx *ctx, wc_grid *g);
 wc_status wc_lut_alloc(wc_ctx *ctx, wc_lut *l);
 wc_status wc_sparse_alloc(wc_ctx *ctx, wc_sparse *s);
+wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
 wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
+wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p); /* any of the above but low rank */
 
 /* The geometry of a low-rank part: copies the plans of the factors, which own nothing, to the heap. A method's plan()
  * cannot fail, so neither can this: without memory a and b are NULL, and the encoder then reports WC_NOMEM. The caller
- * frees the plan with wc_part_free. */
+ * frees the plan with wc_part_free. wc_lowrank_link does the same for the link of a CUR. */
 void wc_lowrank_plan(wc_lowrank *l, const wc_part *a, const wc_part *b);
+void wc_lowrank_link(wc_lowrank *l, const wc_part *link);
 
 #endif

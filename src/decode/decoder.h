@@ -14,7 +14,7 @@ enum {
     WCD_SPAN = 256, /* values decoded at once: 1 KiB of f32 on the stack, and 4 packed blocks to spread the call over */
     WCD_BLOCK_ROWS = 8, /* rows that a kind with `block' decodes at once: 8 KiB on the stack */
     WCD_LANES = 16,     /* partial sums of a product */
-    WCD_VIEWS = 3       /* a part and its children */
+    WCD_VIEWS = 4       /* a part and its children */
 };
 
 /* Limit of rows, cols and rows * cols: whatever is computed from them below (times 64 bits, plus padding) fits 64 bits.
@@ -61,7 +61,18 @@ typedef struct wcd_sparse_view {
 
 typedef struct wcd_lowrank_view {
     uint64_t rank;
+    unsigned form;
+    uint64_t m2, n2; /* of an MPO */
 } wcd_lowrank_view;
+
+typedef struct wcd_coded_view {
+    unsigned memory, classes;
+    int row_classes;
+    uint32_t tile;
+    float step;
+    uint64_t blocks, stream_words;
+    const uint8_t *col_step, *col_class, *row_class, *ends, *stream;
+} wcd_coded_view;
 
 typedef struct wcd_diagonal_view {
     float exp2; /* 2^scale_exp */
@@ -72,6 +83,11 @@ typedef struct wcd_hadamard_view {
     float scale; /* 1 / sqrt(order) */
 } wcd_hadamard_view;
 
+typedef struct wcd_ggml_view {
+    const struct wcd_ggml_block *type;
+    const struct wcd_ggml_values *values;
+} wcd_ggml_view;
+
 /* A checked part: [rows, cols] values at blob [size]. Points into the image, owns nothing. The views of a part's
  * children lie right behind its own, v[1], v[2], .., wherever views are kept: that way they can be copied. */
 typedef struct wcd_view {
@@ -79,15 +95,18 @@ typedef struct wcd_view {
     uint64_t rows, cols;
     const uint8_t *blob;
     uint64_t size;
-    int numeric; /* 0: bytes without an f32 meaning; span must not be called */
+    int numeric;         /* 0: bytes without an f32 meaning; span must not be called */
+    unsigned n_children; /* set before d->open is called */
     union {
         wcd_float_view f;
         wcd_grid_view g;
         wcd_lut_view l;
         wcd_sparse_view s;
         wcd_lowrank_view r;
+        wcd_coded_view c;
         wcd_diagonal_view d;
         wcd_hadamard_view h;
+        wcd_ggml_view b;
     } u;
 } wcd_view;
 
@@ -103,9 +122,12 @@ typedef struct wcd_decoder {
 
     /* NULL, or rows r0 .. r0 + nr as a whole, row i to dst + i * ld: faster, the same values. */
     void (*rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
+    /* NULL, or the same added to dst: for kinds whose rows cost less together. */
+    void (*add_rows)(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
-    /* The rest is for kinds that are made of other parts. Children have f32 values and no children. */
-    unsigned n_children;
+    /* The rest is for kinds that are made of other parts, at most WCD_VIEWS - 1 of them. Children have f32 values and
+     * no children. How many: any parameters are answered, NULL is none. */
+    unsigned (*children)(const uint8_t params[WCD_PARAMS]);
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
     /* NULL, or span for nr <= WCD_BLOCK_ROWS rows at once: row i goes to dst + i * ld. The same values. */
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
@@ -130,7 +152,7 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
                          uint64_t size, uint64_t rows, uint64_t cols, wcd_view *out);
 
 /* Opens child k of the part at v, in the same way, into v[1 + k]: its shape follows from the part's. WCD_E_CORRUPT also
- * when it has children or no f32 values. A part can be read when all d->n_children are open. */
+ * when it has children or no f32 values. A part can be read when all v->n_children are open. */
 wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
                           const uint8_t *blob, uint64_t size);
 

@@ -38,6 +38,7 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
     if (rows > WCD_MAX_ELEMENTS || cols > WCD_MAX_ELEMENTS || (cols && rows > WCD_MAX_ELEMENTS / cols))
         return WCD_E_CORRUPT;
     wcd_view v = {.d = d, .rows = rows, .cols = cols, .blob = blob, .size = size};
+    v.n_children = d->children ? d->children(params) : 0;
     wcd_status s = d->open(params, &v);
     if (s == WCD_OK) *out = v;
     return s;
@@ -49,7 +50,7 @@ wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t versi
     uint64_t rows, cols;
     v->d->child_shape(v, k, &rows, &cols);
     wcd_status s = wcd_view_open(kind, version, params, blob, size, rows, cols, &v[1 + k]);
-    if (s == WCD_OK && (v[1 + k].d->n_children || !v[1 + k].numeric)) s = WCD_E_CORRUPT;
+    if (s == WCD_OK && (v[1 + k].n_children || !v[1 + k].numeric)) s = WCD_E_CORRUPT;
     return s;
 }
 
@@ -101,6 +102,10 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
 {
     wcd_status s = check_rows(v, r0, nr);
     if (s != WCD_OK || !v->cols) return s;
+    if (v->d->add_rows) {
+        v->d->add_rows(v, r0, nr, dst, ld);
+        return WCD_OK;
+    }
     float w[WCD_BLOCK_ROWS][WCD_SPAN];
     for (unsigned k; nr; nr -= k, r0 += k, dst += k * ld) {
         k = rows_at_once(v, nr);

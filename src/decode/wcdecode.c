@@ -220,7 +220,7 @@ static wcd_status view_part(const wcd_tensor *t, uint32_t p, wcd_view out[WCD_VI
     const uint8_t *r = part_record(f, p);
     wcd_status s = wcd_view_open(wcd_u16(r), wcd_u16(r + 2), r + PART_PARAMS, f->data + wcd_u64(r + PART_OFFSET),
                                  wcd_u64(r + PART_BLOB_SIZE), part_rows(t, p), t->cols, out);
-    for (unsigned k = 0; s == WCD_OK && k < out->d->n_children; k++) {
+    for (unsigned k = 0; s == WCD_OK && k < out->n_children; k++) {
         const uint8_t *c = part_record(f, wcd_u32(r + PART_CHILD) + k);
         s = wcd_view_child(out, k, wcd_u16(c), wcd_u16(c + 2), c + PART_PARAMS, f->data + wcd_u64(c + PART_OFFSET),
                            wcd_u64(c + PART_BLOB_SIZE));
@@ -237,7 +237,7 @@ static wcd_status open_record(opening *o, uint32_t p, int is_child)
     if (!all_zero(r + 4, 4) || !all_zero(r + 72, 8))
         return refuse(o, WCD_E_CORRUPT, "reserved bytes of a part are set");
     if (!d) return refuse(o, WCD_E_VERSION, "a part is of a kind or version unknown to this version");
-    if (children != d->n_children || (child && !children))
+    if (children != (d->children ? d->children(r + PART_PARAMS) : 0) || (child && !children))
         return refuse(o, WCD_E_VERSION, "a part is made of other parts than this version knows");
     if (children && (is_child || child != o->part_end || children > o->f.n_parts - child))
         return refuse(o, WCD_E_CORRUPT, "the parts of a part are not where they must be");

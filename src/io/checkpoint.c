@@ -9,6 +9,8 @@
 #include <xxhash.h>
 
 #include "base/half.h"
+#include "decode/decoder.h"
+#include "io/gguf_model.h"
 #include "io/json.h"
 #include "kernels/convert.h"
 
@@ -379,12 +381,59 @@ static wc_status index_of_shard(wc_ctx *ctx, const char *path, char **index)
     return WC_OK;
 }
 
+static wc_status gguf_tensor(wc_ctx *ctx, const wc_gguf *g, const wc_gguf_tensor *from, char *name, wc_st_tensor *to)
+{
+    static const struct {
+        uint32_t type;
+        wc_dtype dtype;
+    } floats[] = {{WC_GGML_F16, WC_F16}, {WC_GGML_BF16, WC_BF16}};
+    *to = (wc_st_tensor){.name = name, .dtype = WC_F32, .n_dims = from->n_dims, .rows = 1, .cols = from->dims[0]};
+    for (uint32_t d = 0; d < from->n_dims; d++)
+        to->dims[from->n_dims - 1 - d] = from->dims[d];
+    for (uint32_t d = 1; d < from->n_dims; d++)
+        to->rows *= from->dims[d];
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        if (floats[i].type == from->type) to->dtype = floats[i].dtype;
+    to->ggml = wc_ggml_type_by_id(from->type) ? from->type : 0;
+    to->offset = from->offset, to->size = from->size;
+    wc_gguf_hf_name(from->name, name);
+    WC_TRY(wc_gguf_interleaved(ctx, g, from->name, &to->interleaved));
+    uint64_t rows = to->n_dims == 1 ? to->cols : to->rows; /* a bias is interleaved along its only dimension */
+    if (to->interleaved && (rows % to->interleaved || rows / to->interleaved % 2))
+        return wc_fail(ctx, WC_BADFILE, "GGUF: tensor %s has %llu rows for %u heads", from->name, (ull)rows,
+                       to->interleaved);
+    if (to->interleaved && to->n_dims == 1)
+        return wc_fail(ctx, WC_UNSUPPORTED, "GGUF: tensor %s: biases of interleaved heads are not read", from->name);
+    return WC_OK;
+}
+
+/* Tensors keep pointing into the file; its mapping belongs to the shard. */
+static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
+{
+    WC_TRY(WC_ALLOC(ctx, c->gguf, 1, "a GGUF file"));
+    WC_TRY(wc_gguf_open(ctx, path, c->gguf));
+    wc_gguf *g = c->gguf;
+    WC_TRY(wc_gguf_config(ctx, g, &c->config));
+    WC_TRY(wc_gguf_tokenizer(ctx, g, &c->tokenizer));
+    WC_TRY(WC_ALLOC(ctx, c->shard, 1, "the list of files"));
+    wc_safetensors *st = c->shard;
+    c->n_shards = 1;
+    st->map = g->map;
+    g->map = (wc_map){0};
+    st->path = strdup(path);
+    WC_TRY(st->path ? WC_OK : no_memory(ctx));
+    WC_TRY(WC_ALLOC(ctx, st->tensor, g->n, "the list of tensors"));
+    WC_TRY(WC_ALLOC(ctx, st->text, g->n * WC_GGUF_NAME_ROOM, "the list of tensors"));
+    for (; st->n < g->n; st->n++)
+        WC_TRY(gguf_tensor(ctx, g, &g->tensor[st->n], st->text + st->n * WC_GGUF_NAME_ROOM, &st->tensor[st->n]));
+    return WC_OK;
+}
+
 static wc_status open_file(wc_ctx *ctx, const char *path, wc_checkpoint *c)
 {
     if (ends_with(path, ".json")) return open_index(ctx, path, c);
     if (is_pickle(path)) return wc_fail(ctx, WC_UNSUPPORTED, "%s: it " CONVERT, path);
-    if (ends_with(path, ".gguf"))
-        return wc_fail(ctx, WC_UNSUPPORTED, "%s: a GGUF file; give the safetensors model that it was made from", path);
+    if (ends_with(path, ".gguf")) return open_gguf(ctx, path, c);
     char *index;
     WC_TRY(index_of_shard(ctx, path, &index));
     wc_status status;
@@ -412,8 +461,8 @@ wc_status wc_checkpoint_open(wc_ctx *ctx, const char *path, wc_checkpoint *out)
     if (!c.path || !c.dir) WC_TRY_OUT(no_memory(ctx));
     WC_TRY_OUT(folder ? open_folder(ctx, path, &c) : open_file(ctx, path, &c));
     if (!c.tensor) WC_TRY_OUT(list_tensors(ctx, &c));
-    WC_TRY_OUT(join_existing(ctx, c.dir, "config.json", &c.config_path));
-    WC_TRY_OUT(join_existing(ctx, c.dir, "tokenizer.json", &c.tokenizer_path));
+    if (!c.gguf) WC_TRY_OUT(join_existing(ctx, c.dir, "config.json", &c.config_path));
+    if (!c.gguf) WC_TRY_OUT(join_existing(ctx, c.dir, "tokenizer.json", &c.tokenizer_path));
     *out = c;
     return WC_OK;
 out:
@@ -432,6 +481,10 @@ void wc_checkpoint_close(wc_checkpoint *c)
     free(c->path);
     free(c->config_path);
     free(c->tokenizer_path);
+    wc_gguf_close(c->gguf);
+    free(c->gguf);
+    wc_buf_free(&c->config);
+    wc_buf_free(&c->tokenizer);
     memset(c, 0, sizeof *c);
 }
 
@@ -475,6 +528,37 @@ static void convert(wc_dtype dtype, float *dst, const uint8_t *src, size_t n)
         memcpy(dst, src, 4 * n);
 }
 
+static uint64_t stored_row(const wc_st_tensor *t, uint64_t row)
+{
+    return t->interleaved ? wc_gguf_interleave(row, t->rows, t->interleaved) : row;
+}
+
+wc_status wc_checkpoint_raw(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, wc_buf *out)
+{
+    const uint8_t *data = wc_checkpoint_data(c, t);
+    uint64_t bytes = t->rows ? t->size / t->rows : 0;
+    if (!t->interleaved) return wc_buf_append(ctx, out, data, t->size);
+    for (uint64_t r = 0; r < t->rows; r++)
+        WC_TRY(wc_buf_append(ctx, out, data + stored_row(t, r) * bytes, bytes));
+    return WC_OK;
+}
+
+/* Rows of a GGUF file's tensor, one by one. */
+static wc_status gguf_rows(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, uint64_t r0, uint64_t nr,
+                           float *dst)
+{
+    uint8_t params[WCD_PARAMS] = {(uint8_t)(t->ggml ? t->ggml : t->dtype)};
+    wcd_view v;
+    wcd_status s = wcd_view_open(t->ggml ? WC_PART_GGML : WC_PART_FLOAT, 1, params, wc_checkpoint_data(c, t), t->size,
+                                 t->rows, t->cols, &v);
+    if (s != WCD_OK) return wc_fail(ctx, WC_BUG, "GGUF: tensor %s does not open: %s", t->name, wcd_status_text(s));
+#pragma omp parallel for schedule(static) num_threads(ctx->threads) if (nr * t->cols >= 1 << 19)
+    for (uint64_t r = 0; r < nr; r++)
+        (void)wcd_view_set_rows(&v, stored_row(t, r0 + r), 1, dst + r * t->cols,
+                                t->cols); /* cannot fail: rows checked */
+    return WC_OK;
+}
+
 wc_status wc_checkpoint_rows(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, uint64_t r0, uint64_t nr,
                              float *dst)
 {
@@ -487,6 +571,7 @@ wc_status wc_checkpoint_rows(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_te
         return wc_fail(ctx, WC_BUG, "tensor `%s': rows %llu + %llu of %llu",
                        wc_escape_name(shown, sizeof shown, t->name), (ull)r0, (ull)nr, (ull)t->rows);
     if (!t->size || !nr) return WC_OK;
+    if (t->ggml || t->interleaved) return gguf_rows(ctx, c, t, r0, nr, dst);
     size_t bytes = wc_dtype_bits(t->dtype) / 8, n = (size_t)(nr * t->cols), blocks = wc_ceil_div(n, BLOCK);
     const uint8_t *src = wc_checkpoint_data(c, t) + r0 * t->cols * bytes;
 #pragma omp parallel for schedule(static) num_threads(ctx->threads) if (blocks >= 8)
@@ -544,9 +629,27 @@ static size_t nonfinite_block(wc_ctx *ctx, wc_dtype dtype, const uint8_t *p, siz
     return bad;
 }
 
+static wc_status check_blocks(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t)
+{
+    enum { SLAB = 64 };
+    float *w;
+    wc_status status = WC_ALLOC(ctx, w, SLAB * t->cols, "rows");
+    for (uint64_t r = 0; status == WC_OK && r < t->rows; r += SLAB) {
+        uint64_t nr = wc_min(SLAB, t->rows - r);
+        status = gguf_rows(ctx, c, t, r, nr, w);
+        for (uint64_t i = 0; status == WC_OK && i < nr * t->cols; i++)
+            if (!isfinite(w[i]))
+                status = wc_fail(ctx, WC_BADFILE, "%s: tensor `%s' holds %g at [%llu, %llu]", c->path, t->name,
+                                 (double)w[i], (ull)(r + i / t->cols), (ull)(i % t->cols));
+    }
+    free(w);
+    return status;
+}
+
 wc_status wc_checkpoint_check_finite(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t)
 {
     enum { SLAB = 1 << 25 }; /* elements; a slab's pages are released when it is done */
+    if (t->ggml) return check_blocks(ctx, c, t);
     if (!wc_dtype_is_float(t->dtype) && t->dtype != WC_F64) return WC_OK;
     const uint8_t *p = wc_checkpoint_data(c, t);
     size_t bytes = wc_dtype_bits(t->dtype) / 8, n = (size_t)(t->size / bytes);

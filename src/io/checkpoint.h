@@ -1,15 +1,19 @@
-/* checkpoint.h - a model on disk as people name it: a folder, a .safetensors file, or the index of a sharded model. */
+/* checkpoint.h - a model on disk as people name it: a folder, a .safetensors file, the index of a sharded model, or a
+ * GGUF file, which is then seen as the Hugging Face model that it came from. */
 #ifndef WC_IO_CHECKPOINT_H
 #define WC_IO_CHECKPOINT_H
 
+#include "io/gguf.h"
 #include "io/safetensors.h"
 #include "model/weight.h"
 
 typedef struct wc_checkpoint {
-    char *dir;            /* folder of the model, "." at least */
-    char *path;           /* what the user gave, for messages */
-    char *config_path;    /* dir/config.json; NULL when absent */
-    char *tokenizer_path; /* dir/tokenizer.json; NULL when absent */
+    char *dir;                /* folder of the model, "." at least */
+    char *path;               /* what the user gave, for messages */
+    char *config_path;        /* dir/config.json; NULL when absent */
+    char *tokenizer_path;     /* dir/tokenizer.json; NULL when absent */
+    wc_gguf *gguf;            /* NULL, or the file; its tensors are in the one shard, under their Hugging Face names */
+    wc_buf config, tokenizer; /* texts made from a GGUF file's metadata; empty: there is none */
     wc_safetensors *shard;
     size_t n_shards;
     const wc_st_tensor **tensor; /* [n] all of them, sorted by name (memcmp); tensor[i]->shard says whose */
@@ -25,7 +29,7 @@ typedef struct wc_checkpoint {
  * counted, the first few named); tensors of index and files agree both ways; no name is in two files; the index names
  * only plain relative paths to .safetensors files below dir (symlinks are followed: download caches consist of them).
  * WC_IO: cannot be read. WC_BADFILE: damaged or inconsistent. WC_UNSUPPORTED: pickles (never opened; the message says
- * how to convert), GGUF. On failure *out is zeroed. */
+ * how to convert). On failure *out is zeroed. */
 wc_status wc_checkpoint_open(wc_ctx *ctx, const char *path, wc_checkpoint *out);
 void wc_checkpoint_close(wc_checkpoint *c); /* zeroes it; NULL is fine */
 
@@ -35,6 +39,9 @@ const wc_st_tensor *wc_checkpoint_find(const wc_checkpoint *c, const char *name)
 
 /* The stored bytes, t->size of them, not aligned. Valid until close. */
 const uint8_t *wc_checkpoint_data(const wc_checkpoint *c, const wc_st_tensor *t);
+
+/* All bytes as stored, but rows in Hugging Face's order: appended to out. */
+wc_status wc_checkpoint_raw(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, wc_buf *out);
 
 /* dst [nr, cols] = rows r0 .. r0 + nr of t seen as [rows, cols], exactly. F32, F16 and BF16; others WC_UNSUPPORTED. NaN
  * and infinities pass. Large requests are split among ctx->threads unless the caller is already in a parallel region.

@@ -26,6 +26,9 @@ typedef struct wc_st_tensor {
     uint64_t offset;     /* of the first byte, from the start of the file */
     uint64_t size;       /* bytes */
     uint32_t shard;      /* index of its file in a checkpoint; 0 in a lone file */
+    /* Of a GGUF file, else 0: */
+    uint32_t ggml;        /* the type of its blocks (base/ggml.h); dtype is then F32, what they are read as */
+    uint32_t interleaved; /* heads in whose rows it is stored interleaved (io/gguf_model.h) */
 } wc_st_tensor;
 
 typedef struct wc_st_meta {

@@ -139,7 +139,8 @@ static wc_status plan_parts(wc_ctx *ctx, const wc_wcz_tensor *t, part_slot **nex
         slot[p].n_children = wc_part_children(&t->parts[p], child);
         for (size_t k = 0; k < slot[p].n_children; k++)
             WC_TRY(plan_slot(ctx, child[k], (*next)++));
-        if (slot[p].n_children) slot[p].plan.lowrank.a = slot[p].plan.lowrank.b = NULL; /* the caller's */
+        wc_lowrank *l = &slot[p].plan.lowrank;
+        if (slot[p].n_children) l->a = l->b = l->link = NULL; /* the caller's */
     }
     return WC_OK;
 }
@@ -344,9 +345,13 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;
-    case WC_PART_LOWRANK: return a->lowrank.rank == b->lowrank.rank;
+    case WC_PART_LOWRANK:
+        return a->lowrank.rank == b->lowrank.rank && a->lowrank.form == b->lowrank.form &&
+               a->lowrank.m2 == b->lowrank.m2 && a->lowrank.n2 == b->lowrank.n2;
+    case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
     case WC_PART_DIAGONAL: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
+    case WC_PART_GGML: return a->ggml.type == b->ggml.type;
     }
     return false;
 }
@@ -459,11 +464,15 @@ wc_status wc_wcz_copy(wc_ctx *ctx, wc_wcz *z, size_t tensor, size_t part, const 
     part_slot *s;
     const char *name;
     WC_TRY(find_part(ctx, z, tensor, part, &s, &name));
-    if (s->plan.kind != WC_PART_FLOAT || s->plan.floats.code || offset > map->size || s->size > map->size - offset)
+    bool raw = (s->plan.kind == WC_PART_FLOAT && !s->plan.floats.code) || s->plan.kind == WC_PART_GGML;
+    if (!raw || offset > map->size || s->size > map->size - offset)
         return wc_fail(ctx, WC_BUG, "tensor `%s': part %zu cannot be copied from a file", name, part);
     wc_wcz_blob b = describe(s);
     wc_part none = s->plan; /* no rows: only the parameters */
-    none.floats.rows = 0;
+    if (none.kind == WC_PART_GGML)
+        none.ggml.rows = 0;
+    else
+        none.floats.rows = 0;
     WC_TRY(s->encoder->encode(ctx, &none, NULL, b.params));
     XXH3_state_t xxh;
     XXH3_64bits_reset(&xxh);

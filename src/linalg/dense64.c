@@ -71,11 +71,11 @@ void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b,
 
 /* ---- eigenvectors ----------------------------------------------------------------------------------------------- */
 
-static wc_status check_finite(wc_ctx *ctx, const double *a, size_t n)
+static wc_status check_finite(wc_ctx *ctx, const double *a, size_t rows, size_t n)
 {
-    for (size_t i = 0; i < n * n; i++)
+    for (size_t i = 0; i < rows * n; i++)
         if (!isfinite(a[i]))
-            return wc_fail(ctx, WC_NUMERIC, "element %zu, %zu of a symmetric matrix is not finite", i / n, i % n);
+            return wc_fail(ctx, WC_NUMERIC, "element %zu, %zu of a matrix to factorise is not finite", i / n, i % n);
     return WC_OK;
 }
 
@@ -101,7 +101,7 @@ wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *va
     lapack_int order = (lapack_int)n, first = (lapack_int)(n - take + 1);
     if (!count || count > n || n > WC_EIGH_MAX)
         return wc_fail(ctx, WC_BUG, "%zu eigenvectors of order %zu were asked for, at most %d", count, n, WC_EIGH_MAX);
-    WC_TRY(check_finite(ctx, a, n));
+    WC_TRY(check_finite(ctx, a, n, n));
     info = LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, 'V', 'I', 'L', order, a, order, 0, 0, first, order, 0, &found, NULL,
                                NULL, order, NULL, &size, -1, &isize, -1);
     if (info) return wc_fail(ctx, WC_BUG, "dsyevr's workspace query failed: %d", (int)info);
@@ -118,5 +118,95 @@ wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *va
     largest_first(w, z, take, n, count, values, vectors);
 out:
     free(work), free(iwork), free(support), free(w), free(z);
+    return status;
+}
+
+/* ---- pivots ----------------------------------------------------------------------------------------------------- */
+
+/* How many diagonal elements of the R [k, m] of a pivoted QR, column-major, stand out from rounding. */
+static size_t rank_of(const double *r, size_t k)
+{
+    size_t rank = 0;
+    while (rank < k && fabs(r[rank * k + rank]) > 1e-10 * fabs(r[0]))
+        rank++;
+    return rank;
+}
+
+/* Row-major X is LAPACK's column-major X^T. X^T P = Q [R11 R12]: the pivots are the columns of R11, and the
+ * coefficients of the others solve R11 C = R12. */
+wc_status wc_pivot_rows64(wc_ctx *ctx, double *x, size_t m, size_t k, size_t *order)
+{
+    wc_status status = WC_OK;
+    double *work = NULL, *tau = NULL, size = 0;
+    lapack_int *pivot = NULL, info;
+    WC_TRY(check_finite(ctx, x, m, k));
+    info = LAPACKE_dgeqp3_work(LAPACK_COL_MAJOR, (lapack_int)k, (lapack_int)m, x, (lapack_int)k, NULL, NULL, &size, -1);
+    if (info) return wc_fail(ctx, WC_BUG, "dgeqp3's workspace query failed: %d", (int)info);
+    WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)size, "pivots"));
+    WC_TRY_OUT(WC_ALLOC(ctx, tau, k, "pivots"));
+    WC_TRY_OUT(WC_ALLOC(ctx, pivot, m, "pivots"));
+    info = LAPACKE_dgeqp3_work(LAPACK_COL_MAJOR, (lapack_int)k, (lapack_int)m, x, (lapack_int)k, pivot, tau, work,
+                               (lapack_int)size);
+    if (info) WC_TRY_OUT(wc_fail(ctx, WC_BUG, "dgeqp3 refuses its argument %d", -(int)info));
+    for (size_t i = 0; i < m; i++)
+        order[i] = (size_t)pivot[i] - 1;
+    size_t rank = rank_of(x, k), panels = wc_ceil_div(m - k, PANEL);
+#pragma omp parallel for schedule(dynamic) num_threads(wc_linalg_threads(ctx, panels))
+    for (size_t p = 0; p < panels; p++) {
+        size_t first = k + p * PANEL, count = wc_min(PANEL, m - first);
+        cblas_dtrsm(CblasColMajor, CblasLeft, CblasUpper, CblasNoTrans, CblasNonUnit, (int)rank, (int)count, 1, x,
+                    (int)k, x + first * k, (int)k);
+        for (size_t i = first; i < first + count; i++)
+            memset(x + i * k + rank, 0, (k - rank) * sizeof *x);
+    }
+out:
+    free(work), free(tau), free(pivot);
+    return status;
+}
+
+wc_status wc_lu_rows64(wc_ctx *ctx, double *x, size_t m, size_t k, size_t *order)
+{
+    wc_status status = WC_OK;
+    lapack_int *swap = NULL;
+    size_t *row = NULL;
+    WC_TRY(check_finite(ctx, x, k, m));
+    WC_TRY_OUT(WC_ALLOC(ctx, swap, k, "pivots"));
+    WC_TRY_OUT(WC_ALLOC(ctx, row, m, "pivots"));
+    lapack_int info = LAPACKE_dgetrf_work(LAPACK_COL_MAJOR, (lapack_int)m, (lapack_int)k, x, (lapack_int)m, swap);
+    if (info < 0) WC_TRY_OUT(wc_fail(ctx, WC_BUG, "dgetrf refuses its argument %d", -(int)info));
+    for (size_t i = 0; i < m; i++)
+        row[i] = i;
+    for (size_t i = 0; i < k; i++) {
+        size_t other = (size_t)swap[i] - 1;
+        order[i] = row[other];
+        row[other] = row[i];
+    }
+out:
+    free(swap), free(row);
+    return status;
+}
+
+/* ---- least squares ---------------------------------------------------------------------------------------------- */
+
+/* Rows of A and B are LAPACK's columns; the solution comes in the first k elements of the columns of B. */
+wc_status wc_least_squares64(wc_ctx *ctx, double *a, size_t k, size_t n, double *b, size_t m, double *x)
+{
+    wc_status status = WC_OK;
+    const double least = 1e-7;
+    double *work = NULL, size = 0;
+    lapack_int *pivot = NULL, rank = 0, rows = (lapack_int)n, cols = (lapack_int)k, sides = (lapack_int)m, info;
+    WC_TRY(check_finite(ctx, a, k, n));
+    WC_TRY(check_finite(ctx, b, m, n));
+    info = LAPACKE_dgelsy_work(LAPACK_COL_MAJOR, rows, cols, sides, a, rows, b, rows, NULL, least, &rank, &size, -1);
+    if (info) return wc_fail(ctx, WC_BUG, "dgelsy's workspace query failed: %d", (int)info);
+    WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)size, "least squares"));
+    WC_TRY_OUT(WC_ALLOC(ctx, pivot, k, "least squares"));
+    info = LAPACKE_dgelsy_work(LAPACK_COL_MAJOR, rows, cols, sides, a, rows, b, rows, pivot, least, &rank, work,
+                               (lapack_int)size);
+    if (info) WC_TRY_OUT(wc_fail(ctx, WC_BUG, "dgelsy refuses its argument %d", -(int)info));
+    for (size_t i = 0; i < m; i++)
+        memcpy(x + i * k, b + i * n, k * sizeof *x);
+out:
+    free(work), free(pivot);
     return status;
 }

@@ -61,6 +61,21 @@ void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b,
 enum { WC_EIGH_MAX = 32766 };
 wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *values, double *vectors);
 
+/* x [m, k] = the least |X A - B|_F for A [k, n] and B [m, n], both used up, k <= n; of several the shortest. QR with
+ * column pivoting of A^T, LAPACK's dgelsy, on one thread, 2 n k^2 + 4 m n k flops. Directions of A that are below 1e-7
+ * of its largest count as none: x then stays of a size that f32 can hold. WC_NUMERIC: A or B is not finite. */
+wc_status wc_least_squares64(wc_ctx *ctx, double *a, size_t k, size_t n, double *b, size_t m, double *x);
+
+/* Rows of X [m, k], k <= m, from which the others follow stably: QR with column pivoting of X^T, LAPACK's dgeqp3, on
+ * one thread, about 4 m k^2 flops. order [m] is a permutation of the rows. On return row i >= k of x holds the
+ * coefficients of row order[i] of X in its rows order[0 .. k); the rows before are used up. When X has rank r < k the
+ * rows order[r .. k) are any others, with coefficients 0. WC_NUMERIC: X is not finite. */
+wc_status wc_pivot_rows64(wc_ctx *ctx, double *x, size_t m, size_t k, size_t *order);
+
+/* order [k] = the rows of X [m, k], k <= m, that LU with row pivoting takes, in its order; x [k, m] holds X^T and is
+ * overwritten. LAPACK's dgetrf. WC_NUMERIC: X is not finite. */
+wc_status wc_lu_rows64(wc_ctx *ctx, double *x, size_t m, size_t k, size_t *order);
+
 /* One line: "OpenBLAS 0.3.21 ... SkylakeX", for --version and reports. */
 const char *wc_blas_config(void);
 

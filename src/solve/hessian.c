@@ -93,16 +93,22 @@ static int larger_first(const void *a, const void *b)
     return x->column < y->column ? -1 : 1;
 }
 
-static wc_status rank_columns(wc_ctx *ctx, const float *diag, size_t n, uint32_t **order)
+/* Whole runs of `width' columns, by the sum of their diagonal; a short run comes last, so that blocks stay runs. */
+static wc_status rank_columns(wc_ctx *ctx, const float *diag, size_t n, size_t width, uint32_t **order)
 {
     struct ranked *list;
-    WC_TRY(WC_ALLOC(ctx, list, n, "the column order"));
-    for (size_t i = 0; i < n; i++)
-        list[i] = (struct ranked){diag[i], (uint32_t)i};
-    qsort(list, n, sizeof *list, larger_first);
+    size_t runs = wc_ceil_div(n, width);
+    WC_TRY(WC_ALLOC(ctx, list, runs, "the column order"));
+    for (size_t b = 0; b < runs; b++) {
+        list[b] = (struct ranked){0, (uint32_t)(b * width)};
+        for (size_t i = b * width; i < wc_min((b + 1) * width, n); i++)
+            list[b].diag += diag[i];
+        if ((b + 1) * width > n) list[b].diag = -1;
+    }
+    qsort(list, runs, sizeof *list, larger_first);
     wc_status status = WC_ALLOC(ctx, *order, n, "the column order");
     for (size_t i = 0; status == WC_OK && i < n; i++)
-        (*order)[i] = list[i].column;
+        (*order)[i] = list[i / width].column + (uint32_t)(i % width);
     free(list);
     return status;
 }
@@ -170,7 +176,7 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
     WC_TRY_OUT(WC_ALLOC(ctx, made.u, n * n, "the Cholesky factor"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.pivot, n * width, "the Cholesky pivots"));
     WC_TRY_OUT(condition(ctx, tensor, h, n, &made, diag));
-    if (order == WC_ORDER_ACT) WC_TRY_OUT(rank_columns(ctx, diag, n, &made.order));
+    if (order == WC_ORDER_ACT) WC_TRY_OUT(rank_columns(ctx, diag, n, width, &made.order));
     WC_TRY_OUT(factorise(ctx, tensor, damping, diag, &made));
     unit_blocks(ctx, &made);
 out:

@@ -27,9 +27,10 @@ typedef struct wc_hessian {
 } wc_hessian;
 
 /* h [n, n] symmetric f32, not changed; n >= 1. damping >= 0 is relative to the mean live diagonal. Act order: largest
- * diagonal first, ties in natural order. Damping is raised tenfold (from at least 1e-3) at most twice, each time with a
- * warning. WC_NUMERIC: H is not finite, has a negative diagonal, or stays indefinite; the sentence names the tensor,
- * the column and the damping; *out then holds only damping and escalations. Free with wc_hessian_free. */
+ * diagonal first, ties in natural order; runs of `width' neighbours stay together, a short one comes last. Damping is
+ * raised tenfold (from at least 1e-3) at most twice, each time with a warning. WC_NUMERIC: H is not finite, has a
+ * negative diagonal, or stays indefinite; the sentence names the tensor, the column and the damping; *out then holds
+ * only damping and escalations. Free with wc_hessian_free. */
 wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_t n, double damping, wc_order order,
                           size_t width, wc_hessian *out);
 void wc_hessian_free(wc_hessian *h);

@@ -56,16 +56,36 @@ out:
     return status;
 }
 
-/* f [rows, cols] = E S. */
-static wc_status whiten(wc_ctx *ctx, const char *tensor, const float *e, size_t rows, size_t cols,
-                        const wc_metric *metric, double *f, wc_projector *out)
+/* f [rows, cols] = E, times the root of a diagonal metric. */
+static void to_f64(wc_ctx *ctx, const float *e, size_t rows, size_t cols, const wc_metric *metric, double *f)
 {
     const float *scale = metric->h ? NULL : metric->scale;
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++)
             f[i * cols + j] = (double)e[i * cols + j] * (scale ? (double)scale[j] : 1);
-    return metric->h ? times_root(ctx, tensor, metric, rows, cols, f, out) : WC_OK;
+}
+
+wc_status wc_whiten(wc_ctx *ctx, const char *tensor, const float *const *e, const size_t *rows, size_t count,
+                    size_t cols, const wc_metric *metric, double *f, wc_projector *used)
+{
+    wc_projector info = {0};
+    size_t all = 0;
+    for (size_t i = 0; i < count; all += rows[i++])
+        to_f64(ctx, e[i], rows[i], cols, metric, f + all * cols);
+    if (metric->h) WC_TRY(times_root(ctx, tensor, metric, all, cols, f, &info));
+    if (used) *used = info;
+    return WC_OK;
+}
+
+double wc_metric_mean(const wc_metric *metric, size_t n)
+{
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += metric->h       ? (double)metric->h[j * n + j]
+               : metric->scale ? (double)metric->scale[j] * (double)metric->scale[j]
+                               : 1;
+    return sum > 0 ? sum / (double)n : 1;
 }
 
 /* ---- eigenvectors ----------------------------------------------------------------------------------------------- */
@@ -120,13 +140,15 @@ wc_status wc_projector_make(wc_ctx *ctx, const char *tensor, const float *e, siz
                             const wc_metric *metric, size_t rank, wc_projector *out)
 {
     wc_status status = WC_OK;
-    wc_projector made = {.rows = rows, .rank = rank};
+    wc_projector made = {.rows = rows, .rank = rank}, used;
     double *f = NULL;
     *out = (wc_projector){0};
     WC_TRY_OUT(WC_ALLOC(ctx, f, rows * cols, "the whitened matrix"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.lambda, rank, "eigenvalues"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.u, rank * rows, "eigenvectors"));
-    WC_TRY_OUT(whiten(ctx, tensor, e, rows, cols, metric, f, &made));
+    WC_TRY_OUT(wc_whiten(ctx, tensor, &e, &rows, 1, cols, metric, f, &used));
+    made.damping = used.damping;
+    made.escalations = used.escalations;
     WC_TRY_OUT(decompose(ctx, &f, cols, &made));
     *out = made;
     made = (wc_projector){0};
@@ -143,7 +165,7 @@ void wc_projector_free(wc_projector *p)
     memset(p, 0, sizeof *p);
 }
 
-/* ---- the right factor ------------------------------------------------------------------------------------------- */
+/* ---- one factor for a given other ------------------------------------------------------------------------------- */
 
 /* s [rank, rank] += A_p^T A_p and x [rank, cols] += A_p^T E_p over panels of rows. ad, ed: one panel in f64. */
 static void normal_equations(wc_ctx *ctx, const float *a, const float *e, size_t rows, size_t cols, size_t rank,
@@ -161,38 +183,81 @@ static void normal_equations(wc_ctx *ctx, const float *a, const float *e, size_t
     }
 }
 
-/* s := D s D with D = diag(s)^{-1/2}, d [rank] its diagonal: columns of A may differ in length by decades. The ridge
- * decides where columns are parallel up to rounding. */
+/* s := D s D with D = diag(s)^{-1/2}, d [rank] its diagonal: the vectors may differ in length by decades. Only the
+ * strict upper triangle is meant from then on. */
 static void equilibrate(double *s, size_t rank, double *d)
 {
     for (size_t j = 0; j < rank; j++)
         d[j] = s[j * rank + j] > 0 ? 1 / sqrt(s[j * rank + j]) : 0;
     for (size_t i = 0; i < rank; i++)
-        for (size_t j = 0; j < rank; j++)
-            s[i * rank + j] = i == j ? 1 + 1e-13 : s[i * rank + j] * d[i] * d[j];
+        for (size_t j = i + 1; j < rank; j++)
+            s[i * rank + j] *= d[i] * d[j];
 }
 
-wc_status wc_right_factor(wc_ctx *ctx, const float *a, const float *e, size_t rows, size_t cols, size_t rank, float *b)
+/* x [rank, cols] = s^{-1} x for s [rank, rank] symmetric and not negative, which is used up. The ridge decides where
+ * vectors are parallel up to rounding: it begins far below what matters and is raised, with a warning, when rounding
+ * has made s indefinite. */
+static wc_status solve_normal(wc_ctx *ctx, const char *tensor, double *s, size_t rank, double *x, size_t cols)
 {
     wc_status status = WC_OK;
-    double *s = NULL, *x = NULL, *d = NULL, *ad = NULL, *ed = NULL;
-    WC_TRY_OUT(WC_ALLOC(ctx, s, rank * rank, "the normal equations"));
-    WC_TRY_OUT(WC_ALLOC(ctx, x, rank * cols, "the right factor"));
-    WC_TRY_OUT(WC_ALLOC(ctx, d, rank, "column lengths"));
-    WC_TRY_OUT(WC_ALLOC(ctx, ad, PANEL_ROWS * rank, "a panel"));
-    WC_TRY_OUT(WC_ALLOC(ctx, ed, PANEL_ROWS * cols, "a panel"));
-    normal_equations(ctx, a, e, rows, cols, rank, ad, ed, s, x);
+    double *d = NULL, ridge = 1e-13;
+    size_t info = 1;
+    WC_TRY_OUT(WC_ALLOC(ctx, d, rank, "lengths"));
     equilibrate(s, rank, d);
-    size_t info = wc_cholesky64(ctx, s, rank);
-    if (info) WC_TRY_OUT(wc_fail(ctx, WC_NUMERIC, "column %zu of a factor depends on the others", info - 1));
+    for (; info && ridge < 1e-5; ridge *= 100) {
+        for (size_t i = 0; i < rank; i++)
+            for (size_t j = 0; j <= i; j++)
+                s[i * rank + j] = i == j ? 1 + ridge : s[j * rank + i];
+        info = wc_cholesky64(ctx, s, rank);
+        if (info)
+            wc_log(ctx, WC_LOG_WARN, "%s: vector %zu of a factor depends on the others, its ridge is raised to %g",
+                   tensor, info - 1, 100 * ridge);
+    }
+    if (info)
+        WC_TRY_OUT(wc_fail(ctx, WC_NUMERIC, "%s: vector %zu of a factor depends on the others", tensor, info - 1));
     for (size_t j = 0; j < rank; j++)
         for (size_t c = 0; c < cols; c++)
             x[j * cols + c] *= d[j];
     wc_cholesky_solve_left64(ctx, s, rank, x, cols);
     for (size_t j = 0; j < rank; j++)
         for (size_t c = 0; c < cols; c++)
-            b[j * cols + c] = (float)(x[j * cols + c] * d[j]);
+            x[j * cols + c] *= d[j];
 out:
-    free(s), free(x), free(d), free(ad), free(ed);
+    free(d);
+    return status;
+}
+
+wc_status wc_right_factor(wc_ctx *ctx, const float *a, const float *e, size_t rows, size_t cols, size_t rank, float *b)
+{
+    wc_status status = WC_OK;
+    double *s = NULL, *x = NULL, *ad = NULL, *ed = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, s, rank * rank, "the normal equations"));
+    WC_TRY_OUT(WC_ALLOC(ctx, x, rank * cols, "the right factor"));
+    WC_TRY_OUT(WC_ALLOC(ctx, ad, PANEL_ROWS * rank, "a panel"));
+    WC_TRY_OUT(WC_ALLOC(ctx, ed, PANEL_ROWS * cols, "a panel"));
+    normal_equations(ctx, a, e, rows, cols, rank, ad, ed, s, x);
+    WC_TRY_OUT(solve_normal(ctx, "the right factor", s, rank, x, cols));
+    for (size_t i = 0; i < rank * cols; i++)
+        b[i] = (float)x[i];
+out:
+    free(s), free(x), free(ad), free(ed);
+    return status;
+}
+
+wc_status wc_left_factor(wc_ctx *ctx, const char *tensor, const float *e, const float *b, size_t rows, size_t cols,
+                         size_t rank, const wc_metric *metric, float *a, wc_projector *used)
+{
+    wc_status status = WC_OK;
+    const float *both[2] = {e, b};
+    const size_t counts[2] = {rows, rank};
+    double *f = NULL, *x = NULL;
+    WC_TRY_OUT(WC_ALLOC(ctx, f, (rows + rank) * cols, "the whitened matrices"));
+    WC_TRY_OUT(WC_ALLOC(ctx, x, rows * rank, "the left factor"));
+    WC_TRY_OUT(wc_whiten(ctx, tensor, both, counts, 2, cols, metric, f, used));
+    WC_TRY_OUT(wc_least_squares64(ctx, f + rows * cols, rank, cols, f, rows, x));
+    for (size_t i = 0; i < rows * rank; i++)
+        a[i] = (float)x[i];
+out:
+    free(f), free(x);
     return status;
 }

@@ -24,6 +24,9 @@ typedef struct wc_metric {
     double damping;     /* of h: added to its diagonal, relative to the mean */
 } wc_metric;
 
+/* Mean of the diagonal of H [n, n], without damping; 1 if that is 0. */
+double wc_metric_mean(const wc_metric *metric, size_t n);
+
 typedef struct wc_projector {
     size_t rows, rank;
     double *lambda;  /* [rank] eigenvalues of G, largest first, >= 0 */
@@ -42,9 +45,21 @@ wc_status wc_projector_make(wc_ctx *ctx, const char *tensor, const float *e, siz
                             const wc_metric *metric, size_t rank, wc_projector *out);
 void wc_projector_free(wc_projector *p);
 
+/* f [sum of rows, cols] = the `count' matrices e[i] [rows[i], cols] under each other, times S: one root of H for all of
+ * them. *used as in wc_left_factor. */
+wc_status wc_whiten(wc_ctx *ctx, const char *tensor, const float *const *e, const size_t *rows, size_t count,
+                    size_t cols, const wc_metric *metric, double *f, wc_projector *used);
+
 /* b [rank, cols] = (A^T A)^{-1} A^T E, the best right factor for a given left one in every metric at once. A [rows,
  * rank] as it will be decoded: with A = U_r this is U_r^T E, with a rounded A it makes up for part of the rounding.
  * Columns of A that are 0 give rows that are 0. */
 wc_status wc_right_factor(wc_ctx *ctx, const float *a, const float *e, size_t rows, size_t cols, size_t rank, float *b);
+
+/* a [rows, rank] = E H B^T (B H B^T)^{-1}, the best left factor in the metric for a given right one, B [rank, cols],
+ * rank <= cols: the least squares of E S by B S, without the normal equations (wc_least_squares64), since B may be any
+ * rows. Directions of B S below 1e-7 of the largest are not used. *used (may be NULL) gets only damping and
+ * escalations; see wc_projector_make for both. */
+wc_status wc_left_factor(wc_ctx *ctx, const char *tensor, const float *e, const float *b, size_t rows, size_t cols,
+                         size_t rank, const wc_metric *metric, float *a, wc_projector *used);
 
 #endif

@@ -15,6 +15,24 @@ list first 'svd(rank=32) | gptq(bits=3)'
 below 'svd before gptq lowers the error' "$error" "$plain"
 list three 'svdllm(rank=8,factor_bits=8) | gptq(bits=2) | lqer(rank=8)'
 list alone 'asvd(ratio=0.5)'
+list product 'svdllm(ratio=0.5)'
+product=$error
+list pifa 'svdllm(ratio=0.5,storage=pifa)'
+below 'pivot rows have room for a larger rank' "$error" "$product"
+list saes 'saes(ratio=0.5,factor_bits=8)'
+list fwsvd 'fwsvd(rank=20,floor=3)'
+list curing 'curing(rank=12,factor_bits=8) | gptq(bits=3)'
+list rocket 'gptq(bits=2) | rocket(rank=24)'
+list mpo 'mpo(rank=40,factor_bits=4) | rtn(bits=4) | svd(rank=3,storage=pifa)'
+for name in pifa curing rocket mpo; do
+    check "$name: second reader" /usr/bin/python3 scripts/wcz_reader.py "$tmp/$name.wcz" --check
+done
+run inspect "$tmp/curing.wcz"
+check 'inspect: columns and rows' grep -qE 'lowrank cur r12 \(grid 8b.* x grid 8b.* x float F32\) \+ grid 3b' "$tmp/out"
+run inspect "$tmp/mpo.wcz"
+check 'inspect: cores, pivot rows' grep -qE 'lowrank mpo r40 .* \+ lowrank pivot r3 \(float F16 x float F16\)' "$tmp/out"
+run methods lord
+check 'methods: a published name' grep -q '^svdllm  (calibrated)' "$tmp/out"
 
 for threads in 1 3; do
     # shellcheck disable=SC2086

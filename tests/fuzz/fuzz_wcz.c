@@ -2,13 +2,11 @@
  * get past them. The file size field too, so that truncated and extended images reach the index. */
 #include "wcz_image.h"
 
-const char *const wc_fuzz_seeds[] = {"tests/data/golden/tiny.wcz",
-                                     "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz",
-                                     "tests/data/golden/grids.wcz",
-                                     "tests/data/golden/transforms.wcz",
-                                     "tests/data/golden/holes.wcz",
-                                     NULL};
+const char *const wc_fuzz_seeds[] = {"tests/data/golden/tiny.wcz",       "tests/data/golden/kinds.wcz",
+                                     "tests/data/golden/parts.wcz",      "tests/data/golden/grids.wcz",
+                                     "tests/data/golden/transforms.wcz", "tests/data/golden/coded.wcz",
+                                     "tests/data/golden/ggml.wcz",       "tests/data/golden/holes.wcz",
+                                     "tests/data/golden/forms.wcz",      NULL};
 const size_t wc_fuzz_max = 16384;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,4 +1,5 @@
-/* svd, asvd, svdllm, lqer, qera, eora: one method under six names. The theorem itself is tested in test_projector.c. */
+/* svd, asvd, fwsvd, svdllm, saes, lqer, qera, eora: one method under eight names. The theorem itself is tested in
+ * test_projector.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,32 +9,12 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "gptq_util.h"
 #include "linalg/linalg.h"
+#include "lowrank_util.h"
 #include "solve/projector.h"
 
-static const char *const names[] = {"svd", "asvd", "svdllm", "lqer", "qera", "eora"};
+static const char *const names[] = {"svd", "asvd", "fwsvd", "svdllm", "saes", "lqer", "qera", "eora"};
 enum { N_NAMES = sizeof names / sizeof *names };
-
-struct layer {
-    size_t m, n;
-    float *w, *h, *abs_mean;
-    wc_stats stats;
-};
-
-static struct layer make_layer(size_t m, size_t n)
-{
-    struct layer l = {m, n, util_normals(m * n), util_moments(n, 3 * n + 20, 2, 1e-3), malloc(n * sizeof(float)), {0}};
-    for (size_t j = 0; j < n; j++)
-        l.abs_mean[j] = (float)((0.5 + util_uniform()) * sqrt((double)l.h[j * n + j]));
-    l.stats = (wc_stats){.n = n, .tokens = 1000, .h = l.h, .abs_mean = l.abs_mean};
-    return l;
-}
-
-static void free_layer(struct layer *l)
-{
-    free(l->w), free(l->h), free(l->abs_mean);
-}
 
 static float *factor(const wc_part *p)
 {
@@ -60,24 +41,13 @@ static float *product(const wc_lowrank *l)
     return w;
 }
 
-static wc_status run(wc_ctx *ctx, const char *name, const char *options, const struct layer *l, wc_part *out)
-{
-    const wc_method *m = wc_method_find(name);
-    void *opt = util_options(m, options);
-    wc_job job = {.ctx = ctx, .tensor = "t", .at = {.rows = l->m, .cols = l->n}, .w = l->w, .stats = &l->stats};
-    assert_null(m->applies(&(wc_place){.rows = l->m, .cols = l->n}, opt));
-    wc_status status = m->run(&job, opt, out);
-    free(opt);
-    return status;
-}
-
 /* tr(D H D^T) that the method leaves; h NULL: of the identity. */
 static double left(const char *name, const char *options, const struct layer *l, const float *h)
 {
     wc_ctx ctx;
     wc_part part;
     wc_ctx_init(&ctx, 2);
-    assert_int_equal(run(&ctx, name, options, l, &part), WC_OK);
+    assert_int_equal(run_method(&ctx, name, options, l, &part), WC_OK);
     float *w = product(&part.lowrank);
     double error = util_error(l->w, w, l->m, l->n, h);
     free(w);
@@ -188,14 +158,17 @@ static void presets_that_are_equal_are_equal(void **unused)
         {"lqer", "rank=7", "asvd", "rank=7,factor_bits=8,alpha=1"},
         {"qera", "rank=7,metric=0", "svd", "rank=7,factor_bits=8"},
         {"svdllm", "ratio=0.5", "svdllm", "ratio=0.5"},
+        {"svdllm", "rank=9,storage=1", "svdllm", "rank=9,storage=1"},
+        {"fwsvd", "rank=9", "qera", "rank=9,factor_bits=16,metric=2"},
+        {"saes", "rank=9", "svdllm", "rank=9"}, /* without drift */
     };
     struct layer l = make_layer(300, 64);
     for (size_t t = 0; t < sizeof cases / sizeof *cases; t++) {
         wc_ctx one, three;
         wc_part x, y;
         wc_ctx_init(&one, 1), wc_ctx_init(&three, 3);
-        assert_int_equal(run(&one, cases[t].name, cases[t].options, &l, &x), WC_OK);
-        assert_int_equal(run(&three, cases[t].other, cases[t].others, &l, &y), WC_OK);
+        assert_int_equal(run_method(&one, cases[t].name, cases[t].options, &l, &x), WC_OK);
+        assert_int_equal(run_method(&three, cases[t].other, cases[t].others, &l, &y), WC_OK);
         assert_same_part(&x, &y);
         wc_part_free(&x), wc_part_free(&y);
     }
@@ -321,11 +294,11 @@ static void odd_matrices_are_met(void **unused)
     wc_ctx_init(&ctx, 1);
     for (size_t i = 0; i < l.m * l.n; i++)
         l.w[i] *= 1e20f;
-    assert_int_equal(run(&ctx, "svd", "rank=2", &l, &part), WC_NUMERIC);
+    assert_int_equal(run_method(&ctx, "svd", "rank=2", &l, &part), WC_NUMERIC);
     assert_non_null(strstr(ctx.error, "exceeds 65504"));
     wc_clear_error(&ctx);
     l.w[7] = NAN;
-    assert_int_equal(run(&ctx, "eora", "rank=2", &l, &part), WC_NUMERIC);
+    assert_int_equal(run_method(&ctx, "eora", "rank=2", &l, &part), WC_NUMERIC);
     free_layer(&l);
 }
 

@@ -39,7 +39,7 @@ static encoded encode(const wc_part *p)
     encode_one(p, &e, 0);
     assert_int_equal(wcd_view_open((uint16_t)p->kind, 1, e.params[0], e.data[0], e.size[0], rows, cols, e.view),
                      WCD_OK);
-    assert_int_equal(e.view->d->n_children, n);
+    assert_int_equal(e.view->n_children, n);
     uint64_t bytes = e.size[0], all;
     for (unsigned k = 0; k < n; k++) {
         encode_one(child[k], &e, 1 + k);
@@ -238,6 +238,94 @@ static void lowrank_is_the_product_of_its_factors(void **state)
         }
 }
 
+/* y of any form against the exact product with the values of the rows; all rows at once, and one by one from the
+ * middle. Usually 1e-7 of the sum of magnitudes; a wrong row gives 1e-2. */
+static void check_form_product(const wc_part *p)
+{
+    size_t rows = p->lowrank.rows, cols = p->lowrank.cols;
+    encoded e = encode(p);
+    float *w = calloc(rows * cols, sizeof *w), *x = calloc(cols, sizeof *x), *y = calloc(2 * rows, sizeof *y);
+    assert_true(w && x && y);
+    expand(p, w);
+    for (size_t c = 0; c < cols; c++)
+        x[c] = (float)(c % 7) - 2.5f;
+    wcd_view_product(e.view, 0, rows, x, y, 0);
+    for (size_t r = 0; r < rows; r++)
+        y[rows + r] = 1;
+    for (size_t r = 0; r < rows; r += 3)
+        wcd_view_product(e.view, r, wc_min(3, rows - r), x, y + rows + r, 1);
+    for (size_t r = 0; r < rows; r++) {
+        double exact = 0, scale = 0;
+        for (size_t c = 0; c < cols; c++) {
+            double term = (double)w[r * cols + c] * (double)x[c];
+            exact += term, scale += fabs(term);
+        }
+        scale += 30 * sqrt((double)p->lowrank.rank); /* the factors' own products cancel */
+        if (fabs((double)y[r] - exact) > 1e-5 * scale || fabs((double)y[rows + r] - 1 - exact) > 1e-5 * scale)
+            fail_msg("form %d, %zu x %zu rank %zu, row %zu: %g and %g, not %g of %g", (int)p->lowrank.form, rows, cols,
+                     p->lowrank.rank, r, (double)y[r], (double)y[rows + r] - 1, exact, scale);
+    }
+    free(w), free(x), free(y);
+    drop(&e);
+}
+
+static void every_form_is_what_the_card_says(void **state)
+{
+    static const struct {
+        size_t rows, cols, rank, m2, n2;
+    } shapes[] = {{2, 1, 1, 1, 1},     {9, 33, 1, 3, 11}, {17, 300, 5, 1, 20},   {16, 512, 8, 4, 256},
+                  {6, 700, 3, 6, 350}, {10, 64, 9, 5, 1}, {300, 40, 257, 20, 8}, {3, 560, 2, 1, 280}};
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            size_t n = shapes[i].rows, m = shapes[i].cols, r = shapes[i].rank, m2 = shapes[i].m2, n2 = shapes[i].n2;
+            size_t outer = n / m2 * (m / n2), inner = m2 * n2;
+            wc_part b = kind ? grid_plan(r, m, 3, wc_min(m, 16), 4, true) : float_plan(r, m, WC_F16);
+            wc_part core = kind ? grid_plan(r, inner, 3, wc_min(inner, 16), 4, true) : float_plan(r, inner, WC_F16);
+            wc_part parts[] = {
+                cur_plan(n, m, r, float_plan(n, r, WC_BF16), b, float_plan(r, r, kind ? WC_F16 : WC_F32)),
+                pivot_plan(n, m, r, kind ? lut_plan(n - r, r, 4, r, WC_LUT_ROW, true) : float_plan(n - r, r, WC_F16),
+                           b),
+                mpo_plan(n, m, r, m2, n2, float_plan(outer, r, WC_F16), core),
+            };
+            for (size_t k = 0; k < 3; k++) {
+                bool large = k == 0 && r > 100; /* the reference of a CUR is cubic in the rank */
+                parts[k] = lowrank_fill(parts[k]);
+                if (!large) {
+                    check_form_product(&parts[k]);
+                    compare(&parts[k], "form");
+                }
+                wc_part_free(&parts[k]);
+            }
+        }
+}
+
+/* Marks for too many pivots and for too few: rows without a source are 0, and nothing else changes. */
+static void false_pivots_read_as_zero(void **state)
+{
+    (void)state;
+    wc_part p = lowrank_fill(pivot_plan(20, 30, 6, float_plan(14, 6, WC_F16), float_plan(6, 30, WC_F16)));
+    encoded e = encode(&p);
+    float row[30], x[30], y;
+    for (size_t c = 0; c < 30; c++)
+        x[c] = 1;
+    memset(e.data[0], 0xff, e.size[0]);
+    for (size_t r = 0; r < 20; r++) {
+        assert_int_equal(wcd_view_set_rows(e.view, r, 1, row, 30), WCD_OK);
+        wcd_view_product(e.view, r, 1, x, &y, 0);
+        for (size_t c = 0; c < 30; c++)
+            assert_true(row[c] == (r < 6 ? part_value(p.lowrank.b, r, c) : 0));
+        assert_true((y == 0) == (r >= 6));
+    }
+    memset(e.data[0], 0, e.size[0]);
+    for (size_t r = 0; r < 20; r++) {
+        assert_int_equal(wcd_view_set_rows(e.view, r, 1, row, 30), WCD_OK);
+        for (size_t c = 0; c < 30; c++)
+            assert_true(row[c] == (r < 14 ? times_value(p.lowrank.a, NULL, p.lowrank.b, 6, r, c) : 0));
+    }
+    drop(&e), wc_part_free(&p);
+}
+
 static void allocation_makes_both_factors(void **state)
 {
     (void)state;
@@ -269,10 +357,14 @@ static uint8_t draw(void)
 static void any_bytes_in_the_blob_are_harmless(void **state)
 {
     wc_part parts[] = {
-        lut_fill(lut_plan(3, 70, 3, 16, WC_LUT_GROUP, true)), sparse_fill(sparse_plan(4, 600, 40, WC_F16), 40),
-        sparse_fill(sparse_plan(4, 600, 3, WC_BF16), 3),      sparse_fill(sparse_plan(2, 66000, 5000, WC_F32), 5000),
-        sparse_fill(nm_plan(3, 520, 2, 4, WC_F16), 0),        sparse_fill(nm_plan(3, 272, 4, 8, WC_F32), 0),
+        lut_fill(lut_plan(3, 70, 3, 16, WC_LUT_GROUP, true)),
+        sparse_fill(sparse_plan(4, 600, 40, WC_F16), 40),
+        sparse_fill(sparse_plan(4, 600, 3, WC_BF16), 3),
+        sparse_fill(sparse_plan(2, 66000, 5000, WC_F32), 5000),
+        sparse_fill(nm_plan(3, 520, 2, 4, WC_F16), 0),
+        sparse_fill(nm_plan(3, 272, 4, 8, WC_F32), 0),
         sparse_fill(nm_plan(3, 300, 1, 3, WC_F16), 0),
+        lowrank_fill(pivot_plan(90, 40, 30, float_plan(60, 30, WC_F16), float_plan(30, 40, WC_F16))),
     };
     (void)state;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -359,7 +451,9 @@ static void bad_parameters_are_refused(void **state)
     static const lie sparse[] = {{0, 0},   {0, 4}, {1, 1}, {1, 2}, {1, 3},  {1, 4},  {2, 1},  {3, 4},
                                  {4, 127}, {5, 1}, {7, 1}, {8, 1}, {15, 1}, {16, 1}, {31, 1}, {0, 3}};
     static const lie nm[] = {{1, 0}, {2, 0}, {2, 4}, {2, 3}, {3, 0}, {3, 5}, {3, 16}, {3, 255}, {8, 1}, {0, 1}};
-    static const lie lowrank[] = {{0, 0}, {4, 1}, {31, 1}};
+    static const lie lowrank[] = {{0, 0}, {5, 1}, {7, 1}, {8, 1}, {12, 1}, {31, 1}, {4, WC_LOWRANK_PIVOT}};
+    static const lie pivot[] = {{0, 0}, {0, 4}, {1, 1}, {8, 1}, {31, 1}, {4, 0}, {4, WC_LOWRANK_MPO}};
+    static const lie mpo[] = {{0, 0}, {8, 0}, {8, 3}, {11, 1}, {12, 0}, {12, 4}, {16, 1}, {31, 1}, {4, 0}, {4, 2}};
     (void)state;
     wc_part p = lut_fill(lut_plan(3, 70, 3, 16, WC_LUT_GROUP, true));
     encoded e = encode(&p);
@@ -387,6 +481,17 @@ static void bad_parameters_are_refused(void **state)
     assert_int_equal(wcd_view_child(e.view, 0, 1, 1, i32, e.data[1], 32), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_child(e.view, 0, 1, 1, e.params[1], e.data[1], e.size[1] + 2), WCD_E_CORRUPT);
     assert_int_equal(wcd_view_child(e.view, 1, 6, 1, e.params[1], e.data[2], e.size[2]), WCD_E_VERSION);
+    e.params[0][4] = 4;
+    wcd_view v4[WCD_VIEWS];
+    assert_int_equal(wcd_view_open(5, 1, e.params[0], e.data[0], e.size[0], 4, 6, v4), WCD_E_VERSION);
+    drop(&e), wc_part_free(&p);
+    p = lowrank_fill(pivot_plan(4, 6, 2, float_plan(2, 2, WC_F16), float_plan(2, 6, WC_F16)));
+    e = encode(&p);
+    refuses(&e, 4, 6, pivot, sizeof pivot / sizeof *pivot);
+    drop(&e), wc_part_free(&p);
+    p = lowrank_fill(mpo_plan(4, 6, 2, 2, 3, float_plan(4, 2, WC_F16), float_plan(2, 6, WC_F16)));
+    e = encode(&p);
+    refuses(&e, 4, 6, mpo, sizeof mpo / sizeof *mpo);
     drop(&e), wc_part_free(&p);
 }
 
@@ -453,6 +558,23 @@ static void encoders_check_every_number(void **state)
     encoder_refuses(&p, "A cannot be of kind 5");
     p.lowrank.a->kind = WC_PART_FLOAT, p.lowrank.rank = 0;
     encoder_refuses(&p, "rank 0");
+    p.lowrank.rank = 4, p.lowrank.form = WC_LOWRANK_PIVOT;
+    encoder_refuses(&p, "rank 4 in form 2 of 4 rows");
+    p.lowrank.rank = 2, p.lowrank.form = WC_LOWRANK_AB, p.lowrank.n2 = 1;
+    encoder_refuses(&p, "inner blocks of 0 x 1 in form 0");
+    wc_part_free(&p);
+
+    p = lowrank_fill(pivot_plan(4, 6, 2, float_plan(2, 2, WC_F16), float_plan(2, 6, WC_F16)));
+    p.lowrank.pivot[0] = p.lowrank.pivot[1] = p.lowrank.pivot[2] = 1;
+    encoder_refuses(&p, "pivot rows for rank 2");
+    p.lowrank.pivot[3] = 2;
+    encoder_refuses(&p, "mark 2 at row 3");
+    wc_part_free(&p);
+    p = cur_plan(4, 6, 2, float_plan(4, 2, WC_F16), float_plan(2, 6, WC_F16), float_plan(2, 3, WC_F16));
+    encoder_refuses(&p, "the link is 2 x 3, not 2 x 2");
+    wc_part_free(&p);
+    p = mpo_plan(4, 6, 2, 3, 3, float_plan(4, 2, WC_F16), float_plan(2, 6, WC_F16));
+    encoder_refuses(&p, "inner blocks of 3 x 3 in form 3");
     wc_part_free(&p);
 }
 
@@ -464,6 +586,8 @@ int main(void)
         cmocka_unit_test(every_n_of_m_decodes_to_the_stored_values),
         cmocka_unit_test(patterns_count_masks_upwards),
         cmocka_unit_test(lowrank_is_the_product_of_its_factors),
+        cmocka_unit_test(every_form_is_what_the_card_says),
+        cmocka_unit_test(false_pivots_read_as_zero),
         cmocka_unit_test(allocation_makes_both_factors),
         cmocka_unit_test(any_bytes_in_the_blob_are_harmless),
         cmocka_unit_test(damaged_positions_read_as_documented),

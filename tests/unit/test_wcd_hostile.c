@@ -33,9 +33,10 @@ static uint8_t *place(const uint8_t *image, uint64_t size)
     return p;
 }
 
-static const char *const golden[] = {"tests/data/golden/tiny.wcz",  "tests/data/golden/kinds.wcz",
-                                     "tests/data/golden/parts.wcz", "tests/data/golden/transforms.wcz",
-                                     "tests/data/golden/grids.wcz", "tests/data/golden/holes.wcz"};
+static const char *const golden[] = {
+    "tests/data/golden/tiny.wcz",       "tests/data/golden/kinds.wcz", "tests/data/golden/parts.wcz",
+    "tests/data/golden/transforms.wcz", "tests/data/golden/grids.wcz", "tests/data/golden/coded.wcz",
+    "tests/data/golden/ggml.wcz",       "tests/data/golden/holes.wcz", "tests/data/golden/forms.wcz"};
 enum { GOLDEN = sizeof golden / sizeof *golden };
 
 static void every_flipped_bit_is_detected(void **state)

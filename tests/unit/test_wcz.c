@@ -179,6 +179,37 @@ static model *parts_model(void)
     return m;
 }
 
+/* The numbers of make_golden.py's forms(). */
+static model *forms_model(void)
+{
+    model *m = new_model();
+    wc_part *sum = add(m, "sum", WC_F16, 2, (uint64_t[]){9, 33}, 2);
+    sum[0] =
+        lowrank_fill(cur_plan(9, 33, 2, float_plan(9, 2, WC_F16), float_plan(2, 33, WC_F16), float_plan(2, 2, WC_F32)));
+    sum[1] = lowrank_fill(pivot_plan(9, 33, 1, float_plan(8, 1, WC_F16), float_plan(1, 33, WC_F16)));
+    m->error[0] = 0.5;
+    wc_part pivot = pivot_plan(11, 33, 4, lut_plan(7, 4, 2, 4, WC_LUT_ROW, true), float_plan(4, 33, WC_F16));
+    add_one(m, "pivot", WC_F16, lowrank_fill(pivot), 0);
+    wc_part mpo = mpo_plan(6, 40, 2, 3, 8, float_plan(10, 2, WC_F16), float_plan(2, 24, WC_BF16));
+    add_one(m, "mpo", WC_F16, lowrank_fill(mpo), 0);
+    wc_part cur = cur_plan(9, 33, 3, float_plan(9, 3, WC_F16), factor(grid_plan(3, 33, 4, 16, 0, true), 1),
+                           float_plan(3, 3, WC_F32));
+    add_one(m, "cur", WC_F16, lowrank_fill(cur), 0);
+    return m;
+}
+
+/* The numbers of make_golden.py's coded_parts(). */
+static model *coded_model(void)
+{
+    model *m = new_model();
+    add_one(m, "coded.8", WC_F16, coded_fill(1, 1, 1, 8, 2, true, 2), 0);
+    add_one(m, "coded.6", WC_F16, coded_fill(9, 21, 4096, 6, 5, false, 1), 0);
+    add_one(m, "coded.3", WC_F16, coded_fill(40, 7, 16, 3, 16, true, 0), 0);
+    add_one(m, "coded.2", WC_F16, coded_fill(3, 260, 2, 2, 7, true, 3), 0);
+    add_one(m, "coded.0", WC_F16, coded_fill(5, 9, 5, 0, 1, false, 0), 0);
+    return m;
+}
+
 /* The numbers of make_golden.py's holes(). */
 static model *holes_model(void)
 {
@@ -269,6 +300,18 @@ static void writer_makes_the_golden_bytes(void **state)
     same_file(path, "tests/data/golden/parts.wcz");
     drop_model(m);
 
+    m = forms_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/forms.wcz");
+    write_model(m, NULL, 0, path, true);
+    same_file(path, "tests/data/golden/forms.wcz");
+    drop_model(m);
+
+    m = coded_model();
+    write_model(m, NULL, 0, path, false);
+    same_file(path, "tests/data/golden/coded.wcz");
+    drop_model(m);
+
     m = holes_model();
     write_model(m, NULL, 0, path, false);
     same_file(path, "tests/data/golden/holes.wcz");
@@ -321,7 +364,7 @@ static void file_reads_as_written(const wcd_file *f, const model *m)
         assert_int_equal(wcd_rows(&t, 0, t.rows, dst, t.cols), WCD_OK);
         for (size_t k = 0; k < t.rows * t.cols; k++)
             assert_int_equal(wc_f32_bits(dst[k]), wc_f32_bits(model_value(&m->tensors[i], k / t.cols, k % t.cols)));
-        float x[300], y[9];
+        float x[300], y[40];
         for (int k = 0; k < 300; k++)
             x[k] = (float)(k % 7) - 3;
         assert_int_equal(wcd_matvec(&t, x, y), WCD_OK);
@@ -368,6 +411,20 @@ static void golden_files_read_as_written(void **state)
     model *m = parts_model();
     file_reads_as_written(&f, m);
     factors_are_found(&f);
+    drop_model(m);
+    free(image);
+
+    image = load("tests/data/golden/forms.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = forms_model();
+    file_reads_as_written(&f, m);
+    drop_model(m);
+    free(image);
+
+    image = load("tests/data/golden/coded.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    m = coded_model();
+    file_reads_as_written(&f, m);
     drop_model(m);
     free(image);
 
@@ -530,6 +587,8 @@ static void second_reader_agrees_bit_for_bit(void **state)
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/kinds.wcz", *state);
     compare_with_second_reader("tests/data/golden/parts.wcz", *state);
+    compare_with_second_reader("tests/data/golden/forms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/coded.wcz", *state);
     compare_with_second_reader("tests/data/golden/holes.wcz", *state);
     compare_with_second_reader("tests/data/golden/grids.wcz", *state);
     m = wide_tiles_model();
@@ -537,6 +596,7 @@ static void second_reader_agrees_bit_for_bit(void **state)
     drop_model(m);
     compare_with_second_reader(path, *state);
     compare_with_second_reader("tests/data/golden/transforms.wcz", *state);
+    compare_with_second_reader("tests/data/golden/ggml.wcz", *state);
     m = wide_parts_model();
     write_model(m, NULL, 0, path, false);
     drop_model(m);

@@ -11,7 +11,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "..", "scripts"))
-from wcz_reader import xxh3  # noqa: E402  (the hash only; it is tested against libxxhash through the C reader)
+from wcz_reader import MACHINE, coded_frequencies, coded_slots, xxh3  # noqa: E402  (tested through the C reader)
 
 
 def code(i, bits):
@@ -134,6 +134,78 @@ def n_of_m(rows, cols, n, m, dtype):
     return 4, struct.pack("<BBBBb3xQ16x", dtype, 3, n, m, 0, nnz), blob
 
 
+def coded_record(n):
+    laws = [(8 + 4 * n - 10 * q, 10 + 2 * n, 30 - n) for q in range(2)]
+    return n % 4, (0, n, 2 * n, -3), laws
+
+
+def coded_points(rows, cols, tile, memory):
+    points = [[0] * cols for _ in range(rows)]
+    for c in range(cols):
+        for r in range(rows):
+            s = 0 if r % tile == 0 else s
+            i = r * cols + c
+            k = (i * i * 7 + i * 3 + r) % 7 - 3
+            k = 300 * k - 1 if i % 97 == 0 else 5 * k if i % 11 == 0 else k
+            points[r][c] = 2 * k + (s & 1)
+            s = s >> 1 ^ (MACHINE[memory][0] if s & 1 else 0) ^ (MACHINE[memory][1] if k & 1 else 0)
+    return points
+
+
+def coded_stream(points, class_of, models):
+    """One unit, encoded from its end: 8 states of rANS, words in the order in which a reader takes them."""
+    x, words = [1 << 16] * 8, []
+
+    def emit(lane):
+        words.append(x[lane] & 0xFFFF)
+        x[lane] >>= 16
+
+    for r in reversed(range(len(points))):
+        for c0 in reversed(range(0, len(points[r]), 8)):
+            group = []
+            for lane in reversed(range(min(8, len(points[r]) - c0))):
+                j = points[r][c0 + lane]
+                k, (shift, _, freq, where) = j >> 1, models[class_of(r, c0 + lane)]
+                symbol = (k >> shift) + 32
+                if not 1 <= symbol < 64 or not freq[j & 1][symbol]:
+                    symbol = 0
+                bits = shift if symbol else 16
+                if bits and x[lane] >> 32 - bits:
+                    emit(lane)
+                x[lane] = x[lane] << bits | k & (1 << bits) - 1
+                group.append((lane, symbol, freq[j & 1][symbol], where[j & 1]))
+            for lane, symbol, f, where in group:
+                if x[lane] >= f << 20:
+                    emit(lane)
+                x[lane] = (x[lane] // f << 12) + where[symbol, x[lane] % f]
+    return struct.pack("<8I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
+
+
+def coded(rows, cols, tile, memory, classes, row_classes, spare):
+    records, models = b"", []
+    for n in range(classes):
+        shift, shrink, laws = coded_record(n)
+        records += struct.pack("<Bbbb", shift, *shrink[1:]) + b"".join(struct.pack("<bbB", *l) for l in laws) + bytes(2)
+        freq = [coded_frequencies(*l, q or shift > 0) for q, l in enumerate(laws)]
+        where = [{key: slot for slot, key in enumerate(coded_slots(f))} for f in freq]
+        models.append((shift, shrink, freq, where))
+    col_class = [(c * 3 + 1) % 16 for c in range(cols)]
+    row_class = [(r * 5 + 2) % 16 for r in range(rows)]
+    points = coded_points(rows, cols, tile, memory)
+    halves = lambda v: bytes(sum(x << 4 * i for i, x in enumerate(v[at:at + 2])) for at in range(0, len(v), 2))
+    blob = to8(records) + to8(bytes((c * 5 + 3) % 97 for c in range(cols))) + to8(halves(col_class))
+    blob += to8(halves(row_class)) if row_classes else b""
+    streams, ends = b"", b""
+    for r0 in range(0, rows, tile):
+        for c0 in range(0, cols, 256):
+            at = lambda r, c: min(max(col_class[c0 + c] + (row_class[r0 + r] - 8) * row_classes, 0), classes - 1)
+            streams += coded_stream([p[c0:c0 + 256] for p in points[r0:r0 + tile]], at, models)
+            ends += struct.pack("<I", len(streams) // 2)
+    streams += bytes(spare)
+    params = struct.pack("<BBBxIf4xQ8x", memory, classes, row_classes, tile, 0.375, len(streams))
+    return 8, params, blob + to8(ends) + streams
+
+
 def float_factor(rows, cols, dtype):
     pad = bytes(2) if dtype == 1 else b""
     return floats(dtype, b"".join(pad + struct.pack("<H", scale(i + 5)) for i in range(rows * cols)))
@@ -141,6 +213,19 @@ def float_factor(rows, cols, dtype):
 
 def lowrank(rank, a, b):
     return 5, struct.pack("<I28x", rank), b"", [a, b]
+
+
+def cur(rank, c, r, u):
+    return 5, struct.pack("<IB27x", rank, 1), b"", [c, r, u]
+
+
+def pivot(rows, rank, others, pivots):
+    marks = sum(1 << i for i in range(rows) if (i + 1) * rank // rows > i * rank // rows)
+    return 5, struct.pack("<IB27x", rank, 2), marks.to_bytes(-(-rows // 8), "little"), [others, pivots]
+
+
+def mpo(rank, m2, n2, a, b):
+    return 5, struct.pack("<IB3xII16x", rank, 3, m2, n2), b"", [a, b]
 
 
 def diagonal(cols, scale_exp):
@@ -244,6 +329,23 @@ def parts():
         (b"zero", 1, (2, 6), 1.0, 0, [sparse(2, 6, 0, 1, 0, 0)])], [])
 
 
+def forms():
+    return build([
+        (b"cur", 2, (9, 33), 0.5, 0, [cur(3, float_factor(9, 3, 2), grid(3, 33, 4, 16, 0, 1, 0.0, 1),
+                                          float_factor(3, 3, 1))]),
+        (b"mpo", 2, (6, 40), 0.5, 0, [mpo(2, 3, 8, float_factor(10, 2, 2), float_factor(2, 24, 3))]),
+        (b"pivot", 2, (11, 33), 0.5, 0, [pivot(11, 4, lut(7, 4, 2, 4, 1, 1, 0), float_factor(4, 33, 2))]),
+        (b"sum", 2, (9, 33), 0.5, 0, [cur(2, float_factor(9, 2, 2), float_factor(2, 33, 2), float_factor(2, 2, 1)),
+                                      pivot(9, 1, float_factor(8, 1, 2), float_factor(1, 33, 2))])], [])
+
+
+def coded_parts():
+    return build([
+        (b"coded.0", 2, (5, 9), 0.5, 0, [coded(5, 9, 5, 0, 1, 0, 0)]),
+        (b"coded.2", 2, (3, 260), 0.5, 0, [coded(3, 260, 2, 2, 7, 1, 3)]),
+        (b"coded.3", 2, (40, 7), 0.5, 0, [coded(40, 7, 16, 3, 16, 1, 0)]),
+        (b"coded.6", 2, (9, 21), 0.5, 0, [coded(9, 21, 4096, 6, 5, 0, 1)]),
+        (b"coded.8", 2, (1, 1), 0.5, 0, [coded(1, 1, 1, 8, 2, 1, 2)])], [])
 def holes():
     def grid_holes(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp, *at):
         return with_holes(*grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp), rows, cols, *at)
@@ -275,9 +377,23 @@ def transforms():
         (b"plain", 2, (2, 8), 0.5, 0, [float_factor(2, 8, 2)])], [])
 
 
+def ggml():
+    """A row of 256 weights of every type: the first of ../ggml/blocks.bin, recorded from the `gguf' package."""
+    with open(os.path.join(HERE, "..", "ggml", "blocks.bin"), "rb") as f:
+        data = f.read()
+    tensors, at = [], 0
+    while at < len(data):
+        kind, size, weights = struct.unpack("<III", data[at:at + 12])
+        row = data[at + 12:at + 12 + size * 256 // weights]
+        tensors.append((b"type.%02d" % kind, 1, (1, 256), 0.5, 0, [(11, bytes([kind]) + bytes(31), row)]))
+        at += 12 + size + 4 * weights
+    return build(sorted(tensors), [])
+
+
 if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else HERE
     for name, make in (("tiny", tiny), ("kinds", kinds), ("parts", parts), ("grids", grids),
-                       ("transforms", transforms), ("holes", holes)):
+                       ("transforms", transforms), ("coded", coded_parts), ("ggml", ggml), ("holes", holes),
+                       ("forms", forms)):
         with open(os.path.join(folder, name + ".wcz"), "wb") as f:
             f.write(make())

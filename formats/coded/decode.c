@@ -1,0 +1,364 @@
+/* coded v1: w = d (j - shrink), j points of a trellis code, entropy-coded with interleaved rANS.
+ *
+ *     params  0 u8 memory   1 u8 classes   2 u8 row classes   4 u32 tile   8 f32 step   16 u64 bytes of streams
+ *     blob    classes: 12 bytes each        steps: u8 [cols]
+ *             column classes: 4 bits [cols] row classes: 4 bits [rows], if there are
+ *             ends: u32 [tiles, blocks]     streams; sections start at multiples of 8 bytes
+ *
+ *     unit = tile of rows x block of 256 columns:
+ *     +------------------+-----------------------------------------------------------------+
+ *     | 8 states, u32    | 16-bit words, as the states ask for them, row by row              |
+ *     +------------------+-----------------------------------------------------------------+
+ *       column c is read by state c mod 8; a group of 8 columns reads its symbols, then its low bits
+ *
+ * Any bytes are safe: frequencies are computed and always sum to 4096, every index is masked or clamped, a stream that
+ * ends early reads as zeros, and the work is that of the rows of one tile. About 25 KiB of stack. */
+#include <string.h>
+
+#include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/decoder.h"
+
+enum {
+    SYMBOLS = 64,
+    SLOTS = 4096,
+    BUCKET = SLOTS / SYMBOLS,
+    CLASSES = 16,
+    CLASS_SIZE = 12,
+    COLS = WCD_SPAN, /* of a unit */
+    LANES = 8,
+    RAW = 16,
+    MAX_SHIFT = 12,
+    MAX_TILE = 4096,
+    ROW_MIDDLE = 8
+};
+
+/* Slots first .. split - 1 belong to the bucket's own symbol, the others to one more. Number of a slot among those of
+ * its symbol: slot + rank[], mod 2^16. */
+typedef struct bucket {
+    uint16_t split, freq[2], rank[2];
+    uint8_t symbol[2];
+} bucket;
+
+typedef struct model {
+    int ready;
+    unsigned shift;
+    int shrink[7]; /* for j clamped to -3 .. 3 */
+    bucket b[2][SYMBOLS];
+} model;
+
+typedef struct stream {
+    const uint8_t *p, *end; /* words not read yet */
+    uint32_t x[LANES];
+} stream;
+
+typedef struct unit {
+    model m[CLASSES];
+    stream in;
+    uint8_t state[COLS], col_class[COLS];
+    float step[COLS];
+    unsigned cols;
+} unit;
+
+/* The machine: s' = (s >> 1) ^ (s & 1 ? [0] : 0) ^ (k & 1 ? [1] : 0). */
+static const uint8_t machine[9][2] = {{0, 0}, {0, 0}, {2, 1}, {5, 2}, {9, 2}, {18, 4}, {33, 10}, {78, 43}, {166, 121}};
+
+/* 2^(-i / 16), and the same times 2^15 as integers. */
+static const float root[16] = {0x1p0f,         0x1.ea4afap-1f, 0x1.d5818ep-1f, 0x1.c199bep-1f,
+                               0x1.ae89fap-1f, 0x1.9c4918p-1f, 0x1.8ace54p-1f, 0x1.7a1148p-1f,
+                               0x1.6a09e6p-1f, 0x1.5ab07ep-1f, 0x1.4bfdaep-1f, 0x1.3dea64p-1f,
+                               0x1.306fe0p-1f, 0x1.2387a6p-1f, 0x1.172b84p-1f, 0x1.0b5586p-1f};
+static const uint16_t root15[16] = {32768, 31379, 30048, 28774, 27554, 26386, 25268, 24196,
+                                    23170, 22188, 21247, 20347, 19484, 18658, 17867, 17109};
+
+static wcd_status open_coded(const uint8_t params[WCD_PARAMS], wcd_view *v)
+{
+    wcd_coded_view *c = &v->u.c;
+    uint32_t step = wcd_u32(params + 8);
+    uint64_t streams = wcd_u64(params + 16), end;
+    c->memory = params[0], c->classes = params[1], c->row_classes = params[2], c->tile = wcd_u32(params + 4);
+    if (!v->rows || !v->cols || c->memory > 8 || c->memory == 1 || c->classes < 1 || c->classes > CLASSES)
+        return WCD_E_CORRUPT;
+    if (params[2] > 1 || params[3] || wcd_u32(params + 12) || wcd_u64(params + 24)) return WCD_E_CORRUPT;
+    if (c->tile < 1 || c->tile > MAX_TILE || step < 0x00800000 || step >= 0x7f800000) return WCD_E_CORRUPT;
+    c->step = wc_bits_f32(step);
+    c->blocks = (v->cols - 1) / COLS + 1;
+    end = c->classes * CLASS_SIZE;
+    uint64_t at_step = wcd_place(&end, v->cols), at_col = wcd_place(&end, (v->cols + 1) / 2);
+    uint64_t at_row = wcd_place(&end, c->row_classes ? (v->rows + 1) / 2 : 0);
+    uint64_t at_ends = wcd_place(&end, 4 * c->blocks * ((v->rows - 1) / c->tile + 1));
+    uint64_t at_stream = wcd_place(&end, 0);
+    if (streams > v->size || at_stream != v->size - streams) return WCD_E_CORRUPT;
+    v->numeric = 1;
+    if (!v->blob) return WCD_OK;
+    c->col_step = v->blob + at_step, c->col_class = v->blob + at_col, c->row_class = v->blob + at_row;
+    c->ends = v->blob + at_ends, c->stream = v->blob + at_stream;
+    c->stream_words = streams / 2;
+    return WCD_OK;
+}
+
+/* ---- models ---------------------------------------------------------------------------------------------------------
+ */
+
+/* record: first, second, bend; m: distance from the middle. */
+static uint64_t weight(const uint8_t *record, int m)
+{
+    int first = (int8_t)record[0], second = (int8_t)record[1], bend = record[2];
+    if (!m) return (uint64_t)1 << 20;
+    int e = 16 * first + 16 * second * (m - 1) + bend * bend * ((m - 1) * (m - 2) / 2) / 8;
+    e = (e + (1 << 20)) / 16 - (1 << 16) + 128;
+    e = e < 0 ? 0 : e;
+    return e / 16 > 28 ? 0 : (uint64_t)root15[e % 16] << 13 >> e / 16;
+}
+
+static void frequencies(const uint8_t *record, int around_half, unsigned freq[SYMBOLS])
+{
+    uint64_t w[SYMBOLS], sum = 0;
+    unsigned top = 0, left = SLOTS;
+    for (int s = 0; s < SYMBOLS; s++) {
+        int k = s - SYMBOLS / 2;
+        w[s] = weight(record, k >= 0 ? k : around_half ? -1 - k : -k);
+        sum += w[s];
+        if (w[s] > w[top]) top = (unsigned)s;
+    }
+    for (unsigned s = 0; s < SYMBOLS; s++) {
+        freq[s] = (unsigned)((2 * SLOTS * w[s] + sum) / (2 * sum));
+        if (!s && !freq[0]) freq[0] = 1;
+        if (s != top) left -= freq[s];
+    }
+    freq[top] = left;
+}
+
+/* The alias method: every symbol starts with its frequency, every bucket has room for 64 slots. */
+static void fill_buckets(const unsigned freq[SYMBOLS], bucket b[SYMBOLS])
+{
+    unsigned left[SYMBOLS], small[SYMBOLS], large[SYMBOLS], n_small = 0, n_large = 0;
+    for (unsigned s = 0; s < SYMBOLS; s++) {
+        left[s] = freq[s];
+        if (left[s] < BUCKET)
+            small[n_small++] = s;
+        else
+            large[n_large++] = s;
+    }
+    while (n_small || n_large) {
+        unsigned s = n_small ? small[--n_small] : large[--n_large];
+        unsigned own = left[s], at = s * BUCKET, other = s;
+        if (own < BUCKET && n_large) other = large[n_large - 1]; /* sums are exact: there is one */
+        b[s].split = (uint16_t)(at + own);
+        b[s].symbol[0] = (uint8_t)s, b[s].symbol[1] = (uint8_t)other;
+        b[s].freq[0] = (uint16_t)freq[s], b[s].freq[1] = (uint16_t)freq[other];
+        b[s].rank[0] = (uint16_t)(freq[s] - own - at);
+        b[s].rank[1] = (uint16_t)(freq[other] - left[other] - at - own);
+        if (other == s) continue;
+        left[other] -= BUCKET - own;
+        if (left[other] < BUCKET) small[n_small++] = other, n_large--;
+    }
+}
+
+static void make_model(const uint8_t *record, model *m)
+{
+    unsigned freq[SYMBOLS];
+    m->shift = record[0] < MAX_SHIFT ? record[0] : MAX_SHIFT;
+    for (int j = 0; j <= 3; j++) {
+        m->shrink[3 + j] = j ? (int8_t)record[j] : 0;
+        m->shrink[3 - j] = -m->shrink[3 + j];
+    }
+    for (int q = 0; q < 2; q++) {
+        frequencies(record + 4 + 3 * q, q || m->shift, freq);
+        fill_buckets(freq, m->b[q]);
+    }
+    m->ready = 1;
+}
+
+/* ---- units ----------------------------------------------------------------------------------------------------------
+ */
+
+static unsigned nibble(const uint8_t *p, uint64_t i)
+{
+    return p[i / 2] >> (i % 2 * 4) & 15;
+}
+
+static void open_unit(const wcd_view *v, uint64_t tile, uint64_t block, unit *u)
+{
+    const wcd_coded_view *c = &v->u.c;
+    uint64_t at = tile * c->blocks + block, first = at ? wcd_u32(c->ends + 4 * (at - 1)) : 0;
+    uint64_t end = wcd_u32(c->ends + 4 * at);
+    end = end < c->stream_words ? end : c->stream_words;
+    first = first < end ? first : end;
+    stream *in = &u->in;
+    in->p = c->stream + 2 * first, in->end = c->stream + 2 * end;
+    for (int l = 0; l < LANES; l++) {
+        int there = in->end - in->p >= 4;
+        in->x[l] = there ? wcd_u32(in->p) : 0;
+        in->p += there ? 4 : 0;
+    }
+    for (int i = 0; i < CLASSES; i++)
+        u->m[i].ready = 0;
+    memset(u->state, 0, sizeof u->state);
+    u->cols = wcd_span_at(v, block * COLS);
+    for (unsigned i = 0; i < u->cols; i++) {
+        unsigned code = c->col_step[block * COLS + i];
+        u->step[i] = c->step * (root[code % 16] * wc_bits_f32((127 - code / 16) << 23)) * 0.015625f;
+        u->col_class[i] = (uint8_t)nibble(c->col_class, block * COLS + i);
+    }
+}
+
+/* The class of each column class in this row; its models are made when they are first needed. */
+static void classes_of_row(const wcd_view *v, uint64_t row, unit *u, model *of[CLASSES])
+{
+    const wcd_coded_view *c = &v->u.c;
+    int move = c->row_classes ? (int)nibble(c->row_class, row) - ROW_MIDDLE : 0;
+    for (int i = 0; i < CLASSES; i++) {
+        int at = i + move, last = (int)c->classes - 1;
+        at = at < 0 ? 0 : at > last ? last : at;
+        of[i] = &u->m[at];
+        if (!of[i]->ready) make_model(v->blob + CLASS_SIZE * at, of[i]);
+    }
+}
+
+/* A state below 2^16 takes a word. checked: the stream may end here; else there is a word, wanted or not: no branch. */
+static inline void refill(stream *in, unsigned lane, int checked)
+{
+    uint32_t x = in->x[lane];
+    if (checked) {
+        if (x >> 16) return;
+        int there = in->end - in->p >= 2;
+        in->x[lane] = x << 16 | (there ? wcd_u16(in->p) : 0u);
+        in->p += there ? 2 : 0;
+    } else {
+        uint32_t wanted = x < 65536, taken = x << 16 | wcd_u16(in->p);
+        in->x[lane] = wanted ? taken : x;
+        in->p += 2 * wanted;
+    }
+}
+
+/* Value of point 2 k + (state & 1), and the next state. */
+static inline float take_point(const uint8_t next[2], const model *m, int k, uint8_t *state, float step)
+{
+    unsigned s = *state;
+    int j = 2 * k + (int)(s & 1), near = j < -3 ? -3 : j > 3 ? 3 : j;
+    *state = (uint8_t)(s >> 1 ^ (next[0] & (0u - (s & 1))) ^ (next[1] & (0u - ((unsigned)k & 1))));
+    return step * (float)(64 * j - m->shrink[3 + near]);
+}
+
+/* n <= 8 columns from column c of the unit on. */
+static inline void group(unit *u, stream *in, const uint8_t next[2], model *const of[CLASSES], unsigned c, unsigned n,
+                         int checked, float *dst)
+{
+    const model *m[LANES];
+    int k[LANES];
+    unsigned raw[LANES], any = 0;
+    for (unsigned l = 0; l < n; l++) {
+        uint32_t x = in->x[l], slot = x % SLOTS;
+        m[l] = of[u->col_class[c + l]];
+        const bucket *b = &m[l]->b[u->state[c + l] & 1][slot / BUCKET];
+        int second = slot >= b->split;
+        in->x[l] = b->freq[second] * (x / SLOTS) + (uint16_t)(slot + b->rank[second]);
+        k[l] = b->symbol[second] - SYMBOLS / 2;
+        raw[l] = k[l] > -SYMBOLS / 2 ? m[l]->shift : RAW;
+        any |= raw[l];
+        refill(in, l, checked);
+    }
+    for (unsigned l = 0; any && l < n; l++) {
+        uint32_t low = in->x[l] & ((1u << raw[l]) - 1);
+        k[l] = k[l] > -SYMBOLS / 2 ? (int)((uint32_t)k[l] << raw[l] | low) : (int16_t)low;
+        in->x[l] >>= raw[l];
+        refill(in, l, checked);
+    }
+    for (unsigned l = 0; l < n; l++)
+        dst[l] = take_point(next, m[l], k[l], &u->state[c + l], u->step[c + l]);
+}
+
+/* The next row of the unit. Eight columns take at most 32 bytes. */
+static void next_row(const wcd_view *v, uint64_t row, unit *u, float *dst)
+{
+    const uint8_t *next = machine[v->u.c.memory];
+    model *of[CLASSES];
+    unsigned c = 0;
+    stream in = u->in;
+    classes_of_row(v, row, u, of);
+    for (; c + LANES <= u->cols && in.end - in.p >= 4 * LANES; c += LANES)
+        group(u, &in, next, of, c, LANES, 0, dst + c);
+    for (; c < u->cols; c += LANES)
+        group(u, &in, next, of, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+    u->in = in;
+}
+
+/* ---- the decoder ----------------------------------------------------------------------------------------------------
+ */
+
+/* What to do with each row of a block of columns. */
+typedef struct sink {
+    float *dst;
+    size_t ld;
+    const float *x; /* a product instead: dst [rows] */
+    int add;
+} sink;
+
+static void take(const sink *s, uint64_t i, uint64_t col, unsigned n, const float *w)
+{
+    if (s->x) {
+        float lane[WCD_LANES] = {0};
+        wcd_lanes_add(lane, w, s->x + col, n);
+        float sum = wcd_lanes_sum(lane);
+        s->dst[i] = s->add || col ? s->dst[i] + sum : sum;
+        return;
+    }
+    float *dst = s->dst + i * s->ld + col;
+    for (unsigned c = 0; c < n; c++)
+        dst[c] = s->add ? dst[c] + w[c] : w[c];
+}
+
+/* Rows r0 .. r0 + nr of one block; what lies before them in their tile is decoded, too. */
+static void read_block(const wcd_view *v, uint64_t block, uint64_t r0, uint64_t nr, const sink *s)
+{
+    unit u;
+    float w[COLS];
+    uint64_t tile = v->u.c.tile;
+    for (uint64_t row = r0 - r0 % tile; row < r0 + nr; row++) {
+        if (row % tile == 0) open_unit(v, row / tile, block, &u);
+        next_row(v, row, &u, w);
+        if (row >= r0) take(s, row - r0, block * COLS, u.cols, w);
+    }
+}
+
+static void all_blocks(const wcd_view *v, uint64_t r0, uint64_t nr, const sink *s)
+{
+    for (uint64_t block = 0; nr && block < v->u.c.blocks; block++)
+        read_block(v, block, r0, nr, s);
+}
+
+static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+{
+    all_blocks(v, r0, nr, &(sink){dst, ld, NULL, 0});
+}
+
+static void add_rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
+{
+    all_blocks(v, r0, nr, &(sink){dst, ld, NULL, 1});
+}
+
+static void product_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    all_blocks(v, r0, nr, &(sink){y, 0, x, add});
+}
+
+static void span_coded(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
+{
+    unit u;
+    float w[COLS];
+    uint64_t first = row - row % v->u.c.tile;
+    open_unit(v, row / v->u.c.tile, col / COLS, &u);
+    for (uint64_t r = first; r <= row; r++)
+        next_row(v, r, &u, w);
+    memcpy(dst, w, n * sizeof *w);
+}
+
+const wcd_decoder wcd_decoder_coded = {.id = 8,
+                                       .version = 1,
+                                       .name = "coded",
+                                       .open = open_coded,
+                                       .span = span_coded,
+                                       .rows = rows_coded,
+                                       .add_rows = add_rows_coded,
+                                       .product = product_coded};

@@ -1,0 +1,3 @@
+#include "kernels/ggml.h"
+
+WCK_FAMILY(ggml)

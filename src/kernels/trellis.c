@@ -1,0 +1,3 @@
+#include "kernels/trellis.h"
+
+WCK_FAMILY(trellis)

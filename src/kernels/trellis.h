@@ -1,0 +1,42 @@
+/* trellis.h - the inner loops of the trellis quantizer (src/solve/trellis.h has the mathematics and the names).
+ *
+ * Both loops are independent over their vector index, samples in the first and states in the second, and reduce
+ * nothing: every level gives the same bits. */
+#ifndef WC_KERNELS_TRELLIS_H
+#define WC_KERNELS_TRELLIS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+enum {
+    WCK_TRELLIS_STATES = 256,
+    WCK_TRELLIS_CLASSES = 16,
+    WCK_TRELLIS_SYMBOLS = 64, /* of the law of a class; symbol 0 is the escape */
+    WCK_TRELLIS_LIMIT = 8000  /* points are at most 4 times that, and 3 */
+};
+
+/* What a point costs: class c, set q = j mod 2, k = (j - q) / 2: symbol (k >> shift[c]) + 32, or 0 when there is none,
+ * and bits[c][q][symbol]. */
+typedef struct wck_trellis_rates {
+    int32_t shift[WCK_TRELLIS_CLASSES];
+    float bits[WCK_TRELLIS_CLASSES * 2 * WCK_TRELLIS_SYMBOLS];
+} wck_trellis_rates;
+
+typedef struct wck_trellis {
+    /* For each of n samples u and each residue r: point[r * n + i] = the cheaper of the two points j = r mod 4 beside
+     * u_i, and cost[r * n + i] = (u_i - j)^2 + lambda * bits. */
+    void (*candidates)(size_t n, const float *u, const uint8_t *class_of, const wck_trellis_rates *rates, float lambda,
+                       float *cost, int32_t *point);
+    /* n steps of the Viterbi recursion over 4, 8, .. or 256 states in shift-register form: state p goes to 2 p and 2 p
+     * + 1 mod states. z, f: 0 or -1 for each state. total [states] is updated; from[t * states + s] = 1 when the better
+     * way into s comes from p >= states / 2. */
+    void (*advance)(size_t n, size_t states, const int32_t *z, const int32_t *f, const float *cost, float *total,
+                    uint8_t *from);
+} wck_trellis;
+
+const wck_trellis *wck_trellis_at(
+    wck_level level); /* level <= wck_level_supported(); every level gives the same bits */
+
+#endif

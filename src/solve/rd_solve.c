@@ -1,0 +1,563 @@
+#include "solve/rd_solve.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "solve/coded_fit.h"
+#include "solve/feedback.h"
+#include "solve/panel.h"
+#include "solve/trellis.h"
+
+enum { EXTRA_PASSES = 8, LAST_PASS = 48, PER_CLASS = 8192 /* weights that repay the 12 bytes of a class */ };
+static const double slack = 0.002;        /* bits per weight that may be left over */
+static const double narrowest = -2.5;     /* log2 of the spread below which every point is 0 */
+static const double finest_class = 0.125; /* octaves */
+
+/* ---- the state of a solution --------------------------------------------------------------------------------------
+ */
+
+/* Sums of one tile; reduced in the order of tiles. */
+typedef struct tile_sums {
+    double *square; /* [cols] u^2, u = t / step */
+    double loss, count[WC_CODED_CLASSES][3], shrink[WC_CODED_CLASSES][3];
+} tile_sums;
+
+typedef struct solver {
+    wc_ctx *ctx;
+    const wc_rd_problem *p;
+    wc_coded *out; /* the current numbers */
+    wc_trellis trellis;
+    wck_trellis_rates rates;
+    size_t tiles;
+    int scale_exp;
+    double c;           /* in units of 2^scale_exp and of p->h->h */
+    double *width;      /* [cols] log2 of the spread of u, as last seen */
+    double *row;        /* [rows] log2 of a row's spread over the columns' */
+    double *row_square; /* [rows] mean of (u / 2^width)^2 in the last pass */
+    double lo, gap;     /* classes: floor((width - lo) / gap) */
+    float *step;        /* [cols] decoded steps */
+    tile_sums *sums;    /* [tiles] */
+    wc_coded_count *counts;
+    int8_t shrink[WC_CODED_CLASSES][3];    /* as the last pass would have them */
+    wc_coded_class used[WC_CODED_CLASSES]; /* what the last pass decided by */
+    double loss;
+} solver;
+
+static void solver_free(solver *s)
+{
+    for (size_t t = 0; s->sums && t < s->tiles; t++)
+        free(s->sums[t].square);
+    free(s->width), free(s->row), free(s->row_square), free(s->step), free(s->sums), free(s->counts);
+}
+
+static void part_drop(wc_coded *c)
+{
+    wc_part part = {.kind = WC_PART_CODED, .coded = *c};
+    wc_part_free(&part);
+    c->point = NULL, c->col_step = NULL, c->col_class = NULL, c->row_class = NULL;
+}
+
+static wc_status solver_make(wc_ctx *ctx, const wc_rd_problem *p, wc_coded *out, solver *s)
+{
+    float largest;
+    *s = (solver){.ctx = ctx, .p = p, .out = out, .tiles = wc_ceil_div(out->rows, out->tile)};
+    if (!wc_trellis_make(out->memory, &s->trellis))
+        return wc_fail(ctx, WC_BUG, "%s: a trellis with a memory of %u bits", p->tensor, out->memory);
+    WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &largest));
+    s->scale_exp = largest > 0 ? ilogbf(largest) : 0;
+    s->scale_exp = s->scale_exp < -100 ? -100 : s->scale_exp > 100 ? 100 : s->scale_exp;
+    WC_TRY(WC_ALLOC(ctx, s->width, out->cols, "spreads of columns"));
+    WC_TRY(WC_ALLOC(ctx, s->row, out->rows, "spreads of rows"));
+    WC_TRY(WC_ALLOC(ctx, s->row_square, out->rows, "spreads of rows"));
+    WC_TRY(WC_ALLOC(ctx, s->step, out->cols, "steps of columns"));
+    WC_TRY(WC_ALLOC(ctx, s->counts, WC_CODED_CLASSES, "counts of points"));
+    WC_TRY(WC_ALLOC(ctx, s->sums, s->tiles, "sums of tiles"));
+    for (size_t t = 0; t < s->tiles; t++)
+        WC_TRY(WC_ALLOC(ctx, s->sums[t].square, out->cols, "sums of tiles"));
+    return WC_OK;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------------
+ */
+
+/* pivot of each column, natural order. */
+static double pivot_of(const wc_hessian *h, size_t position)
+{
+    return fmax((double)h->pivot[position], 1e-30);
+}
+
+/* Steps c / R_jj, each a power of 2^(1/16) below the largest. Which power does not depend on c. */
+static void set_steps(solver *s)
+{
+    const wc_hessian *h = s->p->h;
+    double least = INFINITY;
+    for (size_t i = 0; i < h->n; i++)
+        least = fmin(least, pivot_of(h, i));
+    s->out->step = (float)fmin(fmax(s->c / least, 1e-30), 1e30);
+    for (size_t i = 0; i < h->n; i++) {
+        size_t j = h->order ? h->order[i] : i;
+        double code = round(16 * log2(pivot_of(h, i) / least));
+        s->out->col_step[j] = (uint8_t)fmin(code, 255);
+        s->step[j] = s->out->step * wc_coded_exp2(s->out->col_step[j]);
+    }
+}
+
+double wc_rd_first_step(const wc_hessian *h, const float *w, size_t rows, size_t cols, double bits)
+{
+    double lo = -200, hi = 200;
+    double *square = calloc(cols, sizeof *square);
+    if (!square) return 1;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            square[j] += (double)w[i * cols + j] * (double)w[i * cols + j] / (double)rows;
+    for (int round = 0; round < 60; round++) { /* entropy of points of one parity: log2(u) + 1.05 where that is large */
+        double middle = 0.5 * (lo + hi), rate = 0;
+        for (size_t i = 0; i < cols; i++) {
+            double u = sqrt(square[h->order ? h->order[i] : i]) * pivot_of(h, i) * exp2(-middle);
+            rate += 0.5 * log2(1 + 4.27 * u * u) / (double)cols;
+        }
+        if (rate > bits)
+            lo = middle;
+        else
+            hi = middle;
+    }
+    free(square);
+    return exp2(lo);
+}
+
+/* ---- classes ------------------------------------------------------------------------------------------------------
+ */
+
+/* Before anything was quantized: the spreads of the weights themselves. */
+static void first_widths(solver *s)
+{
+    const wc_coded *o = s->out;
+    double unit = ldexp(1, -s->scale_exp);
+    for (size_t j = 0; j < o->cols; j++)
+        s->width[j] = 0;
+    for (size_t i = 0; i < o->rows; i++)
+        for (size_t j = 0; j < o->cols; j++) {
+            double u = (double)s->p->w[i * o->cols + j] * unit / (double)s->step[j];
+            s->width[j] += u * u / (double)o->rows;
+        }
+    for (size_t j = 0; j < o->cols; j++)
+        s->width[j] = fmax(0.5 * log2(s->width[j] + 1e-30), narrowest);
+    for (size_t i = 0; i < o->rows; i++) {
+        s->row_square[i] = 0;
+        for (size_t j = 0; j < o->cols; j++) {
+            double u = (double)s->p->w[i * o->cols + j] * unit / (double)s->step[j] * exp2(-s->width[j]);
+            s->row_square[i] += u * u / (double)o->cols;
+        }
+    }
+}
+
+/* A row whose spread differs by a factor exp(d) from what its law says costs d^2 nats per weight. */
+static bool rows_repay(const solver *s)
+{
+    const wc_coded *o = s->out;
+    double sum = 0, square = 0, n = (double)o->rows, cols = (double)o->cols;
+    for (size_t i = 0; i < o->rows; i++) {
+        double d = s->row[i] * log(2);
+        sum += d, square += d * d;
+    }
+    double variance = square / n - sum * sum / n / n - 0.5 / cols; /* less what chance makes */
+    return 1.44 * variance * cols > 5;
+}
+
+/* Lays classes over the spreads there are: from lo on, gap octaves each. */
+static void lay_classes(solver *s)
+{
+    wc_coded *o = s->out;
+    double lo = INFINITY, hi = -INFINITY, row_lo = 0, row_hi = 0;
+    size_t most = wc_min(WC_CODED_CLASSES, wc_ceil_div(o->rows * o->cols, PER_CLASS));
+    for (size_t i = 0; i < o->rows; i++)
+        s->row[i] = fmin(fmax(0.5 * log2(s->row_square[i] + 1e-30), -2), 2);
+    o->row_classes = most > 1 && rows_repay(s);
+    for (size_t i = 0; i < o->rows && o->row_classes; i++)
+        row_lo = fmin(row_lo, s->row[i]), row_hi = fmax(row_hi, s->row[i]);
+    for (size_t j = 0; j < o->cols; j++)
+        lo = fmin(lo, s->width[j]), hi = fmax(hi, s->width[j]);
+    lo = fmax(lo + row_lo, narrowest), hi = fmax(hi + row_hi, lo);
+    s->lo = lo, s->gap = fmax((hi - lo) / (double)most * 1.0001, finest_class);
+    o->classes = 1 + (unsigned)fmin((hi - lo) / s->gap, (double)most - 1);
+}
+
+/* Rows and columns by their spreads. */
+static void sort_into_classes(solver *s)
+{
+    wc_coded *o = s->out;
+    for (size_t j = 0; j < o->cols; j++)
+        o->col_class[j] = (uint8_t)fmin(fmax((s->width[j] - s->lo) / s->gap, 0), WC_CODED_CLASSES - 1);
+    for (size_t i = 0; i < o->rows; i++) {
+        s->row[i] = fmin(fmax(0.5 * log2(s->row_square[i] + 1e-30), -2), 2);
+        o->row_class[i] = (uint8_t)fmin(fmax(WC_CODED_ROW_MIDDLE + round(s->row[i] / s->gap), 0), 15);
+    }
+}
+
+/* Laws for normal sources in the middle of their classes: the start. */
+static void guess_laws(solver *s)
+{
+    for (unsigned n = 0; n < s->out->classes; n++) {
+        double u = exp2(s->lo + ((double)n + 0.5) * s->gap);
+        s->out->law[n] = (wc_coded_class){.shift = 0};
+        wc_coded_count_normal(sqrt(u * u + 0.25), &s->counts[n]);
+        wc_coded_fit(&s->counts[n], &s->out->law[n]);
+    }
+}
+
+static void count_points(solver *s)
+{
+    const wc_coded *o = s->out;
+    memset(s->counts, 0, WC_CODED_CLASSES * sizeof *s->counts);
+    for (size_t r = 0; r < o->rows; r++)
+        for (size_t c = 0; c < o->cols; c++) {
+            int j = o->point[r * o->cols + c], q = j & 1, k = (j - q) / 2;
+            k = k < -WC_CODED_RANGE ? -WC_CODED_RANGE : k >= WC_CODED_RANGE ? WC_CODED_RANGE - 1 : k;
+            s->counts[wc_coded_class_at(o, r, c)].n[q][k + WC_CODED_RANGE]++;
+        }
+}
+
+static void fit_laws(solver *s)
+{
+    count_points(s);
+#pragma omp parallel for schedule(dynamic) num_threads(s->ctx->threads)
+    for (unsigned n = 0; n < s->out->classes; n++)
+        wc_coded_fit(&s->counts[n], &s->out->law[n]);
+}
+
+/* ---- a pass -------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct panel {
+    solver *s;
+    tile_sums *sums;
+    size_t r0, nr;
+    float *e, *ordered, *t, *q, *u;
+    double *loss;
+    float *inverse_width; /* [cols] 2^-width */
+    uint8_t *class_of;
+    int16_t *point; /* [nr] */
+    wc_trellis_work work;
+} panel;
+
+static void panel_free(panel *p)
+{
+    free(p->e), free(p->ordered), free(p->t), free(p->q), free(p->u), free(p->loss), free(p->class_of), free(p->point);
+    free(p->inverse_width);
+    wc_trellis_work_free(&p->work);
+}
+
+static wc_status panel_make(solver *s, panel *p)
+{
+    size_t nr = wc_min(s->out->tile, s->out->rows), cols = s->out->cols;
+    *p = (panel){.s = s};
+    WC_TRY(WC_ALLOC(s->ctx, p->e, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->t, nr * cols, "a panel"));
+    if (s->p->h->order) WC_TRY(WC_ALLOC(s->ctx, p->ordered, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->q, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->u, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->loss, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->class_of, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->point, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->inverse_width, cols, "a panel"));
+    for (size_t j = 0; j < cols; j++)
+        p->inverse_width[j] = (float)exp2(-s->width[j]);
+    return wc_trellis_work_make(s->ctx, &s->trellis, nr, &p->work);
+}
+
+/* Values of the points of column j, and the means by which points of a class should be smaller. */
+static void take_points(panel *p, size_t j, float *q)
+{
+    const wc_coded *o = p->s->out;
+    float unit = p->s->step[j] / 64, inverse = p->inverse_width[j];
+    double square = 0;
+    for (size_t r = 0; r < p->nr; r++) {
+        int point = p->point[r], size = abs(point) > 3 ? 3 : abs(point);
+        float u = p->u[r], scaled = u * inverse;
+        int shrink = size ? o->law[p->class_of[r]].shrink[size - 1] : 0;
+        q[r] = unit * (float)(64 * point - (point < 0 ? -shrink : shrink));
+        o->point[(p->r0 + r) * o->cols + j] = p->point[r];
+        square += (double)(u * u);
+        p->s->row_square[p->r0 + r] += (double)(scaled * scaled);
+        if (!size) continue;
+        p->sums->count[p->class_of[r]][size - 1]++;
+        p->sums->shrink[p->class_of[r]][size - 1] += (double)((float)abs(point) - (point < 0 ? -u : u));
+    }
+    p->sums->square[j] = square;
+}
+
+/* One column of the tile: wc_rounder.round. */
+static void round_column(void *self, size_t pos, size_t count, size_t nr, const float *t, const float *pivot, float *q)
+{
+    panel *p = self;
+    solver *s = p->s;
+    size_t j = s->p->h->order ? s->p->h->order[pos] : pos;
+    float inverse = 1 / s->step[j];
+    double exact = s->c / ((double)pivot[0] * (double)s->step[j]); /* the step that c asks for, over the one there is */
+    (void)count;
+    for (size_t r = 0; r < nr; r++) {
+        float u = t[r] * inverse;
+        p->u[r] = u < 1e9f ? u > -1e9f ? u : -1e9f : 1e9f;
+        p->class_of[r] = (uint8_t)wc_coded_class_at(s->out, p->r0 + r, j);
+    }
+    wc_trellis_run(&s->trellis, wck_trellis_at(wck_level_used()), &s->rates, (float)(s->p->lambda * exact * exact), nr,
+                   p->u, p->class_of, &p->work, p->point);
+    take_points(p, j, q);
+}
+
+static void run_tile(panel *p, size_t tile)
+{
+    solver *s = p->s;
+    const wc_coded *o = s->out;
+    p->sums = &s->sums[tile];
+    p->r0 = tile * o->tile, p->nr = wc_min(o->tile, o->rows - p->r0);
+    memset(p->sums->count, 0, sizeof p->sums->count);
+    memset(p->sums->shrink, 0, sizeof p->sums->shrink);
+    memset(s->row_square + p->r0, 0, p->nr * sizeof *s->row_square);
+    wc_panel_load(s->p->w, o->cols, p->r0, p->nr, s->scale_exp, p->e);
+    wc_feedback f = {.h = s->p->h,
+                     .kernel = wck_grid_at(wck_level_used()),
+                     .nr = p->nr,
+                     .block = s->p->block,
+                     .e = p->e,
+                     .t = p->t,
+                     .q = p->q,
+                     .loss = p->loss};
+    wc_rounder rounder = {.self = p, .width = 1, .round = round_column};
+    p->sums->loss = wc_panel_feedback(&f, &rounder, p->ordered);
+}
+
+static wc_status run_tiles(solver *s)
+{
+    wc_status worst = WC_OK;
+    wc_coded_rates(s->out, &s->rates);
+#pragma omp parallel num_threads((int)wc_min((size_t)s->ctx->threads, s->tiles))
+    {
+        panel p;
+        wc_status status = panel_make(s, &p);
+#pragma omp for schedule(dynamic)
+        for (size_t t = 0; t < s->tiles; t++)
+            if (status == WC_OK) run_tile(&p, t);
+        if (status != WC_OK) {
+#pragma omp atomic write
+            worst = status;
+        }
+        panel_free(&p);
+    }
+    return worst;
+}
+
+/* What the tiles saw: spreads, means, loss. */
+static void gather(solver *s)
+{
+    const wc_coded *o = s->out;
+    s->loss = 0;
+    for (size_t t = 0; t < s->tiles; t++)
+        s->loss += s->sums[t].loss;
+    for (unsigned n = 0; n < o->classes; n++)
+        for (int i = 0; i < 3; i++) {
+            double count = 1, shrink = 0; /* one point that is where it should be */
+            for (size_t t = 0; t < s->tiles; t++)
+                count += s->sums[t].count[n][i], shrink += s->sums[t].shrink[n][i];
+            s->shrink[n][i] = (int8_t)fmin(fmax(round(64 * shrink / count), -128), 127);
+        }
+    for (size_t j = 0; j < o->cols; j++) {
+        double square = 0;
+        for (size_t t = 0; t < s->tiles; t++)
+            square += s->sums[t].square[j];
+        s->width[j] = fmax(0.5 * log2(square / (double)o->rows + 1e-30), narrowest);
+    }
+    for (size_t i = 0; i < o->rows; i++)
+        s->row_square[i] /= (double)o->cols;
+}
+
+/* Quantizes with the classes, laws and means there are; then the laws that code these points best, and their size.
+ * Classes and means stay: feedback has used the values. */
+static wc_status pass(solver *s, uint64_t *bytes)
+{
+    WC_TRY(run_tiles(s));
+    gather(s);
+    memcpy(s->used, s->out->law, sizeof s->used);
+    fit_laws(s);
+    WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
+    *bytes += wc_coded_lay_out(s->out).stream;
+    return WC_OK;
+}
+
+/* Classes, means and laws for a pass at another c. relay: classes anew, means from the old ones of the same spread. */
+static void adapt(solver *s, double c, bool relay)
+{
+    wc_coded *o = s->out;
+    double old_lo = s->lo, old_gap = s->gap, change = log2(c / s->c);
+    unsigned old_classes = o->classes;
+    s->c = c;
+    set_steps(s);
+    for (size_t j = 0; j < o->cols; j++)
+        s->width[j] = fmax(s->width[j] - change, narrowest);
+    if (relay) lay_classes(s);
+    sort_into_classes(s);
+    for (unsigned n = 0; n < o->classes; n++) {
+        double at = (s->lo + (n + 0.5) * s->gap - old_lo) / old_gap;
+        memcpy(o->law[n].shrink, s->shrink[(unsigned)fmin(fmax(at, 0), old_classes - 1)], 3);
+    }
+    fit_laws(s);
+}
+
+static void start(solver *s, double c)
+{
+    s->c = c;
+    set_steps(s);
+    first_widths(s);
+    lay_classes(s);
+    sort_into_classes(s);
+    guess_laws(s);
+}
+
+/* ---- the search for c ---------------------------------------------------------------------------------------------
+ */
+
+/* *to = *from, whose arrays are copied into those of *to. */
+static void keep(const wc_coded *from, wc_coded *to)
+{
+    wc_coded arrays = *to;
+    *to = *from;
+    to->point = memcpy(arrays.point, from->point, from->rows * from->cols * sizeof *from->point);
+    to->col_step = memcpy(arrays.col_step, from->col_step, from->cols);
+    to->col_class = memcpy(arrays.col_class, from->col_class, from->cols);
+    to->row_class = memcpy(arrays.row_class, from->row_class, from->rows);
+}
+
+/* c for the next pass, from the rates of the last two. d rate / d log2(c) is about -1, less where columns are empty. */
+typedef struct search {
+    double log_c, rate;   /* of the pass before; rate 0: none */
+    double slope, lo, hi; /* log2(c) that gave too much, and too little */
+} search;
+
+static double next_step(search *g, double log_c, double rate, double target)
+{
+    if (g->rate > 0 && fabs(log_c - g->log_c) > 0.004)
+        g->slope = fmin(fmax((rate - g->rate) / (log_c - g->log_c), -1.3), -0.2);
+    g->log_c = log_c, g->rate = rate;
+    double next = log_c + fmin(fmax((target - rate) / g->slope, -1), 1);
+    if (rate > target) g->lo = fmax(g->lo, log_c);
+    if (rate < target) g->hi = fmin(g->hi, log_c);
+    if (g->lo < g->hi && (next <= g->lo || next >= g->hi)) next = 0.5 * (g->lo + g->hi);
+    return next;
+}
+
+static double bits_per_weight(const solver *s, uint64_t bytes)
+{
+    return 8 * (double)bytes / ((double)s->out->rows * (double)s->out->cols);
+}
+
+static void report(const solver *s, double c, double loss, uint64_t bytes, int passes, wc_rd_point *out)
+{
+    double unit = ldexp(1, s->scale_exp), h = s->p->h->scale;
+    *out = (wc_rd_point){.step = c * unit / sqrt(h),
+                         .bits = bits_per_weight(s, bytes),
+                         .loss = loss * unit * unit / h,
+                         .passes = passes};
+}
+
+/* The next pass decides by the same laws: its rate is then a smooth function of c. */
+static void only_step(solver *s, double c)
+{
+    s->c = c;
+    set_steps(s);
+    memcpy(s->out->law, s->used, sizeof s->used);
+}
+
+/* Passes until one fits s->out->bytes well; best holds it. After p->passes laws and classes are settled, and only c
+ * moves. */
+static wc_status find(solver *s, wc_coded *best, wc_rd_point *result)
+{
+    const search fresh = {.slope = -0.9, .lo = -INFINITY, .hi = INFINITY};
+    search g = fresh;
+    uint64_t most = s->out->bytes, best_bytes = 0, bytes = 0;
+    double wanted = bits_per_weight(s, most), target = wanted - 0.4 * slack;
+    for (int n = 1; n <= LAST_PASS; n++) {
+        WC_TRY(pass(s, &bytes));
+        double rate = bits_per_weight(s, bytes);
+        wc_log(s->ctx, WC_LOG_DEBUG, "%s: pass %d, step %.6g: %.4f bits, loss %.6g", s->p->tensor, n, s->c, rate,
+               s->loss);
+        if (n >= s->p->passes && bytes <= most && bytes > best_bytes) {
+            best_bytes = bytes;
+            keep(s->out, best);
+            report(s, s->c, s->loss, bytes, n, result);
+        }
+        bool last = n >= s->p->passes + EXTRA_PASSES;
+        if (best_bytes && (last || wanted - bits_per_weight(s, best_bytes) <= slack)) return WC_OK;
+        if (n == s->p->passes) g = fresh;
+        double log_c = next_step(&g, log2(s->c), rate, target);
+        if (last) log_c = log2(s->c) + fmax(rate - wanted, 0) + 0.002 * (n - s->p->passes);
+        if (n < s->p->passes)
+            adapt(s, exp2(log_c), n == 1);
+        else
+            only_step(s, exp2(log_c));
+    }
+    return wc_fail(s->ctx, WC_BUDGET, "%s: %.4g bits per weight are not enough", s->p->tensor, wanted);
+}
+
+uint64_t wc_rd_side_bytes(const wc_coded *o)
+{
+    wc_coded all = *o;
+    all.classes = (unsigned)wc_min(WC_CODED_CLASSES, wc_ceil_div(o->rows * o->cols, PER_CLASS));
+    all.row_classes = false;
+    wc_coded_layout l = wc_coded_lay_out(&all);
+    return l.stream + l.units * 4 * WC_CODED_LANES;
+}
+
+wc_status wc_rd_solve(wc_ctx *ctx, const wc_rd_problem *p, wc_coded *out, wc_rd_point *result)
+{
+    solver s = {.p = NULL};
+    wc_status status = WC_OK;
+    wc_coded work = *out, best = *out;
+    WC_TRY_OUT(solver_make(ctx, p, &work, &s));
+    WC_TRY_OUT(wc_coded_alloc(ctx, &work));
+    WC_TRY_OUT(wc_coded_alloc(ctx, &best));
+    uint64_t fixed = wc_rd_side_bytes(out);
+    if (fixed >= out->bytes)
+        WC_TRY_OUT(wc_fail(ctx, WC_BUDGET, "%s: %llu bytes, of which a table takes %llu", p->tensor,
+                           (unsigned long long)out->bytes, (unsigned long long)fixed));
+    double c = wc_rd_first_step(p->h, p->w, out->rows, out->cols, bits_per_weight(&s, out->bytes - fixed));
+    start(&s, fmax(ldexp(c, -s.scale_exp), 1e-9));
+    WC_TRY_OUT(find(&s, &best, result));
+    best.step = fmaxf(ldexpf(best.step, s.scale_exp), FLT_MIN);
+    *out = best;
+    memset(&best, 0, sizeof best);
+out:
+    solver_free(&s);
+    part_drop(&work), part_drop(&best);
+    return status;
+}
+
+wc_status wc_rd_measure(wc_ctx *ctx, const wc_rd_problem *p, const wc_coded *geometry, wc_rd_point *result)
+{
+    solver s = {.p = NULL};
+    wc_status status = WC_OK;
+    wc_coded work = *geometry;
+    uint64_t bytes = 0;
+    WC_TRY_OUT(solver_make(ctx, p, &work, &s));
+    WC_TRY_OUT(wc_coded_alloc(ctx, &work));
+    start(&s, ldexp(result->step * sqrt(p->h->scale), -s.scale_exp));
+    for (int n = 1; n <= p->passes; n++) {
+        if (n > 1) adapt(&s, s.c, n == 2);
+        WC_TRY_OUT(pass(&s, &bytes));
+    }
+    report(&s, s.c, s.loss, bytes, p->passes, result);
+out:
+    solver_free(&s);
+    part_drop(&work);
+    return status;
+}
+
+uint64_t wc_rd_scratch(const wc_ctx *ctx, const wc_coded *g)
+{
+    uint64_t tile = wc_min(g->tile, g->rows), threads = (uint64_t)ctx->threads;
+    uint64_t per_thread = tile * (12 * (uint64_t)g->cols + ((uint64_t)1 << g->memory) + 64);
+    uint64_t sums = wc_ceil_div(g->rows, g->tile) * ((uint64_t)8 * g->cols + 1024);
+    return 2 * (uint64_t)g->rows * g->cols + threads * per_thread + sums + WC_CODED_CLASSES * sizeof(wc_coded_count) +
+           24 * ((uint64_t)g->rows + g->cols);
+}

@@ -1,0 +1,51 @@
+#!/bin/bash
+# gguf.sh - GGUF end to end: quantize --format, exact size, export that copies blocks, import with equal logits and equal
+# token ids, GGUF as the input of a further compression, refusals.
+. tests/cli/lib.sh
+make_small
+
+# same NAME A B: the KL divergence of A from B is nothing at all.
+same()
+{
+    run eval "$2" --against "$3" --tokens 512 --seqlen 128 -p daslab --json
+    local kl
+    kl=$(json "$tmp/out" 'max(x["kl"] for x in d["scores"])')
+    if [ "$kl" = 0.0 ]; then ok "$1"; else fail "$1" "KL $kl" "$(tail -n 3 "$tmp/err")"; fi
+}
+
+gives 'dry run' 0 '' quantize --format Q3_K_M "$small" -o "$tmp/q.wcz" $quick --dry-run --json
+planned=$(json "$tmp/out" 'd["plan"]["output_bytes"]')
+gives 'quantize --format' 0 '' quantize --format Q3_K_M "$small" -o "$tmp/q.wcz" $quick
+if [ "$planned" = "$(stat -c %s "$tmp/q.wcz")" ]; then ok 'size'; else fail 'size' "planned $planned"; fi
+check 'the second reader agrees' /usr/bin/python3 scripts/wcz_reader.py "$tmp/q.wcz" --check
+gives 'inspect shows types' 0 '' inspect "$tmp/q.wcz"
+check 'mixed types' bash -c "grep -q 'ggml Q5_K' '$tmp/out' && grep -q 'ggml Q3_K' '$tmp/out' && grep -q 'ggml Q6_K' '$tmp/out'"
+
+gives 'export' 0 '' export --to gguf "$tmp/q.wcz" -o "$tmp/q.gguf" --json
+check 'every matrix copied' [ "$(json "$tmp/out" 'd["export"]["copied"]')" = 15 ]
+same 'logits equal those of the .wcz' "$tmp/q.gguf" "$tmp/q.wcz"
+gives 'inspect a GGUF' 0 '' inspect "$tmp/q.gguf"
+check 'Hugging Face names' grep -q 'model.layers.1.self_attn.q_proj.weight  *Q3_K' "$tmp/out"
+
+gives 'export of the original' 0 '' export --to gguf "$small" -o "$tmp/o.gguf"
+same 'logits equal those of the original' "$tmp/o.gguf" "$small"
+gives 'rtn' 0 '' compress --recipe 'rtn(bits=4)' "$small" -o "$tmp/grid.wcz"
+gives 'what has no type becomes floats' 0 '15 tensors have no type in GGUF and are written as F32' \
+    export --to gguf "$tmp/grid.wcz" -o "$tmp/grid.gguf" --type f32
+same 'f32 is exact' "$tmp/grid.gguf" "$tmp/grid.wcz"
+
+gives 'compress a GGUF' 0 'a GGUF file; what was lost' compress --recipe 'rtn(bits=8)' --blocks 1 --embed-bits 16 "$tmp/q.gguf" -o "$tmp/again.wcz"
+run inspect "$tmp/again.wcz"
+check 'kept blocks stay as they are' grep -q 'layers.0.self_attn.q_proj.* ggml Q3_K' "$tmp/out"
+run compress --recipe keep --embed-bits 16 "$tmp/q.gguf" -o "$tmp/kept.wcz"
+same 'kept blocks, rows in order' "$tmp/kept.wcz" "$tmp/q.wcz"
+
+head -c 200000 "$tmp/q.gguf" >"$tmp/cut.gguf"
+gives 'a truncated GGUF' 3 'cut.gguf: ends inside the data of tensor' inspect "$tmp/cut.gguf"
+gives 'an unknown mix' 2 'there are Q4_0, .*TQ2_0' quantize --format Q9_K "$small" -o "$tmp/no.wcz"
+gives 'format and method' 2 'leave out --method' quantize --format Q4_0 --method rtn "$small" -o "$tmp/no.wcz"
+gives 'export to where' 2 'write --to gguf' export "$tmp/q.wcz"
+gives 'export of what type' 2 'write f16, bf16 or f32' export --to gguf --type q8 "$tmp/q.wcz" -o "$tmp/no.gguf"
+gives 'never over the source' 2 'is the source itself' export --to gguf "$tmp/o.gguf" -o "$tmp/o.gguf" -f
+absent 'nothing half-written' "$tmp/no.gguf" "$tmp/no.gguf.partial" "$tmp/no.wcz"
+finish
