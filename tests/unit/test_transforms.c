@@ -248,7 +248,7 @@ static void every_lie_about_transforms_is_seen(void **state)
         {"plain", 0, 40, WC_I16, WCD_OK},           /* bytes without values may stand alone, */
         {"diagonal", 0, 40, WC_I16, WCD_E_CORRUPT}, /* but not be transformed */
         {"diagonal", 1, 0, 0x10001, WCD_E_CORRUPT}, /* a float among the transforms */
-        {"diagonal", 1, 0, 0x1000b, WCD_E_VERSION}, /* an unknown kind */
+        {"diagonal", 1, 0, 0x10063, WCD_E_VERSION}, /* an unknown kind */
         {"diagonal", 1, 0, 0x20009, WCD_E_VERSION}, /* an unknown version */
         {"diagonal", 1, 36, 2, WCD_E_VERSION},      /* a transform with children */
         {"hadamard", 1, 40, 10, WCD_E_CORRUPT},     /* order 1024 for 512 columns */
