@@ -306,7 +306,7 @@ def float_layout(p, rows, cols):
     need(dtype in DTYPES and coding <= 1, "parameters of a float part")
     bits = rows * cols * DTYPES[dtype][1]
     if coding:
-        return coded_layout(p, dtype, rows * cols)
+        return planes_layout(p, dtype, rows * cols)
     need(zero(p.params[2:]), "parameters of a float part")
     need(bits % 8 == 0, "a float part that does not fill its last byte")
     return Record(size=bits // 8, dtype=dtype, numeric=dtype <= 3, coded=False)
@@ -316,7 +316,7 @@ CHUNK, STREAMS, SUPER, ENTRY = 4096, 4, 64, 10
 RAW, CONSTANT, CODED = 0, 1, 2
 
 
-def coded_layout(p, dtype, n):
+def planes_layout(p, dtype, n):
     width, chunks, end = DTYPES[dtype][1] // 8, (n + CHUNK - 1) // CHUNK, 0
     mode, constant = p.params[2:10], p.params[10:18]
     need(n and DTYPES[dtype][1] % 8 == 0 and zero(p.params[18:24]), "parameters of a coded float part")
