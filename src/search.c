@@ -19,8 +19,8 @@ static const double lowest = 0.5, highest = 8;
 /* A linear whose bits are looked for. */
 typedef struct layer {
     char *name, recipe[192];
-    size_t rows, cols, index; /* index: block * WC_N_LINEARS + linear */
-    double bits, least, kl;
+    size_t rows, cols, index;   /* index: block * WC_N_LINEARS + linear */
+    double bits, least, at, kl; /* kl: what was measured with `at' bits */
 } layer;
 
 typedef struct search {
@@ -153,7 +153,7 @@ static wc_status find_layers(search *s)
 static double bits_at(const layer *l, double mu, double floor)
 {
     double n = (double)l->rows * (double)l->cols;
-    double b = l->bits + log(fmax(l->kl, floor) / n) / log(4) + mu;
+    double b = l->at + log(fmax(l->kl, floor) / n) / log(4) + mu;
     return fmin(fmax(b, l->least), highest);
 }
 
@@ -229,7 +229,7 @@ static wc_status measure(search *s, int round)
     status = WC_ALLOC(s->ctx, kl, s->in.config.layers * WC_N_LINEARS, "sensitivities");
     if (status == WC_OK) status = wc_sensitivity(s->ctx, &o, s->report, kl);
     for (size_t i = 0; status == WC_OK && i < s->n; i++)
-        s->layer[i].kl = kl[s->layer[i].index];
+        s->layer[i].kl = kl[s->layer[i].index], s->layer[i].at = s->layer[i].bits;
     free(kl);
     wc_input_close(&probe);
     unlink(s->probe);
@@ -345,19 +345,48 @@ static wc_status final_run(search *s)
     return WC_OK;
 }
 
+/* The output's bytes with the bits as they are. */
+static wc_status planned_bytes(search *s, uint64_t *bytes)
+{
+    wc_report facts;
+    wc_status status = inner_run(s, true, "keep", &facts);
+    *bytes = (uint64_t)json_integer_value(json_object_get(json_object_get(facts.facts, "plan"), "output_bytes"));
+    json_decref(facts.facts);
+    return status;
+}
+
+/* What the bits do not count, gaps between blobs and the text of the recipes, comes to a few hundred bytes: what the
+ * plan is too large by is taken off the average. */
+static wc_status fit_size(search *s, double bits)
+{
+    for (int i = 0; s->o->size && i < 8; i++) {
+        uint64_t bytes;
+        WC_TRY(planned_bytes(s, &bytes));
+        if (bytes <= s->o->size) return WC_OK;
+        bits -= 8 * (double)(bytes - s->o->size + 64) / s->weights;
+        spread(s, bits);
+    }
+    return s->o->size ? wc_fail(s->ctx, WC_BUDGET, "--size %llu bytes: no bits were found that fit it",
+                                (unsigned long long)s->o->size)
+                      : WC_OK;
+}
+
 static wc_status find_bits(search *s)
 {
     double bits;
     WC_TRY(average_bits(s, &bits));
-    for (size_t i = 0; i < s->n; i++)
-        s->layer[i].bits = fmax(bits, s->layer[i].least);
+    for (size_t i = 0; i < s->n; i++) { /* as if all weights were worth the same */
+        layer *l = &s->layer[i];
+        l->at = l->bits = fmax(bits, l->least);
+        l->kl = (double)l->rows * (double)l->cols;
+    }
     if (s->o->rounds) WC_TRY(make_stats(s));
     for (int round = 1; round <= s->o->rounds; round++) {
         WC_TRY(measure(s, round));
         tell(s, round == 1 ? "with equal bits" : "with the bits of the round before");
         spread(s, bits);
     }
-    return WC_OK;
+    return fit_size(s, bits);
 }
 
 static wc_status run_search(search *s)

@@ -3,7 +3,7 @@
 # equal ones, the same bytes for any number of threads, a killed search goes on with what it found; refusals.
 . tests/cli/lib.sh
 make_small
-few='--calib-tokens 2048 --seqlen 128 --probe-tokens 1024 --rounds 1 --opt states=4'
+few='--calib-tokens 1024 --seqlen 128 --probe-tokens 512 --rounds 1 --opt states=4'
 
 # shellcheck disable=SC2086
 gives 'search' 0 "the layers' KL add up to" search --bits 2 "$small" -o "$tmp/a.wcz" $few --json
@@ -17,7 +17,7 @@ if [ "$spread" -gt 5 ]; then ok 'layers get different bits'; else fail 'layers g
 # At the same size and on other text the model must be nearer to the original than with equal bits.
 kl() { "$wc" eval "$1" --against "$small" --text tests/data/eval/technical.txt --tokens 2048 --json -q 2>/dev/null | sed -n 's/^ *"kl": \([-0-9.e+]*\),*$/\1/p' | head -n 1; }
 # shellcheck disable=SC2086
-run compress --recipe 'rd(bits=2,states=4)' --calib-tokens 2048 --seqlen 128 "$small" -o "$tmp/equal.wcz"
+run compress --recipe 'rd(bits=2,states=4)' --calib-tokens 1024 --seqlen 128 "$small" -o "$tmp/equal.wcz"
 spread=$(kl "$tmp/a.wcz") equal=$(kl "$tmp/equal.wcz")
 if awk -v a="$spread" -v b="$equal" 'BEGIN { exit !(a > 0 && a < 0.97 * b) }'; then
     ok 'nearer to the original than equal bits'
