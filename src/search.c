@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "budget.h"
 #include "calibrate.h"
 #include "input.h"
 #include "sensitivity.h"
@@ -192,7 +193,14 @@ static wc_status make_windows(search *s)
     text.bos_per_window = true;
     text.max_tokens = s->o->probe_tokens;
     if (!text.ids_file) WC_TRY(wc_input_need_tokenizer(s->ctx, &s->in));
-    return wc_windows_make(s->ctx, s->in.tokenizer, s->in.config.vocab, &text, &s->windows);
+    WC_TRY(wc_windows_make(s->ctx, s->in.tokenizer, s->in.config.vocab, &text, &s->windows));
+    uint64_t need = wc_sensitivity_memory(&s->in.config, s->windows.n * s->windows.seqlen);
+    uint64_t limit = s->o->run.memory ? s->o->run.memory : wc_default_memory();
+    if (need <= limit) return WC_OK;
+    return wc_fail(
+        s->ctx, WC_BUDGET,
+        "--memory %llu bytes is too little to probe %zu tokens at once, which takes %llu: give fewer --probe-tokens",
+        (unsigned long long)limit, s->windows.n * s->windows.seqlen, (unsigned long long)need);
 }
 
 static wc_status make_stats(search *s)

@@ -32,6 +32,12 @@ static size_t widest(const wc_config *c)
     return w;
 }
 
+uint64_t wc_sensitivity_memory(const wc_config *c, uint64_t tokens)
+{
+    uint64_t stages = 4 * tokens * (3 * c->hidden + 6 * widest(c)); /* a stage's own scratch is below four inputs */
+    return stages + 8 * (uint64_t)HEAD_ROWS * c->vocab + ((uint64_t)256 << 20);
+}
+
 static wc_status probe_open(probe *p)
 {
     wc_ctx *ctx = p->ctx;

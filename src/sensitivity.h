@@ -21,6 +21,7 @@ typedef struct wc_sensitivity_options {
  * five times [tokens, hidden], the stages of one block, and 2 x 128 rows of logits. Deterministic for any number of
  * threads.
  */
+uint64_t wc_sensitivity_memory(const wc_config *config, uint64_t tokens); /* an upper bound of these bytes */
 wc_status wc_sensitivity(wc_ctx *ctx, const wc_sensitivity_options *opt, wc_report *report, double *kl);
 
 #endif

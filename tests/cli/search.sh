@@ -49,6 +49,7 @@ check 'same bytes: after a kill' cmp "$tmp/a.wcz" "$tmp/c.wcz"
     size=$(stat -c %s "$tmp/d.wcz" 2>/dev/null || echo 0)
     if [ "$size" -le $((1500 * 1024)) ] && [ "$size" -gt $((1490 * 1024)) ]; then ok '1500 KiB'; else fail '1500 KiB' "$size bytes"; fi
     gives 'a size that cannot be had' 5 '--size 2000 bytes: everything but the 14 linear layers takes' search --size 2000 "$small" -o "$tmp/x.wcz" $few
+    gives 'too little memory to probe' 5 'give fewer --probe-tokens' search --bits 2 "$small" -o "$tmp/x.wcz" $few --memory 200MiB
     gives 'bits out of range' 2 'allowed is 0.5 to 8' search --bits 9 "$small" -o "$tmp/x.wcz" $few
     gives 'a rule' 2 'contradict each other' search --bits 2 --rule '*=keep' "$small" -o "$tmp/x.wcz" $few
     gives 'a bad option' 2 'has no option .nonsense' search --bits 2 "$small" -o "$tmp/x.wcz" $few --opt nonsense=1
