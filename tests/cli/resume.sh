@@ -1,6 +1,6 @@
 #!/bin/bash
 # resume.sh - killed at any moment, the same command continues and the file is the same to the byte; a run that does not match
-# is refused. WC_KILLS: how many times (default 14) a run is killed at a random moment; the sequence of moments is fixed.
+# is refused. WC_KILLS: how many times (default 12) a run is killed at a random moment; the sequence of moments is fixed.
 . tests/cli/lib.sh
 make_small
 kills=${WC_KILLS:-12}
