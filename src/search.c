@@ -263,14 +263,19 @@ static void tell(const search *s, const char *when)
 /* Everything that the bits depend on. */
 static wc_status search_key(search *s, char key[64])
 {
+    const wc_run_options *r = &s->o->run;
     uint64_t model;
-    char text[512];
+    wc_buf text = {0};
     WC_TRY(wc_checkpoint_fingerprint(s->ctx, &s->in.checkpoint, &model));
-    snprintf(text, sizeof text, "%s %016llx %016llx %.17g %llu %d %s", WC_VERSION, (unsigned long long)model,
-             (unsigned long long)s->windows.hash, s->o->bits, (unsigned long long)s->o->size, s->o->rounds,
-             s->o->options);
-    snprintf(key, 64, "%016llx", (unsigned long long)XXH3_64bits(text, strlen(text)));
-    return WC_OK;
+    WC_TRY(wc_buf_printf(s->ctx, &text, "%s %016llx %016llx %.17g %llu %llu %d %s|", WC_VERSION,
+                         (unsigned long long)model, (unsigned long long)s->windows.hash, s->o->bits,
+                         (unsigned long long)s->o->size, (unsigned long long)s->rest_bytes, s->o->rounds,
+                         s->o->options));
+    wc_status status = wc_buf_printf(s->ctx, &text, "%llu %zu %d %s", (unsigned long long)r->calib.max_tokens,
+                                     r->calib.seqlen, (int)r->calib.bos, r->stats_file ? r->stats_file : "");
+    if (status == WC_OK) snprintf(key, 64, "%016llx", (unsigned long long)XXH3_64bits(text.data, text.size));
+    wc_buf_free(&text);
+    return status;
 }
 
 /* The bits of an earlier search with the same key; false when there is none. */

@@ -39,9 +39,16 @@ for ((i = 0; i < 20000; i++)); do
 done
 kill -KILL $pid 2>/dev/null
 wait $pid 2>/dev/null
+cp -r "$tmp/c.wcz.work" "$tmp/kept.work"
 # shellcheck disable=SC2086
 gives 'killed when the bits were found: continues' 0 'are taken over' search --bits 2 "$small" -o "$tmp/c.wcz" $few -f
 check 'same bytes: after a kill' cmp "$tmp/a.wcz" "$tmp/c.wcz"
+
+# Other calibration would have found other bits: those of before are not taken over.
+cp -r "$tmp/kept.work" "$tmp/e.wcz.work"
+# shellcheck disable=SC2086
+run search --bits 2 "$small" -o "$tmp/e.wcz" $few --calib-tokens 1280 --fresh
+if grep -q 'are taken over' "$tmp/err"; then fail 'other tokens: searched again' "$(tail -n 1 "$tmp/err")"; else ok 'other tokens: searched again'; fi
 
 # shellcheck disable=SC2086
 {
