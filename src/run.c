@@ -211,12 +211,17 @@ static void show_plan(run *r)
     char size[32], memory[32], disk[32];
     const wc_plan *p = r->plan;
     uint64_t bytes = wc_wcz_size(r->wcz);
+    enum { MOST_SHOWN = 8 }; /* settled ones may be as many as there are tensors */
+    size_t used = 0;
     for (size_t i = 0; i < p->n_recipes; i++) {
         size_t n = 0;
         for (size_t t = 0; t < p->n; t++)
             n += p->tensor[t].recipe == &p->recipe[i];
-        if (n) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
+        if (n && used++ < MOST_SHOWN) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
     }
+    if (used > MOST_SHOWN)
+        wc_report_note(r->report, "plan", "and %zu more recipes; --dry-run shows those of all tensors",
+                       used - MOST_SHOWN);
     wc_report_note(r->report, "", "-> %s exactly (%llu bytes), needs %s memory, %s scratch disk",
                    wc_size_text(bytes, size), (unsigned long long)bytes, wc_size_text(r->budget.memory, memory),
                    wc_size_text(r->budget.disk, disk));
