@@ -177,6 +177,9 @@ static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t
         if (s->ggml)
             t->part[0] = (wc_part){.kind = WC_PART_GGML,
                                    .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
+        if (first && (s->ggml || s->packed))
+            return wc_fail(ctx, WC_UNSUPPORTED,
+                           "tensor %s is quantized already: there are no floats to keep without loss", s->name);
         if (first)
             WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }

@@ -69,6 +69,11 @@ static wc_status open_input(run *r)
                "%s: a GGUF file; what was lost when it was made cannot come back: better start from "
                "the original model",
                r->opt->model);
+    if (r->in.checkpoint.quant)
+        wc_log(r->ctx, WC_LOG_WARN,
+               "%s: %zu layers are quantized already (%s); what was lost cannot come back: better start from the "
+               "original model",
+               r->opt->model, wc_quant_count(r->in.checkpoint.quant), wc_quant_method(r->in.checkpoint.quant));
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
@@ -473,7 +478,7 @@ static wc_status copy_tensor(run *r, size_t i)
     wc_packed packed = {.n_parts = 1};
     wc_part coded = t->part[0]; /* the plan's: borrowed */
     wc_journal_record done = {0};
-    if (wc_remodel_made(t->source)) {
+    if (wc_remodel_made(t->source) || t->source->packed) {
         wc_weight w;
         WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
         WC_TRY(wc_wcz_copy_weight(r->ctx, r->wcz, i, 0, &w, &packed.blob[0]));
