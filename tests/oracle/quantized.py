@@ -1,11 +1,10 @@
 """Quantized checkpoints as other tools write them, made from the descriptions of their formats: numpy only, and no code
 of the program. Codes, zeros and scales are drawn at random around the weights' size: what counts is that they are read.
 
-    quantized.py list                       the kinds, good ones, one per line
-    quantized.py broken                     the broken ones: KIND<tab>exit code<tab>pattern of the sentence
-    quantized.py MODEL KIND FOLDER          FOLDER/q: the checkpoint; FOLDER/ref: the same model in F32
-
-MODEL is a folder with one model.safetensors in F16; its block linears are quantized."""
+    quantized.py --good FOLDER              of every kind FOLDER/KIND/q, three layers, and FOLDER/KIND/ref, the same in F32
+    quantized.py --broken FOLDER            FOLDER/KIND/q of every broken kind; prints KIND<tab>exit code<tab>what is said
+    quantized.py --seeds FOLDER             FOLDER/quantized_KIND.bin: u32 bytes of a config, the config, a tiny checkpoint
+    quantized.py MODEL KIND FOLDER          FOLDER/q and FOLDER/ref of a whole model, a folder with one file in F16"""
 import json
 import os
 import shutil
@@ -226,7 +225,7 @@ def config_case(name, base, code, want, **values):
 
 
 W = "config_groups__group_0__weights__"
-config_case("bits_0", "gptq4", 3, "bits is 0", bits=0)
+config_case("bits_0", "gptq4", 3, ".bits. is 0", bits=0)
 config_case("bits_5", "gptq4", 6, "bits is 5; of gptq, 2, 3, 4 and 8", bits=5)
 config_case("bits_huge", "gptq4", 3, "bits", bits=10 ** 30)
 config_case("bits_text", "gptq4", 3, "bits", bits="4")
@@ -285,29 +284,29 @@ def changed(at, value):
 
 tensor_case("g_idx_high", "gptq4_act", ".g_idx", "puts input 7 into group 4 of 4", changed(7, 4))
 tensor_case("g_idx_negative", "gptq4_act", ".g_idx", "puts input 7 into group -1", changed(7, -1))
-tensor_case("g_idx_short", "gptq4_act", ".g_idx", "must be I32 \\[31, 768\\]", lambda x: x[:-8])
+tensor_case("g_idx_short", "gptq4_act", ".g_idx", "must be I32 \\[31, 160\\]", lambda x: x[:-8])
 tensor_case("g_idx_long", "gptq4_act", ".g_idx", "it must be I32", lambda x: np.concatenate([x, x]))
 tensor_case("g_idx_wide", "gptq4_act", ".g_idx", "g_idx is I32", lambda x: x.astype("<i8"))
-tensor_case("codes_short", "gptq4", ".qweight", "it must be I32 \\[32, 768\\]", lambda x: x[:-1])
+tensor_case("codes_short", "gptq4", ".qweight", "it must be I32 \\[32, 160\\]", lambda x: x[:-1])
 tensor_case("codes_flat", "gptq4", ".qweight", "in two dimensions", lambda x: x.reshape(-1))
 tensor_case("codes_bytes", "gptq4", ".qweight", "packed in I32", lambda x: x.astype("u1"))
-tensor_case("zeros_wide", "gptq4", ".qzeros", "it must be I32 \\[2, 96\\]", lambda x: np.concatenate([x, x], axis=1))
+tensor_case("zeros_wide", "gptq4", ".qzeros", "it must be I32 \\[2, 20\\]", lambda x: np.concatenate([x, x], axis=1))
 tensor_case("scales_whole", "gptq4", ".scales", "scales are F16", lambda x: x.astype("<i4"))
 tensor_case("scales_none", "gptq4", ".scales", "scales are F16", lambda x: x[:0])
-tensor_case("scales_more", "gptq4", ".scales", "must be I32 \\[4, 96\\]", lambda x: np.concatenate([x, x]))
-tensor_case("awq_odd", "awq", ".scales", "it must be I32", lambda x: x[:, :-4].copy())
-tensor_case("ct_shape_zero", "ct4", ".weight_shape", "is said to be 768 x 0", changed(1, 0))
+tensor_case("scales_more", "gptq4", ".scales", "must be I32 \\[4, 20\\]", lambda x: np.concatenate([x, x]))
+tensor_case("awq_odd", "awq", ".scales", "it must be I32", lambda x: x[:, :-12].copy())
+tensor_case("ct_shape_zero", "ct4", ".weight_shape", "is said to be 160 x 0", changed(1, 0))
 tensor_case("ct_shape_negative", "ct4", ".weight_shape", "is said to be -1 x", changed(0, -1))
-tensor_case("ct_shape_huge", "ct4", ".weight_shape", "is said to be 768 x 9223372036854775807", changed(1, 2 ** 63 - 1))
+tensor_case("ct_shape_huge", "ct4", ".weight_shape", "is said to be 160 x 9223372036854775807", changed(1, 2 ** 63 - 1))
 tensor_case("ct_shape_other", "ct4", ".weight_shape", "fit none of", changed(1, 248))
 tensor_case("ct_shape_three", "ct4", ".weight_shape", "it must be I64 \\[2\\]", lambda x: np.arange(3, dtype="<i8"))
-tensor_case("ct_zeros_other", "ct4_asym", ".weight_zero_point", "it must be I32 \\[96, 8\\]", lambda x: x[:-1].copy())
+tensor_case("ct_zeros_other", "ct4_asym", ".weight_zero_point", "it must be I32 \\[20, 8\\]", lambda x: x[:-1].copy())
 tensor_case("int8_zeros_other", "int8_asym", ".weight_zero_point", "as many as there are scales", lambda x: x[:-1].copy())
 
 
 @broken("both", "gptq4", 3, "both quantized and as it was")
 def both(config, tensors):
-    tensors[P + ".weight"] = np.zeros((768, 256), "<f2")
+    tensors[P + ".weight"] = np.zeros((160, 256), "<f2")
 
 
 @broken("infinite_scale", "gptq4", 3, "holds (-?inf|-?nan) at")
@@ -320,7 +319,7 @@ def infinite_scale(config, tensors):
 NAMES = {"<f4": "F32", "<f2": "F16", "<i4": "I32", "<i8": "I64", "|i1": "I8", "|u1": "U8"}
 
 
-def save(folder, config, tensors):
+def image(tensors):
     """tensors: {name: array or (dtype, array)}"""
     header, blobs, offset = {}, [], 0
     for name, x in tensors.items():
@@ -330,9 +329,13 @@ def save(folder, config, tensors):
         blobs.append(data)
         offset += len(data)
     text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(blobs)
+
+
+def save(folder, config, tensors):
     os.makedirs(folder, exist_ok=True)
     with open(folder + "/model.safetensors", "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+        f.write(image(tensors))
     json.dump(config, open(folder + "/config.json", "w"))
 
 
@@ -345,13 +348,20 @@ def load(folder):
             for name, t in header.items()}
 
 
-def main(model, name, folder):
+SHAPES = {"model.layers.0.self_attn.q_proj": (96, 256), P: (160, 256), "model.layers.2.mlp.down_proj": (128, 384)}
+
+
+def layers_only():
+    rng = np.random.default_rng(3)
+    return {name + ".weight": rng.normal(0, 0.02, shape).astype("<f2") for name, shape in SHAPES.items()}
+
+
+def quantize(weights, name, folder, config):
     base, _, _, change = BROKEN.get(name, (name, 0, "", None))
     make, settings, file = KINDS[base]
     settings = json.loads(json.dumps(settings))
-    config = json.load(open(model + "/config.json"))
     rng, tensors, reference, i = np.random.default_rng(7), {}, {}, 0
-    for key, w in load(model).items():
+    for key, w in weights.items():
         if "_proj.weight" not in key:
             tensors[key] = reference[key] = w
             continue
@@ -360,23 +370,37 @@ def main(model, name, folder):
         i += 1
     if change:
         change(settings, tensors)
-    os.makedirs(folder + "/ref", exist_ok=True)
-    if not change:
-        save(folder + "/ref", config, reference)
+    save(folder + "/ref", config, reference)
     if file == "config.json":
-        config["quantization_config"] = settings
+        config = dict(config, quantization_config=settings)
     save(folder + "/q", config, tensors)
     if file != "config.json":
         json.dump(settings, open(f"{folder}/q/{file}", "w"))
+
+
+def whole_model(model, name, folder):
+    quantize(load(model), name, folder, json.load(open(model + "/config.json")))
     for part in ("q", "ref"):
         for text in ("tokenizer.json", "tokenizer_config.json"):
-            if os.path.exists(f"{model}/{text}"):
-                shutil.copy(f"{model}/{text}", f"{folder}/{part}/{text}")
+            shutil.copy(f"{model}/{text}", f"{folder}/{part}/{text}")
 
 
-if sys.argv[1:] == ["list"]:
-    print("\n".join(KINDS))
-elif sys.argv[1:] == ["broken"]:
-    print("\n".join("\t".join([name, str(b[1]), b[2]]) for name, b in BROKEN.items()))
+def seeds(folder):
+    rng = np.random.default_rng(1)
+    for name in ("gptq4_act", "gptq3", "awq", "ct4_asym", "ct3_old", "int8_asym", "fp8_block"):
+        make, settings, _ = KINDS[name]
+        layer, _ = make(rng, rng.normal(0, 1, (32, 64)).astype(np.float32), 0)
+        text = json.dumps(settings).encode()
+        data = struct.pack("<I", len(text)) + text + image({"a" + suffix: x for suffix, x in layer.items()})
+        open(f"{folder}/quantized_{name}.bin", "wb").write(data)
+
+
+if sys.argv[1] == "--seeds":
+    seeds(sys.argv[2])
+elif sys.argv[1] in ("--good", "--broken"):
+    for name in KINDS if sys.argv[1] == "--good" else BROKEN:
+        quantize(layers_only(), name, f"{sys.argv[2]}/{name}", {"model_type": "none"})
+    if sys.argv[1] == "--broken":
+        print("\n".join("\t".join([name, str(b[1]), b[2]]) for name, b in BROKEN.items()))
 else:
-    main(*sys.argv[1:])
+    whole_model(*sys.argv[1:])
