@@ -67,7 +67,8 @@ static wc_status start_over(wc_ctx *ctx, wc_journal *j, uint64_t fingerprint)
     return append(ctx, j, &r, 0);
 }
 
-wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, bool fresh, wc_journal *out)
+wc_status wc_journal_open(wc_ctx *ctx, const char *path, const char *about, uint64_t fingerprint, bool fresh,
+                          wc_journal *out)
 {
     wc_journal j = {.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666), .path = strdup(path)};
     wc_status status = WC_OK;
@@ -83,7 +84,8 @@ wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, b
                     "%s: an unfinished run with other weights, tokens, options or version is here; repeat that command "
                     "to continue it, or add --fresh to drop it",
                     path));
-    if (!start || fresh || found != fingerprint) WC_TRY_OUT(start_over(ctx, &j, fingerprint));
+    j.lost = j.n > 0 && !fresh && access(about, F_OK);
+    if (!start || fresh || j.lost || found != fingerprint) WC_TRY_OUT(start_over(ctx, &j, fingerprint));
     j.resumed = j.n > 0;
     *out = j;
     return WC_OK;
