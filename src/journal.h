@@ -48,6 +48,9 @@ typedef struct wc_journal {
  * renaming of its output and the end of its journal, and the output is then made again. */
 wc_status wc_journal_open(wc_ctx *ctx, const char *path, const char *about, uint64_t fingerprint, bool fresh,
                           wc_journal *out);
+/* WC_RESUME when there is a journal of an unfinished run at all: for who is about to begin another one, hours before it
+ * opens its own. */
+wc_status wc_journal_absent(wc_ctx *ctx, const char *path);
 /* Appends and syncs; fills in check. */
 wc_status wc_journal_append(wc_ctx *ctx, wc_journal *j, wc_journal_record r);
 /* The newest record of this type and index (and part), or NULL. */
