@@ -180,7 +180,7 @@ static char *concat(const char *a, size_t n, const char *b)
 /* The length of the model's path without trailing slashes and without the ending of a weights file. */
 static size_t stem(const char *model)
 {
-    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz"};
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz", ".wcstats"};
     size_t n = strlen(model);
     while (n > 1 && model[n - 1] == '/')
         n--;
