@@ -2,20 +2,43 @@
  *
  * A row is read in groups of 16 columns, one per rANS state. Nothing in a group waits for a neighbour but the words:
  * a state below 2^16 takes the next, in the order of the states, which vector code does by expanding as many words as
- * are wanted. A chain of dependent work so runs through each state, from slot to bucket to product to word, and the
- * vectors of a group hide each other's latency. Tables are 8 bytes per bucket, so that one gather fetches both of its
- * symbols. Trellis states belong to columns, and are a whole row old when they are needed. */
+ * are wanted. A chain of dependent work so runs through each state, from slot to bucket to product to word. A bucket is
+ * 8 bytes, so that one load fetches both of its symbols. Trellis states belong to columns, and are a whole row old when
+ * they are needed. */
 #include <immintrin.h>
 
 #include "formats/coded/kernel.h"
 
 enum { LANES = WCD_CODED_LANES, MIDDLE = WCD_CODED_SYMBOLS / 2 };
 
+/* Buckets by number, two to a vector of 128 bits. Not gather instructions: where microcode keeps those from being
+ * speculated on, one takes as long as thirty loads. */
+static inline __m128i two(const uint64_t *bucket, const uint32_t *at)
+{
+    __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)(bucket + at[0]));
+    return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(low), (const __m64 *)(const void *)(bucket + at[1])));
+}
+
+static inline __m256i four(const uint64_t *bucket, const uint32_t *at)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(two(bucket, at)), two(bucket, at + 4), 1);
+}
+
 #ifdef __AVX512BW__
 
 typedef struct vectors {
-    __m512i x, law, low, high; /* the shrinks of classes 0 .. 7 and 8 .. 15 */
+    __m512i x, law, shrink;
 } vectors;
+
+static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
+{
+    v->x = _mm512_loadu_si512(u->x), v->law = _mm512_loadu_si512(u->law), v->shrink = _mm512_loadu_si512(u->shrink);
+}
+
+static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
+{
+    _mm512_storeu_si512(u->x, v->x);
+}
 
 static inline __m512i words(const uint8_t **p, __m512i x)
 {
@@ -25,45 +48,44 @@ static inline __m512i words(const uint8_t **p, __m512i x)
     return _mm512_mask_or_epi32(x, wanted, _mm512_slli_epi32(x, 16), _mm512_maskz_expand_epi32(wanted, next));
 }
 
-static inline void load_vectors(const wcd_coded_tables *t, const wcd_coded_unit *u, vectors *v)
+/* The lower and the upper halves of the buckets that slots are in. */
+static inline void buckets(const wcd_coded_tables *t, __m512i at, __m512i *low, __m512i *high)
 {
-    v->x = _mm512_loadu_si512(u->x), v->law = _mm512_loadu_si512(u->law);
-    v->low = _mm512_loadu_si512(t->shrink[0]), v->high = _mm512_loadu_si512(t->shrink[8]);
-}
-
-static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
-{
-    _mm512_storeu_si512(u->x, v->x);
+    uint32_t number[LANES];
+    const uint64_t *bucket = t->bucket[0][0];
+    _mm512_storeu_si512(number, at);
+    __m512 a = _mm512_castsi512_ps(
+        _mm512_inserti64x4(_mm512_castsi256_si512(four(bucket, number)), four(bucket, number + 8), 1));
+    __m512 b = _mm512_castsi512_ps(
+        _mm512_inserti64x4(_mm512_castsi256_si512(four(bucket, number + 2)), four(bucket, number + 10), 1));
+    *low = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+    *high = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
 }
 
 static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
                                 float *dst)
 {
-    const __m512i one = _mm512_set1_epi32(1), twelve = _mm512_set1_epi32(4095), zero = _mm512_setzero_si512();
-    __m512i x = v->x, slot = _mm512_and_si512(x, twelve), s = _mm512_loadu_si512(u->state + c);
-    __m512i law = _mm512_permutexvar_epi32(_mm512_loadu_si512(u->class_of + c), v->law), q = _mm512_and_si512(s, one);
-    __m512i class_of = _mm512_and_si512(law, _mm512_set1_epi32(15)), own = _mm512_srli_epi32(slot, 6);
-    __m512i at = _mm512_or_si512(_mm512_or_si512(_mm512_slli_epi32(class_of, 7), _mm512_slli_epi32(q, 6)), own);
-    __m512i even = _mm512_i32gather_epi64(_mm512_castsi512_si256(at), t->bucket, 8);
-    __m512i rest = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(at, 1), t->bucket, 8);
-    const __m512i firsts = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    __m512i half = _mm512_permutex2var_epi32(even, firsts, rest);
-    __m512i other = _mm512_permutex2var_epi32(even, _mm512_or_si512(firsts, one), rest);
+    const __m512i one = _mm512_set1_epi32(1), slots = _mm512_set1_epi32(WCD_CODED_SLOTS - 1);
+    __m512i class_of = _mm512_loadu_si512(u->class_of + c), law = _mm512_permutexvar_epi32(class_of, v->law);
+    __m512i s = _mm512_loadu_si512(u->state + c), q = _mm512_and_si512(s, one), low, high;
+    __m512i table = _mm512_or_si512(_mm512_slli_epi32(law, 7), _mm512_slli_epi32(q, 6));
+    table = _mm512_and_si512(table, _mm512_set1_epi32(0x7c0));
+    __m512i x = v->x, slot = _mm512_and_si512(x, slots), own = _mm512_srli_epi32(slot, 6);
+    buckets(t, _mm512_or_si512(table, own), &low, &high);
     __mmask16 second =
-        _mm512_cmpge_epu32_mask(_mm512_and_si512(slot, _mm512_set1_epi32(63)), _mm512_srli_epi32(half, 24));
-    half = _mm512_mask_mov_epi32(half, second, other);
-    __m512i symbol = _mm512_mask_srli_epi32(own, second, other, 24);
-    __m512i number = _mm512_and_si512(_mm512_add_epi32(slot, _mm512_srli_epi32(half, 12)), twelve);
-    x = _mm512_mullo_epi32(_mm512_and_si512(half, twelve), _mm512_srli_epi32(x, 12));
+        _mm512_cmpge_epu32_mask(_mm512_and_si512(slot, _mm512_set1_epi32(63)), _mm512_srli_epi32(low, 24));
+    __m512i half = _mm512_mask_mov_epi32(low, second, high), symbol = _mm512_mask_srli_epi32(own, second, high, 24);
+    __m512i number = _mm512_and_si512(_mm512_add_epi32(slot, _mm512_srli_epi32(half, 12)), slots);
+    x = _mm512_mullo_epi32(_mm512_and_si512(half, slots), _mm512_srli_epi32(x, 12));
     x = words(p, _mm512_add_epi32(x, number));
 
     __m512i k = _mm512_sub_epi32(symbol, _mm512_set1_epi32(MIDDLE)), raw = _mm512_srli_epi32(law, 16);
     __mmask16 escaped = _mm512_testn_epi32_mask(symbol, symbol);
     if (escaped | _mm512_test_epi32_mask(raw, raw)) {
         raw = _mm512_mask_mov_epi32(raw, escaped, _mm512_set1_epi32(WCD_CODED_RAW));
-        __m512i low = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), raw), x);
-        k = _mm512_or_si512(_mm512_sllv_epi32(k, raw), low);
-        k = _mm512_mask_srai_epi32(k, escaped, _mm512_slli_epi32(low, 16), 16);
+        __m512i bits = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), raw), x);
+        k = _mm512_or_si512(_mm512_sllv_epi32(k, raw), bits);
+        k = _mm512_mask_srai_epi32(k, escaped, _mm512_slli_epi32(bits, 16), 16);
         x = words(p, _mm512_srlv_epi32(x, raw));
     }
     v->x = x;
@@ -73,10 +95,10 @@ static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, un
     next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(k, one), next, _mm512_set1_epi32((int)u->b));
     _mm512_storeu_si512(u->state + c, next);
     __m512i j = _mm512_add_epi32(_mm512_slli_epi32(k, 1), q);
-    __m512i which = _mm512_min_epu32(_mm512_abs_epi32(j), _mm512_set1_epi32(3));
-    which = _mm512_or_si512(which, _mm512_slli_epi32(class_of, 2));
-    __m512i shrink = _mm512_srai_epi32(_mm512_slli_epi32(_mm512_permutex2var_epi16(v->low, which, v->high), 16), 16);
-    shrink = _mm512_mask_sub_epi32(shrink, _mm512_movepi32_mask(j), zero, shrink);
+    __m512i far = _mm512_sub_epi32(_mm512_set1_epi32(3), _mm512_min_epu32(_mm512_abs_epi32(j), _mm512_set1_epi32(3)));
+    __m512i shrink = _mm512_sllv_epi32(_mm512_permutexvar_epi32(class_of, v->shrink), _mm512_slli_epi32(far, 3));
+    shrink = _mm512_srai_epi32(shrink, 24);
+    shrink = _mm512_mask_sub_epi32(shrink, _mm512_movepi32_mask(j), _mm512_setzero_si512(), shrink);
     __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(j, 6), shrink));
     _mm512_storeu_ps(dst, _mm512_mul_ps(_mm512_loadu_ps(u->step + c), value));
 }
@@ -84,8 +106,25 @@ static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, un
 #else
 
 typedef struct vectors {
-    __m256i x[2], law[2]; /* laws of column classes 0 .. 7 and 8 .. 15 */
+    __m256i x[2], law[2], shrink[2]; /* of column classes 0 .. 7 and 8 .. 15 */
 } vectors;
+
+static inline __m256i load8(const uint32_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
+{
+    for (int i = 0; i < 2; i++)
+        v->x[i] = load8(u->x + 8 * i), v->law[i] = load8(u->law + 8 * i), v->shrink[i] = load8(u->shrink + 8 * i);
+}
+
+static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
+{
+    for (int i = 0; i < 2; i++)
+        _mm256_storeu_si256((__m256i *)(void *)(u->x + 8 * i), v->x[i]);
+}
 
 /* Byte l of the entry of a mask: how many of its bits below l are set. */
 #define RANK(m)                                                                                                    \
@@ -108,22 +147,13 @@ static inline __m256i words(const uint8_t **p, __m256i x)
     return _mm256_blendv_epi8(x, next, wanted);
 }
 
-static inline __m256i load8(const uint32_t *p)
+/* of[class], from 16 that lie in two vectors. */
+static inline __m256i pick(const __m256i of[2], __m256i class_of)
 {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
-}
-
-static inline void load_vectors(const wcd_coded_tables *t, const wcd_coded_unit *u, vectors *v)
-{
-    (void)t;
-    for (int i = 0; i < 2; i++)
-        v->x[i] = load8(u->x + 8 * i), v->law[i] = load8(u->law + 8 * i);
-}
-
-static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
-{
-    for (int i = 0; i < 2; i++)
-        _mm256_storeu_si256((__m256i *)(void *)(u->x + 8 * i), v->x[i]);
+    __m256 low = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(of[0], class_of));
+    __m256 high = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(of[1], class_of));
+    __m256 which = _mm256_castsi256_ps(_mm256_slli_epi32(class_of, 28)); /* bit 3 to the sign */
+    return _mm256_castps_si256(_mm256_blendv_ps(low, high, which));
 }
 
 /* What eight columns have after their symbols. */
@@ -131,66 +161,60 @@ typedef struct eight {
     __m256i x, k, symbol, class_of, raw, s, q;
 } eight;
 
+static inline void buckets(const wcd_coded_tables *t, __m256i at, __m256i *low, __m256i *high)
+{
+    uint32_t number[8];
+    const uint64_t *bucket = t->bucket[0][0];
+    _mm256_storeu_si256((__m256i *)(void *)number, at);
+    __m256 a = _mm256_castsi256_ps(four(bucket, number)), b = _mm256_castsi256_ps(four(bucket, number + 2));
+    *low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    *high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+}
+
 static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m256i x,
                            eight *e)
 {
-    const __m256i twelve = _mm256_set1_epi32(4095);
-    const long long *bucket = (const long long *)(const void *)t->bucket;
-    __m256i slot = _mm256_and_si256(x, twelve), which = load8(u->class_of + c), own = _mm256_srli_epi32(slot, 6);
-    __m256 low = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(v->law[0], which));
-    __m256 high = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(v->law[1], which));
-    which = _mm256_slli_epi32(which, 28); /* bit 3 chooses */
-    __m256i law = _mm256_castps_si256(_mm256_blendv_ps(low, high, _mm256_castsi256_ps(which)));
-    e->s = load8(u->state + c), e->q = _mm256_and_si256(e->s, _mm256_set1_epi32(1));
-    e->class_of = _mm256_and_si256(law, _mm256_set1_epi32(15)), e->raw = _mm256_srli_epi32(law, 16);
-    __m256i at = _mm256_or_si256(_mm256_slli_epi32(e->class_of, 7), _mm256_slli_epi32(e->q, 6));
-    at = _mm256_or_si256(at, own);
-    __m256 a = _mm256_castsi256_ps(_mm256_i32gather_epi64(bucket, _mm256_castsi256_si128(at), 8));
-    __m256 b = _mm256_castsi256_ps(_mm256_i32gather_epi64(bucket, _mm256_extracti128_si256(at, 1), 8));
-    /* lanes 0 1 4 5 2 3 6 7, put right by the second permutation */
-    __m256i half = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)), other;
-    other = _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)), 0xd8);
-    half = _mm256_permute4x64_epi64(half, 0xd8);
-    __m256i first = _mm256_cmpgt_epi32(_mm256_srli_epi32(half, 24), _mm256_and_si256(slot, _mm256_set1_epi32(63)));
-    half = _mm256_blendv_epi8(other, half, first);
-    e->symbol = _mm256_blendv_epi8(_mm256_srli_epi32(other, 24), own, first);
+    const __m256i slots = _mm256_set1_epi32(WCD_CODED_SLOTS - 1);
+    e->class_of = load8(u->class_of + c), e->s = load8(u->state + c);
+    e->q = _mm256_and_si256(e->s, _mm256_set1_epi32(1));
+    __m256i law = pick(v->law, e->class_of), low, high;
+    e->raw = _mm256_srli_epi32(law, 16);
+    __m256i table = _mm256_or_si256(_mm256_slli_epi32(law, 7), _mm256_slli_epi32(e->q, 6));
+    table = _mm256_and_si256(table, _mm256_set1_epi32(0x7c0));
+    __m256i slot = _mm256_and_si256(x, slots), own = _mm256_srli_epi32(slot, 6);
+    buckets(t, _mm256_or_si256(table, own), &low, &high);
+    __m256i rest = _mm256_and_si256(slot, _mm256_set1_epi32(63));
+    __m256i first = _mm256_cmpgt_epi32(_mm256_srli_epi32(low, 24), rest), half = _mm256_blendv_epi8(high, low, first);
+    e->symbol = _mm256_blendv_epi8(_mm256_srli_epi32(high, 24), own, first);
     e->k = _mm256_sub_epi32(e->symbol, _mm256_set1_epi32(MIDDLE));
-    __m256i number = _mm256_and_si256(_mm256_add_epi32(slot, _mm256_srli_epi32(half, 12)), twelve);
-    e->x = _mm256_mullo_epi32(_mm256_and_si256(half, twelve), _mm256_srli_epi32(x, 12));
+    __m256i number = _mm256_and_si256(_mm256_add_epi32(slot, _mm256_srli_epi32(half, 12)), slots);
+    e->x = _mm256_mullo_epi32(_mm256_and_si256(half, slots), _mm256_srli_epi32(x, 12));
     e->x = _mm256_add_epi32(e->x, number);
 }
 
 static inline void low_bits(eight *e)
 {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i escaped = _mm256_cmpeq_epi32(e->symbol, zero);
+    __m256i escaped = _mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256());
     __m256i raw = _mm256_blendv_epi8(e->raw, _mm256_set1_epi32(WCD_CODED_RAW), escaped);
-    __m256i low = _mm256_andnot_si256(_mm256_sllv_epi32(_mm256_set1_epi32(-1), raw), e->x);
-    __m256i all = _mm256_srai_epi32(_mm256_slli_epi32(low, 16), 16);
-    e->k = _mm256_blendv_epi8(_mm256_or_si256(_mm256_sllv_epi32(e->k, raw), low), all, escaped);
+    __m256i bits = _mm256_andnot_si256(_mm256_sllv_epi32(_mm256_set1_epi32(-1), raw), e->x);
+    __m256i all = _mm256_srai_epi32(_mm256_slli_epi32(bits, 16), 16);
+    e->k = _mm256_blendv_epi8(_mm256_or_si256(_mm256_sllv_epi32(e->k, raw), bits), all, escaped);
     e->x = _mm256_srlv_epi32(e->x, raw);
 }
 
-static inline __m256i shrinks(const wcd_coded_tables *t, __m256i which)
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const eight *e, float *dst)
 {
-    /* pairs of i16 in dwords; the right one to the top, and down again with its sign */
-    __m256i pair = _mm256_i32gather_epi32((const int *)(const void *)t->shrink, _mm256_srli_epi32(which, 1), 4);
-    __m256i up = _mm256_slli_epi32(_mm256_andnot_si256(which, _mm256_set1_epi32(1)), 4);
-    return _mm256_srai_epi32(_mm256_sllv_epi32(pair, up), 16);
-}
-
-static inline void values(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const eight *e, float *dst)
-{
-    const __m256i one = _mm256_set1_epi32(1), zero = _mm256_setzero_si256();
+    const __m256i one = _mm256_set1_epi32(1), three = _mm256_set1_epi32(3), zero = _mm256_setzero_si256();
     __m256i odd = _mm256_sub_epi32(zero, _mm256_and_si256(e->k, one)), next = _mm256_srli_epi32(e->s, 1);
     next = _mm256_xor_si256(next, _mm256_and_si256(_mm256_sub_epi32(zero, e->q), _mm256_set1_epi32((int)u->a)));
     next = _mm256_xor_si256(next, _mm256_and_si256(odd, _mm256_set1_epi32((int)u->b)));
     _mm256_storeu_si256((__m256i *)(void *)(u->state + c), next);
     __m256i j = _mm256_add_epi32(_mm256_slli_epi32(e->k, 1), e->q);
-    __m256i which = _mm256_min_epu32(_mm256_abs_epi32(j), _mm256_set1_epi32(3));
-    __m256i shrink = shrinks(t, _mm256_or_si256(which, _mm256_slli_epi32(e->class_of, 2)));
-    __m256i value = _mm256_sub_epi32(_mm256_slli_epi32(j, 6), _mm256_sign_epi32(shrink, j));
-    _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(u->step + c), _mm256_cvtepi32_ps(value)));
+    __m256i far = _mm256_sub_epi32(three, _mm256_min_epu32(_mm256_abs_epi32(j), three));
+    __m256i shrink = _mm256_sllv_epi32(pick(v->shrink, e->class_of), _mm256_slli_epi32(far, 3));
+    shrink = _mm256_sign_epi32(_mm256_srai_epi32(shrink, 24), j);
+    __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_slli_epi32(j, 6), shrink));
+    _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(u->step + c), value));
 }
 
 static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
@@ -203,14 +227,13 @@ static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, un
     }
     __m256i escaped = _mm256_cmpeq_epi32(_mm256_min_epu32(e[0].symbol, e[1].symbol), _mm256_setzero_si256());
     __m256i any = _mm256_or_si256(escaped, _mm256_or_si256(e[0].raw, e[1].raw));
-    if (!_mm256_testz_si256(any, any))
-        for (unsigned i = 0; i < 2; i++) {
-            low_bits(&e[i]);
-            e[i].x = words(p, e[i].x);
-        }
+    for (unsigned i = 0; i < 2 && !_mm256_testz_si256(any, any); i++) {
+        low_bits(&e[i]);
+        e[i].x = words(p, e[i].x);
+    }
     for (unsigned i = 0; i < 2; i++) {
         v->x[i] = e[i].x;
-        values(t, u, c + 8 * i, &e[i], dst + 8 * i);
+        values(u, c + 8 * i, v, &e[i], dst + 8 * i);
     }
 }
 #endif
@@ -220,7 +243,7 @@ static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
     vectors v;
     const uint8_t *p = u->p;
     unsigned c = 0;
-    load_vectors(t, u, &v);
+    load_vectors(u, &v);
     for (; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
         vector_group(t, u, c, &p, &v, dst + c);
     store_vectors(&v, u);

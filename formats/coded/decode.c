@@ -137,8 +137,7 @@ static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
 {
     unsigned freq[SYMBOLS];
     t->shift[n] = record[0] < MAX_SHIFT ? record[0] : MAX_SHIFT;
-    for (int j = 0; j <= 3; j++)
-        t->shrink[n][j] = j ? (int8_t)record[j] : 0;
+    t->shrink[n] = (uint32_t)record[1] << 8 | (uint32_t)record[2] << 16 | (uint32_t)record[3] << 24;
     for (int q = 0; q < 2; q++) {
         frequencies(record + 4 + 3 * q, q || t->shift[n], freq);
         fill_buckets(freq, t->bucket[n][q]);
@@ -187,6 +186,7 @@ static void laws_of_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wc
         at = at < 0 ? 0 : at > last ? last : at;
         if (!t->ready[at]) make_class(v->blob + CLASS_SIZE * at, t, (unsigned)at);
         u->law[i] = (uint32_t)at | (uint32_t)t->shift[at] << 16;
+        u->shrink[i] = t->shrink[at];
     }
 }
 
@@ -211,17 +211,16 @@ static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, const uin
                          int checked, float *dst)
 {
     int32_t k[LANES];
-    uint32_t raw[LANES], law[LANES], any = 0;
+    uint32_t raw[LANES], any = 0;
     for (unsigned l = 0; l < n; l++) {
-        uint32_t x = u->x[l], slot = x % SLOTS;
-        law[l] = u->law[u->class_of[c + l]];
-        uint64_t b = t->bucket[law[l] & 15][u->state[c + l] & 1][slot / BUCKET];
+        uint32_t x = u->x[l], slot = x % SLOTS, law = u->law[u->class_of[c + l]];
+        uint64_t b = t->bucket[law & 15][u->state[c + l] & 1][slot / BUCKET];
         uint32_t second = slot % BUCKET >= (b >> 24 & 127), half = (uint32_t)(b >> 32 * second);
         uint32_t symbol = second ? half >> 24 : slot / BUCKET;
         x = (half & (SLOTS - 1)) * (x / SLOTS) + ((slot + (half >> 12)) & (SLOTS - 1));
         u->x[l] = refill(p, u->end, x, checked);
         k[l] = (int32_t)symbol - MIDDLE;
-        raw[l] = symbol ? law[l] >> 16 : RAW;
+        raw[l] = symbol ? law >> 16 : RAW;
         any |= raw[l];
     }
     for (unsigned l = 0; any && l < n; l++) {
@@ -232,7 +231,7 @@ static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, const uin
     for (unsigned l = 0; l < n; l++) {
         uint32_t s = u->state[c + l], q = s & 1;
         int32_t j = 2 * k[l] + (int32_t)q, size = j < 0 ? -j : j;
-        int32_t shrink = t->shrink[law[l] & 15][size < 3 ? size : 3];
+        int32_t shrink = (int8_t)(u->shrink[u->class_of[c + l]] >> (size < 3 ? 8 * size : 24));
         u->state[c + l] = s >> 1 ^ (u->a & (0 - q)) ^ (u->b & (0 - ((uint32_t)k[l] & 1)));
         dst[l] = u->step[c + l] * (float)(64 * j - (j < 0 ? -shrink : shrink));
     }
