@@ -26,18 +26,23 @@ static inline __m256i four(const uint64_t *bucket, const uint32_t *at)
 
 #ifdef __AVX512BW__
 
+enum { WIDTH = 16 };
+
 typedef struct vectors {
-    __m512i x, law, shrink;
+    __m512i x[LANES / WIDTH], law, shrink;
 } vectors;
 
 static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
 {
-    v->x = _mm512_loadu_si512(u->x), v->law = _mm512_loadu_si512(u->law), v->shrink = _mm512_loadu_si512(u->shrink);
+    for (int i = 0; i < LANES / WIDTH; i++)
+        v->x[i] = _mm512_loadu_si512(u->x + WIDTH * i);
+    v->law = _mm512_loadu_si512(u->law), v->shrink = _mm512_loadu_si512(u->shrink);
 }
 
 static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
 {
-    _mm512_storeu_si512(u->x, v->x);
+    for (int i = 0; i < LANES / WIDTH; i++)
+        _mm512_storeu_si512(u->x + WIDTH * i, v->x[i]);
 }
 
 static inline __m512i words(const uint8_t **p, __m512i x)
@@ -62,51 +67,70 @@ static inline void buckets(const wcd_coded_tables *t, __m512i at, __m512i *low, 
     *high = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
 }
 
-static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
-                                float *dst)
+/* What sixteen columns have after their symbols. */
+typedef struct several {
+    __m512i x, k, symbol, class_of, raw, s, q;
+} several;
+
+static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m512i x,
+                           several *e)
 {
-    const __m512i one = _mm512_set1_epi32(1), slots = _mm512_set1_epi32(WCD_CODED_SLOTS - 1);
-    __m512i class_of = _mm512_loadu_si512(u->class_of + c), law = _mm512_permutexvar_epi32(class_of, v->law);
-    __m512i s = _mm512_loadu_si512(u->state + c), q = _mm512_and_si512(s, one), low, high;
-    __m512i table = _mm512_or_si512(_mm512_slli_epi32(law, 7), _mm512_slli_epi32(q, 6));
+    const __m512i slots = _mm512_set1_epi32(WCD_CODED_SLOTS - 1);
+    e->class_of = _mm512_loadu_si512(u->class_of + c), e->s = _mm512_loadu_si512(u->state + c);
+    e->q = _mm512_and_si512(e->s, _mm512_set1_epi32(1));
+    __m512i law = _mm512_permutexvar_epi32(e->class_of, v->law), low, high;
+    e->raw = _mm512_srli_epi32(law, 16);
+    __m512i table = _mm512_or_si512(law, _mm512_slli_epi32(e->q, 6));
     table = _mm512_and_si512(table, _mm512_set1_epi32(0x7c0));
-    __m512i x = v->x, slot = _mm512_and_si512(x, slots), own = _mm512_srli_epi32(slot, 6);
+    __m512i slot = _mm512_and_si512(x, slots), own = _mm512_srli_epi32(slot, 6);
     buckets(t, _mm512_or_si512(table, own), &low, &high);
-    __mmask16 second =
-        _mm512_cmpge_epu32_mask(_mm512_and_si512(slot, _mm512_set1_epi32(63)), _mm512_srli_epi32(low, 24));
-    __m512i half = _mm512_mask_mov_epi32(low, second, high), symbol = _mm512_mask_srli_epi32(own, second, high, 24);
+    __m512i rest = _mm512_and_si512(slot, _mm512_set1_epi32(63));
+    __mmask16 second = _mm512_cmpge_epu32_mask(rest, _mm512_srli_epi32(low, 24));
+    __m512i half = _mm512_mask_mov_epi32(low, second, high);
+    e->symbol = _mm512_mask_srli_epi32(own, second, high, 24);
+    e->k = _mm512_sub_epi32(e->symbol, _mm512_set1_epi32(MIDDLE));
     __m512i number = _mm512_and_si512(_mm512_add_epi32(slot, _mm512_srli_epi32(half, 12)), slots);
-    x = _mm512_mullo_epi32(_mm512_and_si512(half, slots), _mm512_srli_epi32(x, 12));
-    x = words(p, _mm512_add_epi32(x, number));
+    e->x = _mm512_mullo_epi32(_mm512_and_si512(half, slots), _mm512_srli_epi32(x, 12));
+    e->x = _mm512_add_epi32(e->x, number);
+}
 
-    __m512i k = _mm512_sub_epi32(symbol, _mm512_set1_epi32(MIDDLE)), raw = _mm512_srli_epi32(law, 16);
-    __mmask16 escaped = _mm512_testn_epi32_mask(symbol, symbol);
-    if (escaped | _mm512_test_epi32_mask(raw, raw)) {
-        raw = _mm512_mask_mov_epi32(raw, escaped, _mm512_set1_epi32(WCD_CODED_RAW));
-        __m512i bits = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), raw), x);
-        k = _mm512_or_si512(_mm512_sllv_epi32(k, raw), bits);
-        k = _mm512_mask_srai_epi32(k, escaped, _mm512_slli_epi32(bits, 16), 16);
-        x = words(p, _mm512_srlv_epi32(x, raw));
-    }
-    v->x = x;
+static inline void low_bits(several *e)
+{
+    __mmask16 escaped = _mm512_testn_epi32_mask(e->symbol, e->symbol);
+    __m512i raw = _mm512_mask_mov_epi32(e->raw, escaped, _mm512_set1_epi32(WCD_CODED_RAW));
+    __m512i bits = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), raw), e->x);
+    e->k = _mm512_or_si512(_mm512_sllv_epi32(e->k, raw), bits);
+    e->k = _mm512_mask_srai_epi32(e->k, escaped, _mm512_slli_epi32(bits, 16), 16);
+    e->x = _mm512_srlv_epi32(e->x, raw);
+}
 
-    __m512i next = _mm512_srli_epi32(s, 1);
-    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(s, one), next, _mm512_set1_epi32((int)u->a));
-    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(k, one), next, _mm512_set1_epi32((int)u->b));
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+{
+    const __m512i one = _mm512_set1_epi32(1), three = _mm512_set1_epi32(3);
+    __m512i next = _mm512_srli_epi32(e->s, 1);
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->s, one), next, _mm512_set1_epi32((int)u->a));
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->k, one), next, _mm512_set1_epi32((int)u->b));
     _mm512_storeu_si512(u->state + c, next);
-    __m512i j = _mm512_add_epi32(_mm512_slli_epi32(k, 1), q);
-    __m512i far = _mm512_sub_epi32(_mm512_set1_epi32(3), _mm512_min_epu32(_mm512_abs_epi32(j), _mm512_set1_epi32(3)));
-    __m512i shrink = _mm512_sllv_epi32(_mm512_permutexvar_epi32(class_of, v->shrink), _mm512_slli_epi32(far, 3));
-    shrink = _mm512_srai_epi32(shrink, 24);
+    __m512i j = _mm512_add_epi32(_mm512_slli_epi32(e->k, 1), e->q);
+    __m512i far = _mm512_sub_epi32(three, _mm512_min_epu32(_mm512_abs_epi32(j), three));
+    __m512i shrink = _mm512_permutexvar_epi32(e->class_of, v->shrink);
+    shrink = _mm512_srai_epi32(_mm512_sllv_epi32(shrink, _mm512_slli_epi32(far, 3)), 24);
     shrink = _mm512_mask_sub_epi32(shrink, _mm512_movepi32_mask(j), _mm512_setzero_si512(), shrink);
     __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(j, 6), shrink));
     _mm512_storeu_ps(dst, _mm512_mul_ps(_mm512_loadu_ps(u->step + c), value));
 }
 
+static inline int any_low_bits(const several *e)
+{
+    return _mm512_testn_epi32_mask(e->symbol, e->symbol) | _mm512_test_epi32_mask(e->raw, e->raw);
+}
+
 #else
 
+enum { WIDTH = 8 };
+
 typedef struct vectors {
-    __m256i x[2], law[2], shrink[2]; /* of column classes 0 .. 7 and 8 .. 15 */
+    __m256i x[LANES / WIDTH], law[2], shrink[2]; /* of column classes 0 .. 7 and 8 .. 15 */
 } vectors;
 
 static inline __m256i load8(const uint32_t *p)
@@ -116,14 +140,16 @@ static inline __m256i load8(const uint32_t *p)
 
 static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
 {
+    for (int i = 0; i < LANES / WIDTH; i++)
+        v->x[i] = load8(u->x + WIDTH * i);
     for (int i = 0; i < 2; i++)
-        v->x[i] = load8(u->x + 8 * i), v->law[i] = load8(u->law + 8 * i), v->shrink[i] = load8(u->shrink + 8 * i);
+        v->law[i] = load8(u->law + 8 * i), v->shrink[i] = load8(u->shrink + 8 * i);
 }
 
 static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
 {
-    for (int i = 0; i < 2; i++)
-        _mm256_storeu_si256((__m256i *)(void *)(u->x + 8 * i), v->x[i]);
+    for (int i = 0; i < LANES / WIDTH; i++)
+        _mm256_storeu_si256((__m256i *)(void *)(u->x + WIDTH * i), v->x[i]);
 }
 
 /* Byte l of the entry of a mask: how many of its bits below l are set. */
@@ -157,9 +183,9 @@ static inline __m256i pick(const __m256i of[2], __m256i class_of)
 }
 
 /* What eight columns have after their symbols. */
-typedef struct eight {
+typedef struct several {
     __m256i x, k, symbol, class_of, raw, s, q;
-} eight;
+} several;
 
 static inline void buckets(const wcd_coded_tables *t, __m256i at, __m256i *low, __m256i *high)
 {
@@ -172,14 +198,14 @@ static inline void buckets(const wcd_coded_tables *t, __m256i at, __m256i *low, 
 }
 
 static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m256i x,
-                           eight *e)
+                           several *e)
 {
     const __m256i slots = _mm256_set1_epi32(WCD_CODED_SLOTS - 1);
     e->class_of = load8(u->class_of + c), e->s = load8(u->state + c);
     e->q = _mm256_and_si256(e->s, _mm256_set1_epi32(1));
     __m256i law = pick(v->law, e->class_of), low, high;
     e->raw = _mm256_srli_epi32(law, 16);
-    __m256i table = _mm256_or_si256(_mm256_slli_epi32(law, 7), _mm256_slli_epi32(e->q, 6));
+    __m256i table = _mm256_or_si256(law, _mm256_slli_epi32(e->q, 6));
     table = _mm256_and_si256(table, _mm256_set1_epi32(0x7c0));
     __m256i slot = _mm256_and_si256(x, slots), own = _mm256_srli_epi32(slot, 6);
     buckets(t, _mm256_or_si256(table, own), &low, &high);
@@ -192,7 +218,7 @@ static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, u
     e->x = _mm256_add_epi32(e->x, number);
 }
 
-static inline void low_bits(eight *e)
+static inline void low_bits(several *e)
 {
     __m256i escaped = _mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256());
     __m256i raw = _mm256_blendv_epi8(e->raw, _mm256_set1_epi32(WCD_CODED_RAW), escaped);
@@ -202,7 +228,7 @@ static inline void low_bits(eight *e)
     e->x = _mm256_srlv_epi32(e->x, raw);
 }
 
-static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const eight *e, float *dst)
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
 {
     const __m256i one = _mm256_set1_epi32(1), three = _mm256_set1_epi32(3), zero = _mm256_setzero_si256();
     __m256i odd = _mm256_sub_epi32(zero, _mm256_and_si256(e->k, one)), next = _mm256_srli_epi32(e->s, 1);
@@ -217,26 +243,32 @@ static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const
     _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(u->step + c), value));
 }
 
-static inline void vector_group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
-                                float *dst)
+static inline int any_low_bits(const several *e)
 {
-    eight e[2];
-    for (unsigned i = 0; i < 2; i++) {
-        symbols(t, u, c + 8 * i, v, v->x[i], &e[i]);
+    __m256i any = _mm256_or_si256(_mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256()), e->raw);
+    return !_mm256_testz_si256(any, any);
+}
+#endif
+
+static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
+                         float *dst)
+{
+    several e[LANES / WIDTH];
+    int any = 0;
+    for (unsigned i = 0; i < LANES / WIDTH; i++) {
+        symbols(t, u, c + WIDTH * i, v, v->x[i], &e[i]);
         e[i].x = words(p, e[i].x);
+        any |= any_low_bits(&e[i]);
     }
-    __m256i escaped = _mm256_cmpeq_epi32(_mm256_min_epu32(e[0].symbol, e[1].symbol), _mm256_setzero_si256());
-    __m256i any = _mm256_or_si256(escaped, _mm256_or_si256(e[0].raw, e[1].raw));
-    for (unsigned i = 0; i < 2 && !_mm256_testz_si256(any, any); i++) {
+    for (unsigned i = 0; any && i < LANES / WIDTH; i++) {
         low_bits(&e[i]);
         e[i].x = words(p, e[i].x);
     }
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < LANES / WIDTH; i++) {
         v->x[i] = e[i].x;
-        values(u, c + 8 * i, v, &e[i], dst + 8 * i);
+        values(u, c + WIDTH * i, v, &e[i], dst + WIDTH * i);
     }
 }
-#endif
 
 static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
 {
@@ -245,7 +277,7 @@ static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
     unsigned c = 0;
     load_vectors(u, &v);
     for (; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
-        vector_group(t, u, c, &p, &v, dst + c);
+        group(t, u, c, &p, &v, dst + c);
     store_vectors(&v, u);
     u->p = p;
     return c;

@@ -12,7 +12,7 @@
  *       column c is read by state c mod 16; a group of 16 columns reads its symbols, then its low bits
  *
  * Any bytes are safe: frequencies are computed and always sum to 4096, every index is masked or clamped, a stream that
- * ends early reads as zeros, and the work is that of the rows of one tile. About 24 KiB of stack. */
+ * ends early reads as zeros, and the work is that of the rows of one tile. About 32 KiB of stack. */
 #include <string.h>
 
 #include "base/half.h"
@@ -133,6 +133,13 @@ static void fill_buckets(const unsigned freq[SYMBOLS], uint64_t bucket[SYMBOLS])
     }
 }
 
+/* 64 j - shrink */
+static int32_t number_of(int32_t j, uint32_t shrinks)
+{
+    int32_t size = j < 0 ? -j : j, shrink = (int8_t)(shrinks >> (size < 3 ? 8 * size : 24));
+    return 64 * j - (j < 0 ? -shrink : shrink);
+}
+
 static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
 {
     unsigned freq[SYMBOLS];
@@ -141,6 +148,8 @@ static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
     for (int q = 0; q < 2; q++) {
         frequencies(record + 4 + 3 * q, q || t->shift[n], freq);
         fill_buckets(freq, t->bucket[n][q]);
+        for (int symbol = 0; symbol < SYMBOLS; symbol++)
+            t->value[n][q][symbol] = (float)number_of(2 * (symbol - MIDDLE) + q, t->shrink[n]);
     }
     t->ready[n] = 1;
 }
@@ -185,7 +194,7 @@ static void laws_of_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wc
         int at = i + move, last = (int)c->classes - 1;
         at = at < 0 ? 0 : at > last ? last : at;
         if (!t->ready[at]) make_class(v->blob + CLASS_SIZE * at, t, (unsigned)at);
-        u->law[i] = (uint32_t)at | (uint32_t)t->shift[at] << 16;
+        u->law[i] = 128 * (uint32_t)at | (uint32_t)t->shift[at] << 16;
         u->shrink[i] = t->shrink[at];
     }
 }
@@ -203,48 +212,105 @@ static inline uint32_t refill(const uint8_t **p, const uint8_t *end, uint32_t x,
     }
     uint32_t wanted = x < 65536, taken = x << 16 | wcd_u16(*p);
     *p += 2 * wanted;
-    return wanted ? taken : x;
+    return x ^ ((x ^ taken) & (0 - wanted));
 }
 
-/* n <= 16 columns from column c of the unit on; words from *p. */
-static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, const uint8_t **p, unsigned c, unsigned n,
-                         int checked, float *dst)
+/* What a group is read from: copies, so that nothing that is written can be them. */
+typedef struct reader {
+    const uint8_t *p, *end;
+    uint32_t x[LANES], a, b;
+} reader;
+
+/* s' of a column in state s after k with the parity of `odd'. */
+static inline uint32_t next_state(const reader *in, uint32_t s, uint32_t odd)
 {
-    int32_t k[LANES];
-    uint32_t raw[LANES], any = 0;
+    return s >> 1 ^ (in->a & (0 - (s & 1))) ^ (in->b & (0 - (odd & 1)));
+}
+
+/* The low bits of a group whose symbols are read: values and states anew, from the states before it. */
+static inline void low_bits(wcd_coded_unit *u, reader *in, unsigned c, unsigned n, const uint32_t *symbol,
+                            const uint32_t *s, int checked, float *dst)
+{
     for (unsigned l = 0; l < n; l++) {
-        uint32_t x = u->x[l], slot = x % SLOTS, law = u->law[u->class_of[c + l]];
-        uint64_t b = t->bucket[law & 15][u->state[c + l] & 1][slot / BUCKET];
-        uint32_t second = slot % BUCKET >= (b >> 24 & 127), half = (uint32_t)(b >> 32 * second);
-        uint32_t symbol = second ? half >> 24 : slot / BUCKET;
-        x = (half & (SLOTS - 1)) * (x / SLOTS) + ((slot + (half >> 12)) & (SLOTS - 1));
-        u->x[l] = refill(p, u->end, x, checked);
-        k[l] = (int32_t)symbol - MIDDLE;
-        raw[l] = symbol ? law >> 16 : RAW;
-        any |= raw[l];
+        unsigned of = u->class_of[c + l], raw = symbol[l] ? u->law[of] >> 16 : RAW;
+        uint32_t low = in->x[l] & ((1u << raw) - 1);
+        int32_t k = symbol[l] ? (int32_t)((symbol[l] - MIDDLE) << raw | low) : (int16_t)low;
+        in->x[l] = refill(&in->p, in->end, in->x[l] >> raw, checked);
+        u->state[c + l] = next_state(in, s[l], (uint32_t)k);
+        dst[l] = u->step[c + l] * (float)number_of(2 * k + (int32_t)(s[l] & 1), u->shrink[of]);
     }
-    for (unsigned l = 0; any && l < n; l++) {
-        uint32_t low = u->x[l] & ((1u << raw[l]) - 1);
-        k[l] = k[l] > -MIDDLE ? (int32_t)((uint32_t)k[l] << raw[l] | low) : (int16_t)low;
-        u->x[l] = refill(p, u->end, u->x[l] >> raw[l], checked);
+}
+
+/* Compiled once for whole groups and once for the others. */
+#ifdef __GNUC__
+#define TWICE static inline __attribute__((always_inline))
+#else
+#define TWICE static inline
+#endif
+
+/* n <= 16 columns from column c of the unit on. Loops of one step each: what is long is the way of a state from slot to
+ * bucket to product, and a CPU looks ahead by instructions. */
+TWICE void group(const wcd_coded_tables *t, wcd_coded_unit *u, reader *in, unsigned c, unsigned n, int checked,
+                 float *dst)
+{
+    const uint64_t *bucket = t->bucket[0][0];
+    const float *value = t->value[0][0];
+    uint64_t b[LANES];
+    uint32_t symbol[LANES], before[LANES], table[LANES], any = 0;
+    for (unsigned l = 0; l < n; l++) {
+        uint32_t law = u->law[u->class_of[c + l]];
+        before[l] = u->state[c + l];
+        table[l] = (law & 0x780) + before[l] % 2 * SYMBOLS;
+        b[l] = bucket[table[l] + in->x[l] % SLOTS / BUCKET];
+        any |= law >> 16;
     }
     for (unsigned l = 0; l < n; l++) {
-        uint32_t s = u->state[c + l], q = s & 1;
-        int32_t j = 2 * k[l] + (int32_t)q, size = j < 0 ? -j : j;
-        int32_t shrink = (int8_t)(u->shrink[u->class_of[c + l]] >> (size < 3 ? 8 * size : 24));
-        u->state[c + l] = s >> 1 ^ (u->a & (0 - q)) ^ (u->b & (0 - ((uint32_t)k[l] & 1)));
-        dst[l] = u->step[c + l] * (float)(64 * j - (j < 0 ? -shrink : shrink));
+        uint32_t x = in->x[l], slot = x % SLOTS, own = slot / BUCKET, first = (uint32_t)b[l];
+        uint32_t second = (uint32_t)(b[l] >> 32), mask = 0 - (uint32_t)(slot % BUCKET >= first >> 24);
+        uint32_t half = first ^ ((first ^ second) & mask);
+        symbol[l] = own ^ ((own ^ second >> 24) & mask);
+        in->x[l] = (half & (SLOTS - 1)) * (x / SLOTS) + ((slot + (half >> 12)) & (SLOTS - 1));
     }
+    for (unsigned l = 0; l < n; l++)
+        in->x[l] = refill(&in->p, in->end, in->x[l], checked);
+    for (unsigned l = 0; l < n; l++) {
+        any |= !symbol[l];
+        u->state[c + l] = next_state(in, before[l], symbol[l]);
+        dst[l] = u->step[c + l] * value[table[l] + symbol[l]];
+    }
+    if (any) low_bits(u, in, c, n, symbol, before, checked, dst);
+}
+
+static reader begin(const wcd_coded_unit *u)
+{
+    reader in = {.p = u->p, .end = u->end, .a = u->a, .b = u->b};
+    memcpy(in.x, u->x, sizeof in.x);
+    return in;
+}
+
+static void end(wcd_coded_unit *u, const reader *in)
+{
+    u->p = in->p;
+    memcpy(u->x, in->x, sizeof u->x);
 }
 
 static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
 {
-    const uint8_t *p = u->p;
+    reader in = begin(u);
     unsigned c = 0;
-    for (; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
-        group(t, u, &p, c, LANES, 0, dst + c);
-    u->p = p;
+    for (; c + LANES <= u->cols && in.end - in.p >= WCD_CODED_MOST; c += LANES)
+        group(t, u, &in, c, LANES, 0, dst + c);
+    end(u, &in);
     return c;
+}
+
+/* The groups from column c on, whatever there is to read. */
+static void last_groups(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, float *dst)
+{
+    reader in = begin(u);
+    for (; c < u->cols; c += LANES)
+        group(t, u, &in, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+    end(u, &in);
 }
 
 static const wcd_coded_kernel wcd_coded_kernel_c = {groups};
@@ -254,8 +320,8 @@ WCD_FAMILY(wcd_coded_kernel)
 static void next_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
 {
     if (v->u.c.row_classes || row % v->u.c.tile == 0) laws_of_row(v, row, t, u);
-    for (unsigned c = wcd_coded_kernel_used()->groups(t, u, dst); c < u->cols; c += LANES)
-        group(t, u, &u->p, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+    unsigned c = wcd_coded_kernel_used()->groups(t, u, dst);
+    if (c < u->cols) last_groups(t, u, c, dst);
 }
 
 /* ---- the decoder ----------------------------------------------------------------------------------------------------

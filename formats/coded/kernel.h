@@ -22,6 +22,7 @@ enum {
  * The number of a slot among those of its symbol is (slot + bias) mod 4096. */
 typedef struct wcd_coded_tables {
     uint64_t bucket[WCD_CODED_CLASSES][2][WCD_CODED_SYMBOLS];
+    float value[WCD_CODED_CLASSES][2][WCD_CODED_SYMBOLS]; /* 64 j - shrink of symbols without low bits */
     uint32_t shrink[WCD_CODED_CLASSES]; /* i8 for |j| = 0, 1, 2, more: from the lowest byte to the highest */
     uint8_t shift[WCD_CODED_CLASSES], ready[WCD_CODED_CLASSES];
 } wcd_coded_tables;
@@ -30,7 +31,7 @@ typedef struct wcd_coded_tables {
 typedef struct wcd_coded_unit {
     const uint8_t *p, *end; /* words not read yet */
     uint32_t x[WCD_CODED_LANES];
-    /* of each column class in this row: the class, and its shift times 2^16; as in the tables */
+    /* of each column class in this row: 128 times the class, and its shift times 2^16; as in the tables */
     uint32_t law[WCD_CODED_CLASSES], shrink[WCD_CODED_CLASSES];
     uint32_t state[WCD_CODED_COLS], class_of[WCD_CODED_COLS];
     float step[WCD_CODED_COLS];
