@@ -43,8 +43,10 @@ static wc_status make_file(job *j)
     widths[c->layers * WC_N_STAGES] = c->hidden;
     uint64_t key[] = {info.model, info.windows, info.tokens, XXH3_64bits(WC_VERSION, sizeof WC_VERSION), j->opt->form};
     char *path = wc_path_join(j->work, "journal");
-    wc_status status = path ? wc_journal_open(j->ctx, path, XXH3_64bits(key, sizeof key), j->opt->fresh, &j->journal)
-                            : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
+    wc_status status =
+        path ? wc_journal_open(j->ctx, path, j->partial, XXH3_64bits(key, sizeof key), j->opt->fresh, &j->journal)
+             : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
+    if (j->journal.lost) wc_report_note(j->report, "resume", "%s is gone: the run starts over", j->partial);
     if (status == WC_OK)
         status = wc_statsfile_create(j->ctx, j->sums, j->journal.resumed, &info, widths, (uint32_t)c->layers + 1,
                                      WC_N_STAGES, &j->file);

@@ -300,10 +300,11 @@ static wc_status open_output(run *r)
         return wc_fail(r->ctx, WC_IO, "%s: cannot make the work folder: %s", r->work, strerror(errno));
     char *path = wc_path_join(r->work, "journal");
     if (!path) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
-    wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
+    wc_status status = wc_journal_open(r->ctx, path, r->partial, r->fingerprint, r->opt->fresh, &r->journal);
     free(path);
     WC_TRY(status);
     if (r->journal.resumed) wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    if (r->journal.lost) wc_report_note(r->report, "resume", "%s is gone: the run starts over", r->partial);
     estimate_work(r);
     if (!r->journal.resumed) WC_TRY(check_weights(r));
     return wc_wcz_create(r->ctx, r->wcz, r->partial);
