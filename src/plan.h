@@ -6,12 +6,12 @@
 #ifndef WC_PLAN_H
 #define WC_PLAN_H
 
-#include "calib/statsfile.h"
 #include "io/checkpoint.h"
 #include "io/wcz.h"
 #include "mix.h"
 #include "model/model.h"
 #include "recipe.h"
+#include "saved_stats.h"
 
 typedef struct wc_plan_rule {
     const char *pattern; /* fnmatch(3) glob over the whole tensor name */
@@ -30,7 +30,7 @@ typedef struct wc_plan_options {
         *before;   /* NULL, or [WC_N_LINEARS] steps for the front of a recipe that has no transform, or NULL */
     uint64_t held; /* bytes that reading the tensors holds (remodel.h) */
     const wc_weight_source *source; /* of the tensors' values, for methods that share something out; NULL: none do */
-    const wc_statsfile *stats;      /* NULL, or what is known of the inputs already */
+    const wc_saved_stats *stats;    /* NULL, or what is known of the inputs already */
 } wc_plan_options;
 
 typedef struct wc_plan_tensor {

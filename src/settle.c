@@ -101,7 +101,7 @@ static wc_status member_stats(wc_ctx *ctx, const wc_member *m, wc_stats *out)
     size_t layer;
     wc_stage stage;
     wc_model_role(from->s->config, t->source->name, &layer, &stage);
-    return wc_statsfile_get(ctx, from->s->opt->stats, (uint32_t)layer, (uint32_t)stage, m->at.cols, out);
+    return wc_saved_stats_get(ctx, from->s->opt->stats, layer, (size_t)stage, from->s->config->layers, m->at.cols, out);
 }
 
 /* The matrices whose recipe is r, as members for its step i. */

@@ -186,6 +186,9 @@ unsigned wcd_stack_levels(const wcd_view *v);
 wcd_view wcd_stack_level(const wcd_view *v, unsigned l);
 uint64_t wcd_stack_cut(const wcd_view *v, unsigned levels, uint8_t params[WCD_PARAMS]);
 
+/* Of a grid: s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on. */
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z);
+
 /* *out = 2^e for a byte e that is a signed exponent in -126..126, else 0 is returned. */
 int wcd_exp2(uint8_t e, float *out);
 
