@@ -400,6 +400,9 @@ static wc_status open_layers(wc_ctx *ctx, job *j)
     if (l->format && l->dtype == WC_F32)
         return wc_fail(ctx, WC_OPTION, "--dtype f32: %s is computed in f16 or bf16", l->format->name);
     j->result.integers = l->n_layers;
+    if (j->result.rounded_scales)
+        wc_log(ctx, WC_LOG_WARN, "%zu scales are rounded: the values are not quite those of the .wcz",
+               j->result.rounded_scales);
     return WC_OK;
 }
 
