@@ -2,18 +2,21 @@
 """Reads a Hugging Face folder of GPTQ, AWQ, compressed-tensors or plain tensors with numpy alone, from the formats'
 descriptions, and holds every tensor against the .wcz that it was exported from.
 
-usage: quantized_folder.py FOLDER FILE.wcz DUMP      (DUMP: the folder that wcz_reader.py FILE.wcz --dump-all DUMP wrote)
+usage: quantized_folder.py FOLDER FILE.wcz [FOLDER FILE.wcz]...      (from the repository root)
 
-Integers: w = s (q - z) in f32 must be the dumped value to the bit. Floats: the dumped value rounded to their type.
-Prints `N layers of integers, M tensors of floats'; exit code 1 with a sentence at the first difference."""
+The .wcz is read by scripts/wcz_reader.py. Integers: w = s (q - z) in f32 must be its value to the bit. Floats: its value
+rounded to their type. Prints a line for each folder: its name, a space, and `N layers of integers, M tensors of floats' or
+what differs first."""
 import json
 import os
 import re
 import struct
-import subprocess
 import sys
 
 import numpy as np
+
+sys.path.insert(0, "scripts")
+import wcz_reader
 
 
 def bf16(raw):
@@ -115,45 +118,52 @@ def unpack(config, tensors, p, bits, symmetric):
     return stream(words, bits, len(g_idx), 0).T, z.T, s.T, g_idx, used
 
 
-def main():
-    folder, wcz, dump = sys.argv[1:]
+def decoded(path, known={}):
+    """[(name, values)] of a .wcz, the last one kept."""
+    if path not in known:
+        known.clear()
+        f = wcz_reader.File(path)
+        known[path] = [(t.name.decode(), f.decode(t).astype(np.float32)) for t in f.tensors]
+    return known[path]
+
+
+def integers(config, tensors, module, want):
+    """The names that the module is made of; its values are compared."""
+    found = scheme(config, module)
+    assert found is not None, module + " is neither there nor quantized"
+    bits, group, symmetric = found
+    q, z, s, g_idx, used = unpack(config, tensors, module, bits, symmetric)
+    k = q.shape[1]
+    group = k if group == -1 else group
+    g = np.arange(k) // group if g_idx is None else g_idx
+    assert s.shape[1] == -(-k // group) and g.max() < s.shape[1], "%s: %d groups for %d columns" % (module, s.shape[1], k)
+    if symmetric and config["quant_method"] == "gptq":
+        assert (z == 1 << (bits - 1)).all(), module + " is no symmetric grid"
+    w = s.astype(np.float32)[:, g] * (q - z[:, g]).astype(np.float32)
+    assert np.array_equal(w, want), module + " differs"
+    return used
+
+
+def compare(folder, wcz):
     tensors = load(folder)
     config = json.load(open(os.path.join(folder, "config.json"))).get("quantization_config")
-    listed = subprocess.run(["/usr/bin/python3", "scripts/wcz_reader.py", wcz, "--list"], capture_output=True, text=True, check=True)
-    names = [line.split(" ")[0] for line in listed.stdout.splitlines() if not line.startswith("meta ")]
-    used, layers, floats = set(), 0, 0
-    for i, name in enumerate(names):
-        want = np.load("%s/%d.npy" % (dump, i)).astype(np.float32)
-        if name in tensors:
-            kind, x = tensors[name]
-            rounded = {"F32": want, "F16": want.astype(np.float16).astype(np.float32)}.get(kind)
-            rounded = to_bf16(want) if kind == "BF16" else rounded
-            if not np.array_equal(x.astype(np.float32).reshape(-1), rounded.reshape(-1)):
-                sys.exit("%s differs" % name)
-            used.add(name)
-            floats += 1
+    used, floats = set(), 0
+    values = decoded(wcz)
+    for name, want in values:
+        if name not in tensors:
+            used.update(integers(config, tensors, name[: -len(".weight")], want))
             continue
-        module = name[: -len(".weight")]
-        found = scheme(config, module)
-        if found is None:
-            sys.exit("%s is neither there nor quantized" % name)
-        bits, group, symmetric = found
-        q, z, s, g_idx, mine = unpack(config, tensors, module, bits, symmetric)
-        k = q.shape[1]
-        group = k if group == -1 else group
-        g = np.arange(k) // group if g_idx is None else g_idx
-        if s.shape[1] != -(-k // group) or g.max() >= s.shape[1]:
-            sys.exit("%s: %d groups of %d for %d columns" % (name, s.shape[1], group, k))
-        if symmetric and config["quant_method"] == "gptq" and not (z == 1 << (bits - 1)).all():
-            sys.exit("%s is no symmetric grid" % name)
-        w = s.astype(np.float32)[:, g] * (q - z[:, g]).astype(np.float32)
-        if not np.array_equal(w, want):
-            sys.exit("%s differs" % name)
-        used.update(mine)
-        layers += 1
-    if used != set(tensors):
-        sys.exit("nobody reads %s" % sorted(set(tensors) - used)[0])
-    print("%d layers of integers, %d tensors of floats" % (layers, floats))
+        kind, x = tensors[name]
+        rounded = to_bf16(want) if kind == "BF16" else want.astype(np.float16) if kind == "F16" else want
+        assert np.array_equal(x.astype(np.float32).reshape(-1), rounded.astype(np.float32).reshape(-1)), name + " differs"
+        used.add(name)
+        floats += 1
+    assert used == set(tensors), "nobody reads %s" % sorted(set(tensors) - used)
+    return "%d layers of integers, %d tensors of floats" % (len(values) - floats, floats)
 
 
-main()
+for pair in zip(sys.argv[1::2], sys.argv[2::2]):
+    try:
+        print(os.path.basename(pair[0]), compare(*pair))
+    except (AssertionError, KeyError, ValueError, OSError) as e:
+        print(os.path.basename(pair[0]), type(e).__name__, e)
