@@ -230,7 +230,9 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
     for (size_t i = 0; i < c->n; i++) {
         const wc_st_tensor *t = c->tensor[i];
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
-        const char *type = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype);
+        const char *type = t->packed ? wc_quant_text(t->packed)
+                           : t->ggml ? wc_gguf_type_name(t->ggml)
+                                     : wc_dtype_name(t->dtype);
         wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name), type, shape,
                          (unsigned long long)t->size);
         json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", type, "rows",

@@ -60,7 +60,8 @@ static void defaults(void *p)
          AT(calib_tokens), "N", "how many tokens to use, spread over the text; 0: all"},                                 \
         {"seqlen", 0, WC_CLI_COUNT, AT(seqlen), "N", "window length (default: the model's, at most 2048)"},              \
         {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},        \
-        {"stats", 0, WC_CLI_TEXT, AT(stats), "FILE", "statistics saved by `calibrate' instead of a forward pass"},       \
+        {"stats",   0,      WC_CLI_TEXT,                                                                                 \
+         AT(stats), "FILE", "saved by `calibrate', or an importance matrix, instead of a forward pass"},                 \
         {"one-stream", 0, WC_CLI_FLAG, AT(one_stream), NULL, "do not run the original model beside the compressed one"}, \
         {"memory",   0,      WC_CLI_SIZE,                                                                                \
          AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"},                         \

@@ -99,8 +99,6 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
         if (t->role == WC_ROLE_EMBED) return "calibration sees the outputs of an embedding, not its inputs: use rtn";
         if (t->role != WC_ROLE_LINEAR && t->role != WC_ROLE_HEAD) return "calibration has no inputs for it: use rtn";
     }
-    if (r->step[0].method->survey && (t->source->ggml || t->source->interleaved))
-        return "a GGUF file stores it in blocks or in another order of rows";
     for (size_t i = 0; i < r->n; i++) {
         const wc_method *m = r->step[i].method;
         wc_place at = wc_recipe_place(r, i, t->source->rows, t->source->cols);
@@ -177,6 +175,9 @@ static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t
         if (s->ggml)
             t->part[0] = (wc_part){.kind = WC_PART_GGML,
                                    .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
+        if (first && (s->ggml || s->packed || s->interleaved))
+            return wc_fail(ctx, WC_UNSUPPORTED, "tensor %s is %s: lossless keeps floats as they are stored", s->name,
+                           s->interleaved ? "stored in another order of rows" : "quantized already");
         if (first)
             WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }

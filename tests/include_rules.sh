@@ -42,9 +42,9 @@ rule()
 }
 
 shopt -s nullglob
-decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c'
+decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c formats/*/kernel.h'
 rule base 'src/base/*.[ch]' 'src/base/*'
-rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c include/wcdecode.h' "$decode"
+rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c formats/*/kernel.h formats/*/*_kernel.c include/wcdecode.h' "$decode"
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'
 rule linalg 'src/linalg/*.[ch]' 'src/base/* src/linalg/*'
 rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/* src/calib/stats.h'
@@ -81,7 +81,7 @@ outside()
 outside 'cblas.h' 'src/linalg/*'
 outside 'lapacke.h' 'src/linalg/*'
 outside 'openblas_config.h' 'src/linalg/*'
-outside 'zstd.h' 'src/io/* src/bench_lossless.c'
+outside 'zstd.h' 'src/io/* src/bench_lossless.c src/bench_coded.c'
 outside 'pcre2.h' 'src/text/*'
 outside 'utf8proc.h' 'src/text/* src/io/*'
 outside 'xxhash.h' 'src/base/* src/io/* src/text/*'

@@ -18,6 +18,7 @@
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
+#include "formats/grid/kernel.h"
 
 enum { ZERO_FIXED = 0, ZERO_INT = 1, ZERO_F16 = 2, ZERO_LINE = 3 };
 
@@ -129,6 +130,9 @@ static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
         *w++ = s * ((float)*q++ - z);
 }
 
+static const wcd_grid_kernel wcd_grid_kernel_c = {dequantize};
+WCD_FAMILY(wcd_grid_kernel)
+
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
@@ -144,7 +148,7 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     for (unsigned k = 0; k < n_groups; k++) {
         uint64_t stop = (group0 + k + 1) * g->group - col;
         unsigned end = stop < n ? (unsigned)stop : n;
-        dequantize(dst + i, q + i, end - i, s[k], z[k]);
+        wcd_grid_kernel_used()->dequantize(dst + i, q + i, end - i, s[k], z[k]);
         i = end;
     }
     for (i = 0; g->holes && i < n; i++)
