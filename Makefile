@@ -45,7 +45,9 @@ LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -m
 KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
 DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
-TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) \
+# The text generator: a program of its own on the decode library, and the command `run'.
+GEN_SRC := $(filter-out %/main.c,$(wildcard examples/generate/*.c))
+TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) $(GEN_SRC) \
             $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/remodel/*.c src/calib/*.c src/linalg/*.c src/solve/*.c \
                        src/export/*.c) \
             $(filter-out $(KERNEL_SRC),$(wildcard src/kernels/*.c)) \
@@ -54,6 +56,7 @@ TEST_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
 DECODE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+GEN_OBJ := $(GEN_SRC:%.c=$(O)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
@@ -77,6 +80,9 @@ $(O)/libwcdecode.a: $(DECODE_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 build/libwcdecode.a: $(O)/libwcdecode.a
 	$(Q)cp -f $< $@
+build/generate: $(O)/examples/generate/main.o $(GEN_OBJ) $(O)/libwcdecode.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ -lzstd -ljansson -lpcre2-8 -lutf8proc -lm
 build/libwcdecode.so: $(DECODE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libwcdecode.so.0 $(LDFLAGS) -o $@ $^
@@ -187,6 +193,7 @@ clean:
 help:
 	@printf '%s\n' \
 	    'make              build/wcompress and build/libwcdecode.{a,so}' \
+	    'make build/generate   the text generator of examples/generate, on libwcdecode alone' \
 	    'make demo         install what is missing, build, compress the model in the tree to 3 bits, show what it cost' \
 	    'make check        install what is missing, then every test; ends with "N passed, M failed"' \
 	    'make unit         the unit tests             make t/NAME   one of them, tests/unit/test_NAME.c' \
