@@ -109,7 +109,9 @@ $(foreach l,$(LEVELS),$(eval $(call kernel_rule,$(l))))
 $(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a $(TEST_LDFLAGS) -lcmocka $(LIBS)
+# This one counts allocations, and makes them fail.
+$(O)/tests/test_generate: TEST_LDFLAGS := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 tests: $(TESTS)
 t/%: $(O)/tests/test_%
 	$(Q)$<

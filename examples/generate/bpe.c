@@ -1,5 +1,5 @@
 /* bpe.c - byte pair encoding: vocabulary, merges, and the loop that applies them. */
-#include "tokenizer_internal.h"
+#include "internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

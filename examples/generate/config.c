@@ -1,7 +1,6 @@
 /* config.c - config.json. Keys, defaults and formulas are those of Hugging Face's transformers. */
-#include "generate.h"
+#include "internal.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -126,16 +125,22 @@ static gen_status scale_llama3(const json_t *o, double factor, size_t length, ge
     return GEN_OK;
 }
 
+static double yarn_mscale(double factor, double m)
+{
+    return factor <= 1 ? 1 : 0.1 * m * log(factor) + 1;
+}
+
 /* YaRN (Peng et al. 2023): what turns more than beta_fast times within L positions stays, below beta_slow it is divided
  * by the factor, with a ramp over the index between; index(r) = d ln(L / (2 pi r)) / (2 ln theta) turns r times. */
 static gen_status scale_yarn(const json_t *o, double factor, size_t length, double theta, gen_config *c, gen_error *e)
 {
-    double fast, slow, attention, d = (double)c->rotated, scale = d / (2 * log(theta));
+    double fast, slow, one, all, attention, d = (double)c->rotated, scale = d / (2 * log(theta));
     GEN_TRY(get_real(o, "beta_fast", 32, 1e-3, 1e6, &fast, e));
     GEN_TRY(get_real(o, "beta_slow", 1, 1e-3, 1e6, &slow, e));
-    GEN_TRY(get_real(o, "attention_factor", factor > 1 ? 0.1 * log(factor) + 1 : 1, 1e-3, 1e3, &attention, e));
-    if (is_set(o, "mscale") || is_set(o, "mscale_all_dim"))
-        return gen_fail(e, GEN_UNSUPPORTED, "config.json: yarn with mscale is not done here");
+    GEN_TRY(get_real(o, "mscale", 0, 0, 1e3, &one, e));
+    GEN_TRY(get_real(o, "mscale_all_dim", 0, 0, 1e3, &all, e));
+    attention = one > 0 && all > 0 ? yarn_mscale(factor, one) / yarn_mscale(factor, all) : yarn_mscale(factor, 1);
+    GEN_TRY(get_real(o, "attention_factor", attention, 1e-3, 1e3, &attention, e));
     double low = scale * log((double)length / (fast * 2 * pi)), high = scale * log((double)length / (slow * 2 * pi));
     const json_t *truncate = json_object_get(o, "truncate");
     if (!json_is_false(truncate)) low = floor(low), high = ceil(high);
@@ -223,15 +228,25 @@ static gen_status read_config(const json_t *o, gen_config *c, gen_error *e)
     return read_end(o, c, e);
 }
 
-gen_status gen_config_parse(const char *json, size_t size, gen_config *out, gen_error *e)
+gen_status gen_json_load(const char *json, size_t size, const char *name, json_t **out, gen_error *e)
 {
     json_error_t where;
-    gen_config c = {0};
     json_t *top = json_loadb(json, size, JSON_REJECT_DUPLICATES, &where);
-    if (!json_is_object(top)) {
-        json_decref(top);
-        return gen_fail(e, GEN_BADFILE, "config.json: line %d: %s", where.line, top ? "not an object" : where.text);
+    if (json_is_object(top)) {
+        *out = top;
+        return GEN_OK;
     }
+    json_decref(top);
+    if (top) return gen_fail(e, GEN_BADFILE, "%s: not a JSON object", name);
+    if (!*where.text) return gen_fail(e, GEN_NOMEM, "no memory to parse %s", name); /* Jansson then says nothing */
+    return gen_fail(e, GEN_BADFILE, "%s: line %d: %s", name, where.line, where.text);
+}
+
+gen_status gen_config_parse(const char *json, size_t size, gen_config *out, gen_error *e)
+{
+    gen_config c = {0};
+    json_t *top;
+    GEN_TRY(gen_json_load(json, size, "config.json", &top, e));
     gen_status s = read_config(top, &c, e);
     json_decref(top);
     if (s == GEN_OK) *out = c;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_TOKENS = 1 << 20 };
+
 /* All that a run holds; zeroed is nothing. */
 typedef struct session {
     gen_file file;
@@ -92,6 +94,7 @@ gen_status gen_run(const gen_options *o, gen_result *out, gen_error *e)
     if (!(o->temperature >= 0) || !(o->top_p > 0 && o->top_p <= 1))
         return gen_fail(e, GEN_USAGE, "a temperature of %g and top-p of %g; at least 0, and above 0 up to 1",
                         (double)o->temperature, (double)o->top_p);
+    if (o->n > MOST_TOKENS) return gen_fail(e, GEN_USAGE, "%zu tokens; at most %d can be asked for", o->n, MOST_TOKENS);
     gen_status status = run(o, &s, &r, e);
     close_session(&s);
     if (status == GEN_OK) *out = r;

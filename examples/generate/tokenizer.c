@@ -5,7 +5,7 @@
  * Splitting is by PCRE2. The patterns are written for another engine, Oniguruma; what tokenizers use of it means the
  * same to both but \s, which is replaced by the property it stands for. */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "tokenizer_internal.h"
+#include "internal.h"
 
 #include <pcre2.h>
 #include <stdio.h>
@@ -347,12 +347,10 @@ static gen_status load(gen_tokenizer *t, gen_error *e)
 
 gen_status gen_tokenizer_open(const char *json, size_t size, gen_tokenizer **out, gen_error *e)
 {
-    json_error_t where;
     gen_tokenizer *t;
     GEN_TRY(gen_alloc(&t, 1, sizeof *t, "a tokenizer", e));
-    t->root = json_loadb(json, size, 0, &where);
-    gen_status s =
-        t->root ? load(t, e) : gen_fail(e, GEN_BADFILE, "tokenizer.json: line %d: %s", where.line, where.text);
+    gen_status s = gen_json_load(json, size, "tokenizer.json", &t->root, e);
+    if (s == GEN_OK) s = load(t, e);
     if (s == GEN_OK)
         *out = t;
     else

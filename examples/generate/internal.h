@@ -1,12 +1,15 @@
-/* tokenizer_internal.h - what tokenizer.c and bpe.c share. */
-#ifndef GENERATE_TOKENIZER_INTERNAL_H
-#define GENERATE_TOKENIZER_INTERNAL_H
+/* internal.h - what config.c, tokenizer.c and bpe.c share. */
+#ifndef GENERATE_INTERNAL_H
+#define GENERATE_INTERNAL_H
 
 #include "generate.h"
 
 #include <jansson.h>
 
 enum { GEN_MAX_ID = (1 << 24) - 1, GEN_MAX_TOKENIZER_STEPS = 8 };
+
+/* *out: the object that a text of the metadata holds; json_decref it. */
+gen_status gen_json_load(const char *json, size_t size, const char *name, json_t **out, gen_error *e);
 
 /* Bytes of somebody else. */
 typedef struct gen_bytes {
