@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define NO_RANK UINT32_MAX
+#define NO_ID   UINT32_MAX
 
 gen_status gen_put(gen_buf *b, const void *p, size_t n, gen_error *e)
 {
@@ -114,10 +115,10 @@ gen_status gen_bpe_open(const json_t *model, gen_bpe *b, gen_error *e)
     b->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
     b->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     b->has_unknown = unknown && gen_bpe_find(b, (gen_bytes){unknown, strlen(unknown)}, &b->unknown);
-    for (unsigned i = 0; i < 256 && b->byte_fallback; i++) {
+    for (unsigned i = 0; i < 256; i++) {
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", i);
-        b->byte_fallback = gen_bpe_find(b, (gen_bytes){name, 6}, &b->byte_id[i]);
+        if (!gen_bpe_find(b, (gen_bytes){name, 6}, &b->byte_id[i])) b->byte_id[i] = NO_ID;
     }
     gen_status s = load_merges(merges, b, &text, e);
     free(text.p);
@@ -138,14 +139,43 @@ static gen_status put_symbol(gen_buf *list, uint32_t id, gen_error *e)
     return gen_put(list, &s, sizeof s, e);
 }
 
-/* A character that is no token: its bytes, the token for unknowns (one for a run of them, if so), or nothing. */
-static gen_status put_unknown(const gen_bpe *b, gen_bytes c, bool *last_unknown, gen_buf *list, gen_error *e)
+/* A character that is no token becomes its bytes, if they all are tokens, or the token for unknowns. That one waits for
+ * the next known character: others join it then, if they may, and bytes overtake it. So does the reference. */
+static gen_status put_unknown(const gen_bpe *b, gen_bytes c, bool *waiting, gen_buf *list, gen_error *e)
 {
-    for (size_t i = 0; b->byte_fallback && i < c.n; i++)
+    bool bytes = b->byte_fallback;
+    for (size_t i = 0; i < c.n; i++)
+        bytes = bytes && b->byte_id[(unsigned char)c.p[i]] != NO_ID;
+    for (size_t i = 0; bytes && i < c.n; i++)
         GEN_TRY(put_symbol(list, b->byte_id[(unsigned char)c.p[i]], e));
-    if (b->byte_fallback || !b->has_unknown || (b->fuse_unknown && *last_unknown)) return GEN_OK;
-    *last_unknown = true;
-    return put_symbol(list, b->unknown, e);
+    if (bytes || !b->has_unknown) return GEN_OK;
+    if (*waiting && !b->fuse_unknown) GEN_TRY(put_symbol(list, b->unknown, e));
+    *waiting = true;
+    return GEN_OK;
+}
+
+static gen_status put_waiting(const gen_bpe *b, bool *waiting, gen_buf *list, gen_error *e)
+{
+    bool put = *waiting;
+    *waiting = false;
+    return put ? put_symbol(list, b->unknown, e) : GEN_OK;
+}
+
+static gen_status to_symbols(const gen_bpe *b, gen_bytes piece, gen_buf *list, gen_error *e)
+{
+    bool waiting = false;
+    uint32_t id;
+    for (size_t i = 0, size; i < piece.n; i += size) {
+        size = gen_char_size(piece.p + i);
+        gen_bytes c = {piece.p + i, size};
+        if (gen_bpe_find(b, c, &id)) {
+            GEN_TRY(put_waiting(b, &waiting, list, e));
+            GEN_TRY(put_symbol(list, id, e));
+        } else {
+            GEN_TRY(put_unknown(b, c, &waiting, list, e));
+        }
+    }
+    return put_waiting(b, &waiting, list, e);
 }
 
 static void look_up(const gen_bpe *b, symbol *s, size_t i, size_t n)
@@ -177,20 +207,9 @@ static size_t merge_all(const gen_bpe *b, symbol *s, size_t n)
 gen_status gen_bpe_encode(const gen_bpe *b, gen_bytes piece, gen_buf *ids, gen_error *e)
 {
     gen_buf list = {0};
-    gen_status status = GEN_OK;
-    bool last_unknown = false;
     uint32_t id;
     if (b->ignore_merges && gen_bpe_find(b, piece, &id)) return gen_put(ids, &id, sizeof id, e);
-    for (size_t i = 0, size; status == GEN_OK && i < piece.n; i += size) {
-        size = gen_char_size(piece.p + i);
-        gen_bytes c = {piece.p + i, size};
-        if (!gen_bpe_find(b, c, &id)) {
-            status = put_unknown(b, c, &last_unknown, &list, e);
-            continue;
-        }
-        last_unknown = false;
-        status = put_symbol(&list, id, e);
-    }
+    gen_status status = to_symbols(b, piece, &list, e);
     symbol *s = (symbol *)(void *)list.p;
     size_t n = status == GEN_OK && list.n ? merge_all(b, s, list.n / sizeof *s) : 0;
     for (size_t i = 0; i < n && status == GEN_OK; i++)

@@ -27,7 +27,8 @@ typedef struct step {
     step_kind kind;
     gen_bytes from, to; /* the texts of PREPEND, REPLACE and MARK (to) */
     bool first, always;
-    int form; /* utf8proc's options */
+    bool only_matches; /* of a SPLIT: what lies between is dropped */
+    int form;          /* utf8proc's options */
     pcre2_code *re;
 } step;
 
@@ -176,7 +177,11 @@ static gen_status load_pretokenizer(gen_tokenizer *t, const json_t *o, gen_error
     step *s = NULL;
     if (is(o, "type", "Split")) {
         gen_bytes re = member(json_object_get(o, "pattern"), "Regex");
-        return re.n && is(o, "behavior", "Isolated") ? compile(t, re, e) : refuse(o, "pre-tokenizer", e);
+        bool only_matches = is(o, "behavior", "Removed") && flag(o, "invert", false);
+        if (!re.n || (!only_matches && !is(o, "behavior", "Isolated"))) return refuse(o, "pre-tokenizer", e);
+        GEN_TRY(compile(t, re, e));
+        t->step[t->n_steps - 1].only_matches = only_matches;
+        return GEN_OK;
     }
     if (is(o, "type", "Digits"))
         return compile(t, flag(o, "individual_digits", false) ? (gen_bytes){"\\p{N}", 5} : (gen_bytes){"\\p{N}+", 6},
@@ -386,7 +391,8 @@ static gen_status cut(gen_tokenizer *t, size_t i, gen_bytes text, bool at_start,
         if (found < 0 && found != PCRE2_ERROR_NOMATCH)
             return gen_fail(e, GEN_BADFILE, "tokenizer.json: a regular expression gives up on this text (%d)", found);
         if (found >= 0) from = span[0], to = span[1];
-        if (from > done) GEN_TRY(run(t, i + 1, (gen_bytes){text.p + done, from - done}, at_start && !done, ids, e));
+        if (from > done && !t->step[i].only_matches)
+            GEN_TRY(run(t, i + 1, (gen_bytes){text.p + done, from - done}, at_start && !done, ids, e));
         if (to > from) GEN_TRY(run(t, i + 1, (gen_bytes){text.p + from, to - from}, at_start && !from, ids, e));
         done = to;
     }

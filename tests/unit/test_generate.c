@@ -90,7 +90,7 @@ static const wc_plan_rule zoo[] = {
     {"*.0.mlp.down_proj.weight", "outliers(frac=1%) | gptq(bits=3) | eora(rank=8)"},
     {"*.1.self_attn.q_proj.weight", "rd(bits=3,tile=64)"},
     {"*.1.self_attn.k_proj.weight", "wanda(pattern=2:4) | gptq(bits=4)"},
-    {"*.1.self_attn.v_proj.weight", "aqlm"},
+    {"*.1.self_attn.v_proj.weight", "gptvq"},
     {"*.1.self_attn.o_proj.weight", "binary"},
     {"*.1.mlp.gate_proj.weight", "awq | hqq(bits=3)"},
     {"*.1.mlp.up_proj.weight", "lossless"},
@@ -110,7 +110,7 @@ static const char *compress(const char *folder, const char *recipe)
     const char *others = exact ? recipe : "rtn(bits=8)";
     wc_run_options run = {.model = folder,
                           .output = path,
-                          .calib = {.max_tokens = 512, .seqlen = 64},
+                          .calib = {.max_tokens = 256, .seqlen = 32},
                           .plan = {.linear = recipe ? recipe : "keep",
                                    .embed = others,
                                    .head = others,
@@ -324,15 +324,17 @@ static void check_recorded(const char *name, const char *json_path)
         size_t n, i, before;
         bool with_template = p[1] == 't';
         if (p[1] == 's') continue;
+        line[strcspn(line, "\n")] = 0;
         gen_must(gen_encode(t, "", 0, &ids, &before, &e));
         free(ids);
         gen_must(gen_encode(t, json_string_value(v), json_string_length(v), &ids, &n, &e));
         i = with_template ? 0 : before;
         for (p += 2; *p == ' '; i++) {
             uint32_t want = (uint32_t)strtoul(p, &p, 10);
-            if (i >= n || ids[i] != want) fail_msg("%s: id %zu of: %s", name, i, line);
+            bool after = with_template && i == n && !strchr(p, ' '); /* an end of text: the example continues it */
+            if (!after && (i >= n || ids[i] != want)) fail_msg("%s: id %zu of: %s", name, i, line);
         }
-        if (i != n) fail_msg("%s: %zu ids, not %zu: %s", name, n, i, line);
+        if (i != n && !(with_template && i == n + 1)) fail_msg("%s: %zu ids, not %zu: %s", name, n, i, line);
         free(ids);
         lines++;
     }
@@ -358,9 +360,8 @@ static void other_tokenizers_are_refused_by_name(void **state)
 {
     static const struct {
         const char *name, *word;
-    } cases[] = {{"gemma", "Split"},    {"roberta", "RobertaProcessing"}, {"metaspace_always", "strips spaces"},
-                 {"words", "subword"},  {"lowercase", "Lowercase"},       {"tiny", "Replace"},
-                 {"oniguruma", "Split"}};
+    } cases[] = {{"gemma", "Split"},   {"roberta", "RobertaProcessing"}, {"metaspace_always", "strips spaces"},
+                 {"words", "subword"}, {"lowercase", "Lowercase"},       {"oniguruma", "Split"}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         wc_ctx ctx;
@@ -471,30 +472,32 @@ static void the_listener_can_stop(void **state)
 static void refused_memory_is_an_error(void **state)
 {
     const char *path = compress(text("%s/small", dir), "rtn(bits=4)");
-    size_t step = 1, runs = 0, before;
+    size_t step = 1, runs = 0;
     gen_status s = GEN_NOMEM;
     (void)state;
     for (int json = 0; json < 2; json++) {
-        json_set_alloc_funcs(json ? __wrap_malloc : malloc, free);
+        json_set_alloc_funcs(json ? __wrap_malloc : __real_malloc, free);
         for (size_t at = 0; s != GEN_OK || !runs; at += step, runs++) {
             heard h;
             gen_result result;
             gen_options o = options_of(path, "Nothing is left", 2, &h);
-            before = allocations = 0;
+            allocations = 0;
             fail_at = at;
             memset(&e, 0, sizeof e);
             s = gen_run(&o, &result, &e);
             fail_at = SIZE_MAX;
+            if (json && s == GEN_BADFILE)
+                s = GEN_NOMEM; /* Jansson's own refusals come as syntax errors */
+            else if (s != GEN_OK)
+                if (!strstr(e.text, "emory")) fail_msg("allocation %zu: %s", at, e.text);
             if (s != GEN_OK && s != GEN_NOMEM) fail_msg("allocation %zu: %d: %s", at, (int)s, e.text);
-            if (s != GEN_OK) assert_non_null(strstr(e.text, "emory"));
             if (json) step = at < 40 ? 1 : 1171;
         }
         assert_true(runs > 10);
         runs = 0;
         s = GEN_NOMEM;
     }
-    (void)before;
-    json_set_alloc_funcs(malloc, free);
+    json_set_alloc_funcs(__real_malloc, free);
 }
 
 /* What eval finds for whole windows, from logits of the example: half of each window as one prompt, the rest one by
@@ -515,7 +518,7 @@ static void perplexity_is_evals(void **state)
     runner r;
     (void)state;
     wc_ctx_init(&ctx, 1);
-    assert_int_equal(system(text("head -c 1500 tests/data/eval/technical.txt >%s", sample)), 0);
+    assert_int_equal(system(text("head -c 800 tests/data/eval/technical.txt >%s", sample)), 0);
     wc_report report = quiet(&ctx);
     wc_eval_options opt = {
         .model = path, .text = {.files = &sample, .n_files = 1, .seqlen = SEQLEN}, .want = {true, false}};
