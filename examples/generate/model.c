@@ -9,7 +9,8 @@
 #include <omp.h>
 #endif
 
-enum { ROWS_AT_ONCE = 8, MOST_ROWS = 512 }; /* of weights that a thread decodes for a batch: see gen_linear.grain */
+/* Of weights that a thread decodes at a time: usually, of lossless parts, and at most. */
+enum { ROWS_AT_ONCE = 8, LOSSLESS_ROWS = 64, MOST_ROWS = 512 };
 
 static const char *const linear_name[GEN_LINEARS] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                                                      "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
@@ -32,18 +33,21 @@ static gen_status find(const gen_model *m, const char *name, size_t rows, size_t
     return GEN_OK;
 }
 
-/* Parts of kind coded are streams that start anew every so many rows (docs/FORMAT.md, the card of `coded'): reading
- * from the middle of such a tile decodes what lies before. All other kinds can be entered at any row. */
-static size_t grain_of(const wcd_tensor *t)
+/* Two kinds of part want to be read in a certain way (docs/FORMAT.md has their cards). `coded' is made of streams that
+ * start anew every so many rows: reading from the middle of such a tile decodes what lies before. A lossless `float'
+ * has tables that are built in every call, so it is decoded by many rows and never multiplied in place. All others can
+ * be entered at any row. */
+static void choose_reading(gen_linear *w)
 {
-    size_t grain = ROWS_AT_ONCE;
-    for (uint32_t i = 0; i < t->n_parts; i++) {
+    w->grain = ROWS_AT_ONCE;
+    for (uint32_t i = 0; i < w->w.n_parts; i++) {
         wcd_part_info p;
-        if (wcd_part(t, i, &p) != WCD_OK || strcmp(p.kind_name, "coded")) continue;
-        size_t tile = (size_t)p.params[4] | (size_t)p.params[5] << 8; /* at most 4096 */
-        if (tile > grain) grain = tile;
+        if (wcd_part(&w->w, i, &p) != WCD_OK) continue;
+        bool coded = !strcmp(p.kind_name, "coded"), lossless = !strcmp(p.kind_name, "float") && p.params[1];
+        size_t tile = coded ? (size_t)p.params[4] | (size_t)p.params[5] << 8 : lossless ? LOSSLESS_ROWS : 0;
+        if (tile > w->grain) w->grain = tile;
+        w->by_rows |= lossless;
     }
-    return grain;
 }
 
 /* A tensor with numbers in it: asking for no rows says whether it has them. */
@@ -54,7 +58,7 @@ static gen_status find_matrix(const gen_model *m, const char *name, size_t rows,
     GEN_TRY(find(m, name, rows, cols, &out->w, e));
     wcd_status s = wcd_rows(&out->w, 0, 0, &none, cols);
     if (s != WCD_OK) return gen_fail(e, GEN_BADFILE, "%s: tensor %s: %s", m->file->name, name, wcd_status_text(s));
-    out->grain = grain_of(&out->w);
+    choose_reading(out);
     return GEN_OK;
 }
 
@@ -80,12 +84,18 @@ static float *take(arena *a, size_t n)
 /* A norm or a bias: read once, kept in f32. */
 static gen_status take_vector(const gen_model *m, arena *a, const char *name, size_t n, const float **out, gen_error *e)
 {
-    gen_linear v;
+    gen_linear v = {.bias = NULL};
     float *p = take(a, n);
     GEN_TRY(find_matrix(m, name, 1, n, &v, e));
     if (p) wcd_rows(&v.w, 0, 1, p, n);
     *out = p;
     return GEN_OK;
+}
+
+static void need_scratch(gen_model *m, const gen_linear *w)
+{
+    size_t decoded = (w->grain < MOST_ROWS ? w->grain : MOST_ROWS) * w->w.cols;
+    if (decoded > m->scratch) m->scratch = decoded;
 }
 
 static gen_status lay_out_layer(gen_model *m, arena *a, size_t l, gen_error *e)
@@ -103,8 +113,7 @@ static gen_status lay_out_layer(gen_model *m, arena *a, size_t l, gen_error *e)
         gen_linear *w = &layer->linear[i];
         snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, linear_name[i]);
         GEN_TRY(find_matrix(m, name, rows[i], cols[i], w, e));
-        size_t decoded = (w->grain < MOST_ROWS ? w->grain : MOST_ROWS) * cols[i];
-        if (decoded > m->scratch) m->scratch = decoded;
+        need_scratch(m, w);
         snprintf(name, sizeof name, "model.layers.%zu.%s.bias", l, linear_name[i]);
         if (bias[i]) GEN_TRY(take_vector(m, a, name, rows[i], &w->bias, e));
     }
@@ -124,6 +133,7 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     size_t widest = c->hidden > c->inner ? c->hidden : c->inner;
     if (q > widest) widest = q;
     m->scratch = m->context;
+    need_scratch(m, &m->head);
     for (size_t l = 0; l < c->layers; l++)
         GEN_TRY(lay_out_layer(m, a, l, e));
     GEN_TRY(take_vector(m, a, "model.norm.weight", c->hidden, &m->norm, e));
@@ -163,7 +173,7 @@ static gen_status open_model(gen_model *m, gen_error *e)
     if (!m->context || m->context > MAX_CONTEXT)
         return gen_fail(e, GEN_USAGE, "a context of %zu tokens; 1 to %d can be had", m->context, MAX_CONTEXT);
     GEN_TRY(gen_alloc(&m->layer, c->layers, sizeof *m->layer, "layers", e));
-    gen_linear table;
+    gen_linear table = {.bias = NULL};
     GEN_TRY(find_matrix(m, embed, c->vocab, c->hidden, &table, e));
     m->embed = table.w;
     GEN_TRY(find_matrix(m, c->tied ? embed : "lm_head.weight", c->vocab, c->hidden, &m->head, e));
