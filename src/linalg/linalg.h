@@ -31,6 +31,8 @@ size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n);
 /* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
  * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
 void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m);
+/* X U = B, the same U. */
+void wc_upper_solve_right(wc_ctx *ctx, const float *u, size_t n, float *b, size_t m);
 
 /* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
  * i starts at i (i+1) / 2); acc += X^T X for X [t, n] f32. Products are formed by f32 gemm over this one chunk (at most
