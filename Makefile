@@ -216,7 +216,8 @@ help:
 	    'make fuzz         every fuzzer for WC_FUZZ_SECONDS (default 2), sanitized      make f/NAME   one of them' \
 	    'make style        formatting, include rules, stray characters' \
 	    'make bench        speed, as shares of what this machine can do, measured in the same run' \
-	    'make format       lay out the sources by .clang-format; make format-check only looks' \
+	    'make bench-rd     bits above the rate-distortion function: rd beside gptq and lut; SIZE=1024 STATES="8 64"' \
+    'make format       lay out the sources by .clang-format; make format-check only looks' \
 	    'make install      under PREFIX (default /usr/local), DESTDIR before it; make uninstall' \
 	    'make clean        remove build/' \
 	    'V=1 shows the commands; CC, CFLAGS, LDFLAGS, WERROR=-Werror as usual.'
@@ -225,5 +226,11 @@ help:
 .PHONY: bench
 bench: build/wcompress
 	$(Q)$< bench --tokenizer tests/data/docs4m/tokenizer.json
+# Bits above the rate-distortion function; one core or all, minutes. SIZE and STATES as in methods/rd/README.md.
+.PHONY: bench-rd
+SIZE ?= 2048
+STATES ?= 8 64 256
+bench-rd: build/wcompress
+	$(Q)$< bench --bound --size $(SIZE) $(STATES:%=--states %)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
