@@ -1030,8 +1030,8 @@ def nibbles(blob, at, n):
 def coded_unit(l, models, data, col_class, row_class):
     """Points j and what is taken from their size, int [rows, cols], of one unit. data: its bytes."""
     words = np.frombuffer(data, "<u2").tolist() + [0] * 32
-    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(8)]
-    at, n = 16, len(col_class)
+    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(16)]
+    at, n = 32, len(col_class)
     state, a, b = [0] * n, *MACHINE[l.memory]
     points, shrinks = np.zeros((len(row_class), n), np.int64), np.zeros((len(row_class), n), np.int64)
 
@@ -1042,8 +1042,8 @@ def coded_unit(l, models, data, col_class, row_class):
             at += 1
 
     for r, row in enumerate(row_class):
-        for c0 in range(0, n, 8):
-            lanes = range(min(8, n - c0))
+        for c0 in range(0, n, 16):
+            lanes = range(min(16, n - c0))
             use = [models[min(max(col_class[c0 + i] + row - 8, 0), l.classes - 1)] for i in lanes]
             symbols = []
             for i in lanes:

@@ -9,6 +9,20 @@
 
 enum { MAX_CONFIG = 16 << 20, MAX_TEXT = 256 << 20, DEFAULT_SEQLEN = 2048 };
 
+const char *const wc_companions[WC_N_COMPANIONS] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "special_tokens_map.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+};
+
 /* Keeps the sentence of a failure that only takes features away, and forgets the failure. */
 static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
 {
@@ -180,7 +194,7 @@ static char *concat(const char *a, size_t n, const char *b)
 /* The length of the model's path without trailing slashes and without the ending of a weights file. */
 static size_t stem(const char *model)
 {
-    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz"};
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz", ".wcstats"};
     size_t n = strlen(model);
     while (n > 1 && model[n - 1] == '/')
         n--;

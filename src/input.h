@@ -23,6 +23,11 @@ typedef struct wc_input {
     uint64_t weights;    /* elements of all tensors */
 } wc_input;
 
+/* The text files that belong to a model, config.json first; the last is the index of a sharded checkpoint, which
+ * belongs to its files. */
+enum { WC_N_COMPANIONS = 11 };
+extern const char *const wc_companions[WC_N_COMPANIONS];
+
 /* *out must stay where it is: source points into it. A config.json that is damaged or contradicts the tensors is an
  * error; an absent or unknown one is not: has_config tells. */
 wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out);

@@ -20,13 +20,13 @@
 
 #include "budget.h"
 #include "calib/pass.h"
-#include "calib/statsfile.h"
 #include "compress.h"
 #include "cut.h"
 #include "input.h"
 #include "journal.h"
 #include "provenance.h"
 #include "remodel.h"
+#include "saved_stats.h"
 #include "version.h"
 #include "work.h"
 
@@ -40,7 +40,7 @@ typedef struct run {
     wc_remodel model; /* what they make of the checkpoint */
     wc_plan *plan;
     wc_windows windows;
-    wc_statsfile stats_file;
+    wc_saved_stats saved;
     wc_budget budget;
     wc_wcz *wcz;
     wc_journal journal;
@@ -132,16 +132,23 @@ static wc_status make_windows(run *r)
 
 static wc_status open_stats_file(run *r, uint64_t model)
 {
-    WC_TRY(wc_statsfile_open(r->ctx, r->opt->stats_file, &r->stats_file));
-    if (r->stats_file.info.model != model)
+    WC_TRY(wc_saved_stats_open(r->ctx, r->opt->stats_file, &r->saved));
+    const wc_statsfile_info *info = &r->saved.info;
+    if (!r->saved.diagonal && info->model != model)
         return wc_fail(r->ctx, WC_RESUME,
                        "%s: was made with another model than %s; run wcompress calibrate on this one",
                        r->opt->stats_file, r->opt->model);
-    if (r->windows.n && r->stats_file.info.windows != r->windows.hash)
+    if (r->windows.n && info->windows != r->windows.hash)
         return wc_fail(r->ctx, WC_RESUME, "%s: was made with other tokens (%s) than those asked for now (%s)",
-                       r->opt->stats_file, r->stats_file.info.source, r->windows.source);
-    wc_report_note(r->report, "calib", "statistics of %llu tokens (%s) from %s: the forward pass is not run again",
-                   (unsigned long long)r->stats_file.info.tokens, r->stats_file.info.source, r->opt->stats_file);
+                       r->opt->stats_file, info->source, r->windows.source);
+    if (r->saved.diagonal)
+        wc_report_note(r->report, "calib",
+                       "%s (%s): of H only the diagonal is known: columns are weighted, but errors are not fed back; "
+                       "`wcompress calibrate' measures all of it",
+                       info->source, r->opt->stats_file);
+    else
+        wc_report_note(r->report, "calib", "statistics of %llu tokens (%s) from %s: the forward pass is not run again",
+                       (unsigned long long)info->tokens, info->source, r->opt->stats_file);
     return WC_OK;
 }
 
@@ -186,7 +193,7 @@ static wc_status make_plan(run *r)
                            .mode = r->mode,
                            .model = model,
                            .windows = r->windows.n ? &r->windows : NULL,
-                           .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
+                           .stats = r->opt->stats_file && r->plan->needs_stats ? &r->saved.info : NULL,
                            .two_streams = r->calibrated && !r->opt->one_stream,
                            .passes = r->passes.n ? (char *)r->pass_text.data : "",
                            .untied = r->in.config.tied && !r->model.config.tied};
@@ -288,10 +295,11 @@ static wc_status open_output(run *r)
         return wc_fail(r->ctx, WC_IO, "%s: cannot make the work folder: %s", r->work, strerror(errno));
     char *path = wc_path_join(r->work, "journal");
     if (!path) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
-    wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
+    wc_status status = wc_journal_open(r->ctx, path, r->partial, r->fingerprint, r->opt->fresh, &r->journal);
     free(path);
     WC_TRY(status);
     if (r->journal.resumed) wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    if (r->journal.lost) wc_report_note(r->report, "resume", "%s is gone: the run starts over", r->partial);
     estimate_work(r);
     if (!r->journal.resumed) WC_TRY(check_weights(r));
     return wc_wcz_create(r->ctx, r->wcz, r->partial);
@@ -716,8 +724,8 @@ static wc_status blocks_from_file(run *r)
             wc_stats stats = {0};
             wc_status status = WC_OK;
             if (stage_wants_stats(r, layer, (wc_stage)stage))
-                status = wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)layer, (uint32_t)stage,
-                                          wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
+                status = wc_saved_stats_get(r->ctx, &r->saved, layer, (size_t)stage, r->model.config.layers,
+                                            wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
             if (status == WC_OK)
                 status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
             wc_stats_free(&stats);
@@ -748,8 +756,8 @@ static wc_status head(run *r)
         wc_status status = WC_OK;
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             status = r->calibrated ? head_stats(r, &stats)
-                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->model.config.layers, 0,
-                                                      r->model.config.hidden, &stats);
+                                   : wc_saved_stats_get(r->ctx, &r->saved, r->model.config.layers, 0,
+                                                        r->model.config.layers, r->model.config.hidden, &stats);
         if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL);
         wc_stats_free(&stats);
         WC_TRY(status);
@@ -878,7 +886,7 @@ static wc_status pipeline(run *r, wc_run_result *result)
 
 wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_run_result *result)
 {
-    run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}, .stats_file = {.fd = -1}};
+    run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}};
     json_object_set_new(report->facts, "tensors", json_array());
     wc_status status = pipeline(&r, result);
     wc_pass_close(&r.pass, false);
@@ -886,7 +894,7 @@ wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_r
     wc_wcz_free(&r.wcz);
     wc_plan_free(&r.plan);
     wc_windows_free(&r.windows);
-    wc_statsfile_close(&r.stats_file);
+    wc_saved_stats_close(&r.saved);
     wc_remodel_close(&r.model);
     wc_recipe_free(&r.passes);
     wc_buf_free(&r.pass_text);

@@ -57,7 +57,7 @@ rule remodel 'src/remodel/*.[ch] src/remodel/*.def' 'src/base/* src/remodel/* sr
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
 rule export 'src/export/*.[ch]' \
-    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h'
+    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h src/decode/decoder.h'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
     'src/*.h src/commands.def src/*/*.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
 
@@ -81,7 +81,7 @@ outside()
 outside 'cblas.h' 'src/linalg/*'
 outside 'lapacke.h' 'src/linalg/*'
 outside 'openblas_config.h' 'src/linalg/*'
-outside 'zstd.h' 'src/io/* src/bench_lossless.c'
+outside 'zstd.h' 'src/io/* src/bench_lossless.c src/bench_coded.c'
 outside 'pcre2.h' 'src/text/*'
 outside 'utf8proc.h' 'src/text/* src/io/*'
 outside 'xxhash.h' 'src/base/* src/io/* src/text/*'

@@ -313,31 +313,12 @@ static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)
     }
 }
 
-static void span_raw(const wcd_view *v, uint64_t at, unsigned n, float *dst)
-{
-    const uint8_t *wide = v->blob + 4 * at, *half = v->blob + 2 * at;
-    switch (v->u.f.dtype) {
-    case DTYPE_F32:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_bits_f32(wcd_u32(wide + 4 * i));
-        break;
-    case DTYPE_F16:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_f16_f32(wcd_u16(half + 2 * i));
-        break;
-    case DTYPE_BF16:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_bf16_f32(wcd_u16(half + 2 * i));
-        break;
-    }
-}
-
 static void span_float(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     if (v->u.f.coded)
         span_coded(v, row * v->cols + col, n, dst);
     else
-        span_raw(v, row * v->cols + col, n, dst);
+        wcd_floats(v->u.f.dtype, v->blob + (row * v->cols + col) * (wcd_dtype_bits(v->u.f.dtype) / 8), n, dst);
 }
 
 static void build_tables(const wcd_view *v, look_up look[WCD_PLANES])

@@ -124,6 +124,12 @@ static void zeros(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, 
                                            : g->zero_fixed;
 }
 
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
+{
+    scales(v, row, group0, n, s);
+    zeros(v, row, group0, n, z);
+}
+
 /* w = s (q - z) for n codes. By sixteens, with pointers and a constant trip count: the form that compilers vectorise at
  * -O2, several times faster than one loop. */
 static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
@@ -141,8 +147,8 @@ static void codes_grid(const wcd_view *v, uint64_t row, unsigned nr, uint64_t co
 {
     const wcd_grid_view *g = &v->u.g;
     for (unsigned i = 0; i < nr; i++) {
-        scales(v, row + i, col / g->group, n_groups, out->s + i * WCD_CODE_GROUPS);
-        zeros(v, row + i, col / g->group, n_groups, out->z + i * WCD_CODE_GROUPS);
+        unsigned at = i * WCD_CODE_GROUPS;
+        wcd_grid_steps(v, row + i, col / g->group, n_groups, out->s + at, out->z + at);
     }
     out->codes = (wcd_codes){.at = v->blob + row * g->row_size + col / 8 * g->bits,
                              .stride = g->row_size,
@@ -168,8 +174,7 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1, i = 0;
     uint8_t q[WCD_SPAN], has[WCD_SPAN];
     float s[WCD_SPAN], z[WCD_SPAN];
-    scales(v, row, group0, n_groups, s);
-    zeros(v, row, group0, n_groups, z);
+    wcd_grid_steps(v, row, group0, n_groups, s, z);
     if (!g->holes && n == WCD_SPAN && wcd_codes_spans(g->group)) {
         const wcd_codes c = {v->blob + row * g->row_size + col / 8 * g->bits,
                              0,

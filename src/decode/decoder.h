@@ -172,6 +172,9 @@ const wcd_decoder *wcd_decoder_for(uint16_t kind);
 /* Bits per element of a dtype id; 0 if unknown. */
 unsigned wcd_dtype_bits(uint32_t dtype);
 
+/* dst [n] = values of type F32, F16 or BF16 at p, which need not be aligned; 0 for other types. */
+int wcd_floats(uint32_t dtype, const uint8_t *p, uint64_t n, float *dst);
+
 /* Every check that a part needs; *out is set only on success. Does not read blob [size], which may be NULL to check
  * parameters and sizes alone. WCD_E_VERSION: unknown kind or version. */
 wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS], const uint8_t *blob,
@@ -188,6 +191,9 @@ wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t versi
 unsigned wcd_stack_levels(const wcd_view *v);
 wcd_view wcd_stack_level(const wcd_view *v, unsigned l);
 uint64_t wcd_stack_cut(const wcd_view *v, unsigned levels, uint8_t params[WCD_PARAMS]);
+
+/* Of a grid: s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on. */
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z);
 
 /* *out = 2^e for a byte e that is a signed exponent in -126..126, else 0 is returned. */
 int wcd_exp2(uint8_t e, float *out);

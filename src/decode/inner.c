@@ -56,10 +56,16 @@ static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_
             wcd_lanes_add(lane + 16 * (r * nx + b), w + r * ldw, x + b * ldx, n);
 }
 
-static void halves(const uint8_t *p, unsigned n, float scale, float *dst)
+static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
 {
-    for (unsigned i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++)
         dst[i] = wc_f16_f32(wcd_u16(p + 2 * i)) * scale;
+}
+
+static void brains(const uint8_t *p, uint64_t n, float *dst)
+{
+    for (uint64_t i = 0; i < n; i++)
+        dst[i] = wc_bf16_f32(wcd_u16(p + 2 * i));
 }
 
 static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
@@ -71,7 +77,7 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-static const wcd_inner wcd_inner_c = {unpack, values, dot, lanes, halves, listed};
+static const wcd_inner wcd_inner_c = {unpack, values, dot, lanes, halves, brains, listed};
 WCD_FAMILY(wcd_inner)
 
 const wcd_inner *wcd_inner_loops(void)

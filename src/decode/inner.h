@@ -33,7 +33,9 @@ typedef struct wcd_inner {
     void (*lanes)(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
                   float *lane);
     /* dst [n] = f32(f16 at p) * scale */
-    void (*halves)(const uint8_t *p, unsigned n, float scale, float *dst);
+    void (*halves)(const uint8_t *p, uint64_t n, float scale, float *dst);
+    /* dst [n] = bf16 at p */
+    void (*brains)(const uint8_t *p, uint64_t n, float *dst);
     /* lane[k mod 16] += (f16 value[k] * scale) x[col[k]], k < n, where x is 0 for columns from cols on; col: u16 */
     void (*listed)(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
                    float *lane);

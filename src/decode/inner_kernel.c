@@ -204,12 +204,20 @@ static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_
             tile(w + r * ldw, ldw, 1, x + b * ldx, ldx, 1, n, lane + r * step + 16 * b, step);
 }
 
-static void halves(const uint8_t *p, unsigned n, float scale, float *dst)
+static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
 {
     for (; n >= 16; n -= 16, p += 32, dst += 16)
         vec_store(dst, vec_mul(vec_f16(p), vec_all(scale)));
     for (; n; n--, p += 2)
         *dst++ = wc_f16_f32(wcd_u16(p)) * scale;
+}
+
+static void brains(const uint8_t *p, uint64_t n, float *dst)
+{
+    for (; n >= 16; n -= 16, p += 32, dst += 16)
+        vec_store(dst, idx_bits(idx_up(idx_u16(p), 16)));
+    for (; n; n--, p += 2)
+        *dst++ = wc_bf16_f32(wcd_u16(p));
 }
 
 static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
@@ -225,6 +233,6 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, lanes, halves, listed};
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, lanes, halves, brains, listed};
 
 #endif

@@ -59,6 +59,15 @@ static inline idx idx_down(idx i, int bits)
 {
     return _mm512_srli_epi32(i, (unsigned)bits);
 }
+static inline idx idx_up(idx i, int bits)
+{
+    return _mm512_slli_epi32(i, (unsigned)bits);
+}
+/* The floats with these bits. */
+static inline vec idx_bits(idx i)
+{
+    return _mm512_castsi512_ps(i);
+}
 static inline vec idx_vec(idx i)
 {
     return _mm512_cvtepi32_ps(i);
@@ -204,6 +213,15 @@ static inline idx idx_bytes(const uint8_t *p)
 static inline idx idx_down(idx i, int bits)
 {
     return (idx){_mm256_srli_epi32(i.a, bits), _mm256_srli_epi32(i.b, bits)};
+}
+static inline idx idx_up(idx i, int bits)
+{
+    return (idx){_mm256_slli_epi32(i.a, bits), _mm256_slli_epi32(i.b, bits)};
+}
+/* The floats with these bits. */
+static inline vec idx_bits(idx i)
+{
+    return (vec){_mm256_castsi256_ps(i.a), _mm256_castsi256_ps(i.b)};
 }
 static inline vec idx_vec(idx i)
 {

@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "base/half.h"
+#include "decode/bytes.h"
 #include "decode/inner.h"
 
 #define WC_FORMAT(id, version, name) extern const wcd_decoder wcd_decoder_##name;
@@ -31,6 +32,23 @@ unsigned wcd_dtype_bits(uint32_t dtype)
 #undef X
     };
     return dtype < sizeof bits_of ? bits_of[dtype] : 0;
+}
+
+int wcd_floats(uint32_t dtype, const uint8_t *p, uint64_t n, float *dst)
+{
+    enum {
+#define X(name, bits, id) DTYPE_##name = id,
+        WC_DTYPE_LIST(X)
+#undef X
+    };
+    if (dtype == DTYPE_F32)
+        for (uint64_t i = 0; i < n; i++)
+            dst[i] = wc_bits_f32(wcd_u32(p + 4 * i));
+    else if (dtype == DTYPE_F16)
+        wcd_inner_loops()->halves(p, n, 1, dst);
+    else if (dtype == DTYPE_BF16)
+        wcd_inner_loops()->brains(p, n, dst);
+    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
 wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS], const uint8_t *blob,

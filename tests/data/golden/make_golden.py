@@ -153,17 +153,17 @@ def coded_points(rows, cols, tile, memory):
 
 
 def coded_stream(points, class_of, models):
-    """One unit, encoded from its end: 8 states of rANS, words in the order in which a reader takes them."""
-    x, words = [1 << 16] * 8, []
+    """One unit, encoded from its end: 16 states of rANS, words in the order in which a reader takes them."""
+    x, words = [1 << 16] * 16, []
 
     def emit(lane):
         words.append(x[lane] & 0xFFFF)
         x[lane] >>= 16
 
     for r in reversed(range(len(points))):
-        for c0 in reversed(range(0, len(points[r]), 8)):
+        for c0 in reversed(range(0, len(points[r]), 16)):
             group = []
-            for lane in reversed(range(min(8, len(points[r]) - c0))):
+            for lane in reversed(range(min(16, len(points[r]) - c0))):
                 j = points[r][c0 + lane]
                 k, (shift, _, freq, where) = j >> 1, models[class_of(r, c0 + lane)]
                 symbol = (k >> shift) + 32
@@ -178,7 +178,7 @@ def coded_stream(points, class_of, models):
                 if x[lane] >= f << 20:
                     emit(lane)
                 x[lane] = (x[lane] // f << 12) + where[symbol, x[lane] % f]
-    return struct.pack("<8I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
+    return struct.pack("<16I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
 
 
 def coded(rows, cols, tile, memory, classes, row_classes, spare):
