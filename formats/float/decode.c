@@ -313,12 +313,17 @@ static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)
     }
 }
 
+static void span_raw(const wcd_view *v, uint64_t at, unsigned n, float *dst)
+{
+    wcd_floats(v->u.f.dtype, v->blob + at * (wcd_dtype_bits(v->u.f.dtype) / 8), n, dst);
+}
+
 static void span_float(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     if (v->u.f.coded)
         span_coded(v, row * v->cols + col, n, dst);
     else
-        wcd_floats(v->u.f.dtype, v->blob + (row * v->cols + col) * (wcd_dtype_bits(v->u.f.dtype) / 8), n, dst);
+        span_raw(v, row * v->cols + col, n, dst);
 }
 
 static void build_tables(const wcd_view *v, look_up look[WCD_PLANES])
