@@ -293,10 +293,14 @@ static void check_tensor(const wcd_tensor *t)
     float *pooled = y + NX * ldy, *openmp = pooled + NX * ldy, *gemm = openmp + NX * ldy,
           *z = calloc(NX * ldx, sizeof *z);
     float *one = calloc(rows + 1, sizeof *one);
+    float *w = calloc(rows * cols, sizeof *w), most = 0;
     int calls = 0;
     unsigned tasks = 0;
     const wcd_pool pool = {&tasks, 3, run_backwards}, threads = wcd_openmp_pool();
-    assert_true(y && tile && z && one);
+    assert_true(y && tile && z && one && w);
+    assert_int_equal(wcd_rows(t, 0, rows, w, cols), WCD_OK);
+    for (size_t i = 0; i < rows * cols; i++)
+        most = fmaxf(most, fabsf(w[i]));
     for (size_t b = 0; b < NX; b++)
         assert_int_equal(wcd_transform(t, x + b * ldx, z + b * ldx), WCD_OK);
     assert_int_equal(wcd_matmul(t, 0, rows, z, ldx, NX, y, ldy), WCD_OK);
@@ -310,11 +314,14 @@ static void check_tensor(const wcd_tensor *t)
         assert_memory_equal(one, y + b * ldy, rows * sizeof *one);
         assert_memory_equal(one, pooled + b * ldy, rows * sizeof *one);
         assert_memory_equal(one, openmp + b * ldy, rows * sizeof *one);
-        for (size_t i = 0; i < rows; i++) /* usually 1e-7 of the length; 1e-1 with a wrong row or input */
-            assert_true(fabsf(one[i] - gemm[b * ldy + i]) <= 1e-4f * (1 + fabsf(one[i])));
+        float size = 0;
+        for (size_t j = 0; j < cols; j++)
+            size += most * fabsf(x[b * ldx + j]);
+        for (size_t i = 0; i < rows; i++) /* usually 1e-8 of the sum of magnitudes; 1e-2 with a wrong row or input */
+            assert_true(fabsf(one[i] - gemm[b * ldy + i]) <= 1e-5f * size);
         assert_true(y[b * ldy + rows] == 0 && gemm[b * ldy + rows] == 0);
     }
-    free(x), free(y), free(tile), free(z), free(one);
+    free(x), free(y), free(tile), free(z), free(one), free(w);
 }
 
 static void matmul_is_many_matvecs(void **state)
