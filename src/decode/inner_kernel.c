@@ -8,6 +8,7 @@
 #include "decode/vector.h"
 
 #define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 4")
 
 /* Rows that are multiplied at once: a lane of a row is one chain of dependent additions, so one row alone would wait
  * for each of them. Tiles of rows and vectors in lanes(): as many sums as there are registers for. */
@@ -159,49 +160,67 @@ static void unpack(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *ou
 
 /* ---- floats ---------------------------------------------------------------------------------------------------- */
 
-/* nr rows times nx vectors; both are constants where it is called. step: lanes from row to row. */
+/* nr rows times nx vectors of n columns, n a multiple of 16; nr and nx are constants where it is called. step: lanes
+ * from row to row. Unrolled by order, so that sums are registers. */
 INLINE void tile(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
                  float *lane, size_t step)
 {
     vec sum[TILE_ROWS][TILE_X];
-    unsigned i = 0;
+    UNROLL
     for (unsigned r = 0; r < nr; r++)
-        for (unsigned b = 0; b < nx; b++)
-            sum[r][b] = vec_load(lane + r * step + 16 * b);
-    for (; i + 16 <= n; i += 16) {
+        UNROLL
+    for (unsigned b = 0; b < nx; b++)
+        sum[r][b] = vec_load(lane + r * step + 16 * b);
+    for (unsigned i = 0; i < n; i += 16) {
         vec a[TILE_ROWS];
+        UNROLL
         for (unsigned r = 0; r < nr; r++)
             a[r] = vec_load(w + r * ldw + i);
+        UNROLL
         for (unsigned b = 0; b < nx; b++) {
             vec v = vec_load(x + b * ldx + i);
+            UNROLL
             for (unsigned r = 0; r < nr; r++)
                 sum[r][b] = vec_fma(a[r], v, sum[r][b]);
         }
     }
+    UNROLL
     for (unsigned r = 0; r < nr; r++)
-        for (unsigned b = 0; b < nx; b++) {
-            float *l = lane + r * step + 16 * b;
-            vec_store(l, sum[r][b]);
-            for (unsigned j = i; j < n; j++)
-                l[j - i] = wcd_fma(w[r * ldw + j], x[b * ldx + j], l[j - i]);
-        }
+        UNROLL
+    for (unsigned b = 0; b < nx; b++)
+        vec_store(lane + r * step + 16 * b, sum[r][b]);
 }
 
+/* The last n < 16 columns. */
+static void rest(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
+                 float *lane)
+{
+    for (unsigned r = 0; r < nr; r++)
+        for (unsigned b = 0; b < nx; b++, lane += 16)
+            for (unsigned j = 0; j < n; j++)
+                lane[j] = wcd_fma(w[r * ldw + j], x[b * ldx + j], lane[j]);
+}
+
+/* Inputs outside: a few of them stay in the first cache for all rows, whatever power of two lies between them. */
 static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
                   float *lane)
 {
     const size_t step = (size_t)16 * nx;
-    unsigned r = 0;
-    for (; r + TILE_ROWS <= nr; r += TILE_ROWS) {
-        unsigned b = 0;
-        for (; b + TILE_X <= nx; b += TILE_X)
-            tile(w + r * ldw, ldw, TILE_ROWS, x + b * ldx, ldx, TILE_X, n, lane + r * step + 16 * b, step);
-        for (; b < nx; b++)
-            tile(w + r * ldw, ldw, TILE_ROWS, x + b * ldx, ldx, 1, n, lane + r * step + 16 * b, step);
+    const unsigned whole = n / 16 * 16;
+    if (whole < n) rest(w + whole, ldw, nr, x + whole, ldx, nx, n - whole, lane);
+    n = whole;
+    for (unsigned b = 0, some; b < nx; b += some, x += some * ldx, lane += 16 * some) {
+        unsigned r = 0;
+        some = nx - b < TILE_X ? 1 : TILE_X;
+        for (; r + TILE_ROWS <= nr && some == 1; r += TILE_ROWS)
+            tile(w + r * ldw, ldw, TILE_ROWS, x, ldx, 1, n, lane + r * step, step);
+        for (; r + TILE_ROWS <= nr; r += TILE_ROWS)
+            tile(w + r * ldw, ldw, TILE_ROWS, x, ldx, TILE_X, n, lane + r * step, step);
+        for (; r < nr && some == 1; r++)
+            tile(w + r * ldw, ldw, 1, x, ldx, 1, n, lane + r * step, step);
+        for (; r < nr; r++)
+            tile(w + r * ldw, ldw, 1, x, ldx, TILE_X, n, lane + r * step, step);
     }
-    for (; r < nr; r++)
-        for (unsigned b = 0; b < nx; b++)
-            tile(w + r * ldw, ldw, 1, x + b * ldx, ldx, 1, n, lane + r * step + 16 * b, step);
 }
 
 static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)

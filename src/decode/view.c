@@ -155,10 +155,9 @@ static void product_by_spans(const wcd_view *v, uint64_t r0, uint64_t nr, const 
                              int add)
 {
     const wcd_inner *inner = wcd_inner_loops();
-    float lane[WCD_BLOCK_ROWS / 2 * WCD_VECTORS * WCD_LANES], w[WCD_BLOCK_ROWS][WCD_SPAN];
-    const unsigned most = x->n == 1 ? WCD_BLOCK_ROWS : WCD_BLOCK_ROWS / 2;
+    float lane[WCD_BLOCK_ROWS * WCD_VECTORS * WCD_LANES], w[WCD_BLOCK_ROWS][WCD_SPAN];
     for (unsigned k; nr; nr -= k, r0 += k, y += k) {
-        k = nr < most ? (unsigned)nr : most;
+        k = nr < WCD_BLOCK_ROWS ? (unsigned)nr : WCD_BLOCK_ROWS;
         memset(lane, 0, k * x->n * WCD_LANES * sizeof *lane);
         for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
             unsigned n = wcd_span_at(v, c);
