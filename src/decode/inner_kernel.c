@@ -207,20 +207,21 @@ static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_
 {
     const size_t step = (size_t)16 * nx;
     const unsigned whole = n / 16 * 16;
-    if (whole < n) rest(w + whole, ldw, nr, x + whole, ldx, nx, n - whole, lane);
-    n = whole;
-    for (unsigned b = 0, some; b < nx; b += some, x += some * ldx, lane += 16 * some) {
+    for (unsigned b = 0, some; b < nx; b += some) {
+        const float *v = x + b * ldx;
+        float *sum = lane + 16 * b;
         unsigned r = 0;
         some = nx - b < TILE_X ? 1 : TILE_X;
         for (; r + TILE_ROWS <= nr && some == 1; r += TILE_ROWS)
-            tile(w + r * ldw, ldw, TILE_ROWS, x, ldx, 1, n, lane + r * step, step);
+            tile(w + r * ldw, ldw, TILE_ROWS, v, ldx, 1, whole, sum + r * step, step);
         for (; r + TILE_ROWS <= nr; r += TILE_ROWS)
-            tile(w + r * ldw, ldw, TILE_ROWS, x, ldx, TILE_X, n, lane + r * step, step);
+            tile(w + r * ldw, ldw, TILE_ROWS, v, ldx, TILE_X, whole, sum + r * step, step);
         for (; r < nr && some == 1; r++)
-            tile(w + r * ldw, ldw, 1, x, ldx, 1, n, lane + r * step, step);
+            tile(w + r * ldw, ldw, 1, v, ldx, 1, whole, sum + r * step, step);
         for (; r < nr; r++)
-            tile(w + r * ldw, ldw, 1, x, ldx, TILE_X, n, lane + r * step, step);
+            tile(w + r * ldw, ldw, 1, v, ldx, TILE_X, whole, sum + r * step, step);
     }
+    if (whole < n) rest(w + whole, ldw, nr, x + whole, ldx, nx, n - whole, lane);
 }
 
 static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
