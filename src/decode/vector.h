@@ -3,10 +3,13 @@
 #ifndef WCD_VECTOR_H
 #define WCD_VECTOR_H
 
-#include <immintrin.h>
 #include <stdint.h>
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+#if defined __AVX512F__
 
 typedef __m512 vec;  /* 16 floats */
 typedef __m512i idx; /* 16 small integers, in 32 bits each */
@@ -148,7 +151,7 @@ static inline void bytes64_store(uint8_t out[64], bytes64 b)
     _mm512_storeu_si512(out, b.v);
 }
 
-#else
+#elif defined __AVX2__
 
 typedef struct vec {
     __m256 a, b;
