@@ -32,7 +32,9 @@ static void side_of_checkpoint(const wc_input *in, size_t i, side *out)
                   .n_dims = t->n_dims,
                   .rows = t->rows,
                   .cols = t->cols,
-                  .stored = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype),
+                  .stored = t->packed ? wc_quant_text(t->packed)
+                            : t->ggml ? wc_gguf_type_name(t->ggml)
+                                      : wc_dtype_name(t->dtype),
                   .file = t};
     memcpy(out->dims, t->dims, sizeof out->dims);
 }
@@ -62,7 +64,7 @@ static wc_status side_of_wcz(wc_ctx *ctx, const wc_input *in, size_t i, side *ou
 static bool is_raw(const side *s)
 {
     if (!s->file) return wcd_raw_rows(&s->packed, 0, 0, NULL) == WCD_OK;
-    return !s->file->ggml && !s->file->interleaved;
+    return !s->file->ggml && !s->file->interleaved && !s->file->packed;
 }
 
 static bool is_numeric(const side *s)

@@ -43,6 +43,10 @@ wc_status wc_input_text(wc_ctx *ctx, const wc_input *in, const char *name, wc_bu
         *found = text->size && (text == &in->checkpoint.config || !strcmp(name, "tokenizer.json"));
         return *found ? wc_buf_append(ctx, out, text->data, text->size) : WC_OK;
     }
+    if (in->checkpoint.quant && in->checkpoint.config.size && !strcmp(name, "config.json")) {
+        *found = true;
+        return wc_buf_append(ctx, out, in->checkpoint.config.data, in->checkpoint.config.size);
+    }
     char *path = wc_path_join(in->checkpoint.dir, name);
     if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
     *found = wc_file_exists(path);

@@ -163,7 +163,8 @@ static wc_status add_headers(wc_ctx *ctx, const wc_provenance *p, entries *e)
 
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint)
 {
-    size_t shards = !*p->passes && holds_all(p->plan) ? p->input->checkpoint.n_shards : 0;
+    const wc_checkpoint *cp = &p->input->checkpoint;
+    size_t shards = !*p->passes && !cp->gguf && !cp->quant && holds_all(p->plan) ? cp->n_shards : 0;
     wc_buf files[WC_N_COMPANIONS] = {{0}};
     entries e = {.n = 1};
     char *text = describe(p);

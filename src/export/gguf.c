@@ -177,7 +177,7 @@ static bool stored(const job *j, entry *e)
     wcd_part_info p;
     if (j->in->has_checkpoint) {
         const wc_st_tensor *s = wc_checkpoint_find(&j->in->checkpoint, e->source);
-        if (!s) return false;
+        if (!s || s->packed) return false;
         if (s->interleaved) e->heads = 0; /* it is in the order wanted */
         e->type = s->ggml ? s->ggml : float_type(s->dtype);
         e->blob = wc_checkpoint_data(&j->in->checkpoint, s);

@@ -2,6 +2,7 @@
 # imatrix.sh - importance matrices: written in both forms, read by numpy; read back, and those of others, as statistics.
 . tests/cli/lib.sh
 make_small
+quick='--calib-tokens 512 --seqlen 64'
 oracle() { /usr/bin/python3 tests/oracle/imatrix.py "$@"; }
 
 # shellcheck disable=SC2086
