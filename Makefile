@@ -192,13 +192,16 @@ install: all
 	$(INSTALL) -m 755 build/libwcdecode.so $(DESTDIR)$(LIBDIR)/libwcdecode.so.$(VERSION)
 	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
-	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
+	$(INSTALL) -m 644 include/wcdecode.h include/wcdecode_openmp.h $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man3
+	$(INSTALL) -m 644 docs/wcdecode.3 $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
 	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
+	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h)
+	rm -f $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
 
 clean:
