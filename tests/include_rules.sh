@@ -58,8 +58,9 @@ rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
 rule export 'src/export/*.[ch]' \
     'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h src/decode/decoder.h'
+rule 'the example' 'examples/*/*.[ch]' 'examples/*'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
-    'src/*.h src/commands.def src/*/*.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
+    'src/*.h src/commands.def src/*/*.h examples/generate/generate.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
 
 # outside NAME HEADER ALLOWED-FILE-PATTERNS: only these files include the system header.
 outside()

@@ -35,12 +35,6 @@ static int parse_zero(const uint8_t params[WCD_PARAMS], wcd_grid_view *g)
     return (float)(int)(2 * g->zero_fixed) == 2 * g->zero_fixed;
 }
 
-static int open_positions(const uint8_t params[WCD_PARAMS], wcd_view *v)
-{
-    return wcd_positions_open(&v->u.g.p, params[12], params[13], params[14], wcd_u32(params + 24), wcd_u64(params + 16),
-                              v->rows, v->cols);
-}
-
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
@@ -50,8 +44,8 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     g->tile = params[28];
     g->holes = params[12];
     for (int i = 12; i < WCD_PARAMS; i++)
-        if (params[i] && i != 28 && i != 29 && (!g->holes || i == 15 || i > 29)) return 0;
-    if (g->holes && (g->holes < WCD_MASK || !open_positions(params, v))) return 0;
+        if (params[i] && i != 28 && i != 29 && (!g->holes || i > 29)) return 0;
+    if (g->holes && !wcd_positions_parse(&g->p, params, v->rows, v->cols)) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8) return 0;
     if (g->tile && !g->scale_bits) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;

@@ -50,6 +50,8 @@ typedef struct wcd_lut_view {
     uint32_t group;
     uint64_t groups, row_size;
     const uint8_t *tables, *scales;
+    int holes; /* codes only at the positions p */
+    wcd_positions p;
 } wcd_lut_view;
 
 typedef struct wcd_sparse_view {

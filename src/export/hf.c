@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/half.h"
 #include "base/packing.h"
@@ -400,7 +401,19 @@ static wc_status open_layers(wc_ctx *ctx, job *j)
     if (l->format && l->dtype == WC_F32)
         return wc_fail(ctx, WC_OPTION, "--dtype f32: %s is computed in f16 or bf16", l->format->name);
     j->result.integers = l->n_layers;
+    if (j->result.rounded_scales)
+        wc_log(ctx, WC_LOG_WARN, "%zu scales are rounded: the values are not quite those of the .wcz",
+               j->result.rounded_scales);
     return WC_OK;
+}
+
+static wc_status not_the_source(wc_ctx *ctx, const wc_input *in, const char *path)
+{
+    struct stat a, b;
+    if (!in->has_checkpoint || stat(path, &a) || stat(in->checkpoint.dir, &b) || a.st_dev != b.st_dev ||
+        a.st_ino != b.st_ino)
+        return WC_OK;
+    return wc_fail(ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result", path);
 }
 
 static wc_status check_whole(wc_ctx *ctx, const wc_input *in)
@@ -417,6 +430,7 @@ wc_status wc_export_hf(wc_ctx *ctx, const wc_input *in, const wc_scheme *list, s
     wc_folder folder = {.path = opt->path, .shard_bytes = opt->shard_bytes};
     wc_status status = WC_OK;
     j.linears = (wci_linears){.format = wc_hf_format_find(opt->format), .list = list, .n = n, .dtype = opt->dtype};
+    WC_TRY_OUT(not_the_source(ctx, in, opt->path));
     WC_TRY_OUT(wc_folder_check(ctx, opt->path, opt->force));
     WC_TRY_OUT(check_whole(ctx, in));
     WC_TRY_OUT(open_layers(ctx, &j));

@@ -11,7 +11,7 @@ typedef struct wc_hf_options {
     const char *path;   /* of the folder */
     const char *format; /* "safetensors" or a name in wc_hf_formats */
     wc_dtype dtype;  /* of the floats: F16, BF16, F32; NONE: what the original had, or with integers that of scales */
-    wc_dtype scales; /* NONE: f16, or bf16 where only that is exact; F16, BF16: rounded where they must be */
+    wc_dtype scales; /* NONE: see wc_integers_open; F16, BF16: rounded where they must be */
     uint64_t shard_bytes; /* of tensors in a file at most */
     bool force, dry_run;
 } wc_hf_options;

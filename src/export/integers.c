@@ -46,9 +46,10 @@ static void look(const wc_integers *t, seen *all)
 
 static wc_status choose_dtype(wc_ctx *ctx, wc_integers *t, const seen *all, wc_dtype asked)
 {
-    int k = asked == WC_BF16 || (!asked && all->inexact[0] && !all->inexact[1]);
+    bool wide = all->overflow[0] && !all->overflow[1]; /* bf16 then, at the price of its shorter mantissa */
+    int k = asked == WC_BF16 || (!asked && (wide || (all->inexact[0] && !all->inexact[1])));
     if (all->bad_zero) return wc_fail(ctx, WC_BADFILE, "%s: tensor %s: a zero is no code", t->path, t->name);
-    if (!asked && all->inexact[k])
+    if (!asked && all->inexact[k] && !wide)
         return wc_fail(ctx, WC_UNSUPPORTED,
                        "%s: tensor %s: %zu of %zu scales, %g the first, are exact neither in f16 nor in bf16; --scales "
                        "f16 or bf16 rounds them",

@@ -17,8 +17,9 @@ typedef struct wc_integers {
 } wc_integers;
 
 /* The tensor of this name, whose scheme has no refusal: reads all its scales and zeros. asked: the type that scales are
- * rounded to; WC_DTYPE_NONE: whichever is exact, and WC_UNSUPPORTED names a scale that is exact in neither. A scale
- * that overflows in the type asked for is refused too. in must outlive *out, which owns nothing. */
+ * rounded to; WC_DTYPE_NONE: whichever is exact, BF16 with its rounding where F16 would overflow, and else
+ * WC_UNSUPPORTED names a scale that is exact in neither. A scale that overflows in the type asked for is refused too.
+ * in must outlive *out, which owns nothing. */
 wc_status wc_integers_open(wc_ctx *ctx, const wc_input *in, const wc_scheme *scheme, wc_dtype asked, wc_integers *out);
 
 /* scale [rows, groups] as bits of scale_dtype, zero [rows, groups]; either may be NULL. */

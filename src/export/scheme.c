@@ -6,6 +6,8 @@
 
 #include "base/half.h"
 
+static const char transformed[] = "a transform and ";
+
 wc_scheme wc_scheme_named(const wc_config *c, const char *name, size_t rows, size_t cols)
 {
     wc_scheme s = {.rows = rows, .cols = cols, .linear = SIZE_MAX};
@@ -42,7 +44,7 @@ static wc_scheme_kind kind_of(wc_part_kind kind)
 static void set_kind(wc_scheme *s, wc_part_kind kind, const char *kinds, size_t n_parts, size_t n_transforms)
 {
     s->kind = n_parts == 1 && !n_transforms ? kind_of(kind) : WC_SCHEME_OTHER;
-    snprintf(s->what, sizeof s->what, "%s%s", n_transforms ? "a transform and " : "", kinds);
+    snprintf(s->what, sizeof s->what, "%s%s", n_transforms ? transformed : "", kinds);
 }
 
 static void add_kind(char kinds[32], const char *name)
@@ -94,6 +96,8 @@ bool wc_scheme_symmetric(const wc_scheme *s)
 const char *wc_scheme_refusal(const wc_scheme *s, const char **mend)
 {
     *mend = "compress it with gptq(bits=4,group=128,scale_bits=0)";
+    if (s->kind == WC_SCHEME_OTHER && !strncmp(s->what, transformed, sizeof transformed - 1))
+        *mend = "leave out hadamard and awq, and write rotate(down=no)";
     if (s->kind != WC_SCHEME_GRID) return "is no single uniform grid";
     *mend = "compress it with tile=0,scale_bits=0";
     if (s->tile) return "has scales on lines over several rows";

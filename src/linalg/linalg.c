@@ -124,7 +124,8 @@ size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n)
 }
 
 /* A = U D U^T with D = pivot^2: X = B U^{-T} D^{-1} U^{-1}. */
-void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
+/* pivot NULL: only the second solution. */
+static void solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
 {
     enum { ROWS = 256 };
     size_t panels = wc_ceil_div(m, ROWS);
@@ -132,14 +133,25 @@ void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, si
     for (size_t p = 0; p < panels; p++) {
         float *x = b + p * ROWS * n;
         size_t rows = wc_min(ROWS, m - p * ROWS);
-        cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
-                    (int)n);
-        for (size_t i = 0; i < rows; i++)
+        if (pivot)
+            cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n,
+                        x, (int)n);
+        for (size_t i = 0; pivot && i < rows; i++)
             for (size_t j = 0; j < n; j++)
                 x[i * n + j] /= pivot[j] * pivot[j];
         cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
                     (int)n);
     }
+}
+
+void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
+{
+    solve_right(ctx, u, pivot, n, b, m);
+}
+
+void wc_upper_solve_right(wc_ctx *ctx, const float *u, size_t n, float *b, size_t m)
+{
+    solve_right(ctx, u, NULL, n, b, m);
 }
 
 /* ---- second moments --------------------------------------------------------------------------------------------- */
