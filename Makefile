@@ -26,6 +26,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/wcompress
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INSTALL ?= install
 JOBS ?= $(shell nproc)
@@ -181,6 +182,9 @@ install: all
 	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
 	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/generate
+	$(INSTALL) -m 755 scripts/wcdecode.py $(DESTDIR)$(DATADIR)/wcdecode.py
+	$(INSTALL) -m 644 $(wildcard examples/generate/*) $(DESTDIR)$(DATADIR)/generate
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
@@ -188,6 +192,7 @@ install: all
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+	rm -rf $(DESTDIR)$(DATADIR)
 
 clean:
 	rm -rf build

@@ -406,17 +406,16 @@ static gen_options options_of(const char *path, const char *prompt, size_t n, he
                          .arg = h};
 }
 
-static void greedy_text_is_the_toolkits(void **state)
+static void check_greedy(const char *folder, const char *prompt)
 {
     enum { N = 12 };
-    const char *path = compress(text("%s/small", dir), "rtn(bits=4)"), *prompt = "The file is opened";
+    const char *path = compress(folder, "rtn(bits=4)");
     static wc_input in;
     wc_ctx ctx;
     wc_ids ids = {0};
     wc_buf want = {0};
     heard h;
     gen_result result;
-    (void)state;
     wc_ctx_init(&ctx, 1);
     must(&ctx, wc_input_open(&ctx, path, &in));
     must(&ctx, wc_tokenizer_encode(&ctx, in.tokenizer, prompt, strlen(prompt), WC_ENCODE_TEMPLATE, &ids));
@@ -440,6 +439,21 @@ static void greedy_text_is_the_toolkits(void **state)
     wc_buf_free(&want);
     wc_ids_free(&ids);
     wc_input_close(&in);
+}
+
+static void greedy_text_is_the_toolkits(void **state)
+{
+    static const char *const shared[] = {"stories260k", "aidreams260k", "bitllama-1m"};
+    const char *root = getenv("WC_SHARED");
+    (void)state;
+    check_greedy(text("%s/small", dir), "The file is opened");
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+        const char *folder = text("%s/models/%s", root ? root : "../shared", shared[i]);
+        if (wc_is_dir(folder))
+            check_greedy(folder, "One day, a girl");
+        else
+            print_message("skipped: no %s\n", folder);
+    }
 }
 
 static void a_token_allocates_nothing(void **state)
