@@ -45,7 +45,11 @@ LEVEL_FLAGS_avx2 := -mavx2 -mfma -mf16c
 LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
-DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
+# The decode library's kernels (src/decode/level.h): one object for each level above c, whose code is in the decoders themselves.
+DECODE_KERNEL_SRC := $(wildcard src/decode/*_kernel.c formats/*/*_kernel.c)
+DECODE_KERNEL_OBJ := $(foreach l,$(filter-out c,$(LEVELS)),$(DECODE_KERNEL_SRC:%.c=$(O)/%_$(l).o))
+
+DECODE_SRC := $(filter-out $(DECODE_KERNEL_SRC),$(wildcard src/decode/*.c formats/*/decode.c))
 # The text generator: a program of its own on the decode library, and the command `run'.
 GEN_SRC := $(filter-out %/main.c,$(wildcard examples/generate/*.c))
 TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) $(GEN_SRC) \
@@ -56,7 +60,8 @@ TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) $(GEN_SRC) \
 TEST_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
-DECODE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+PORTABLE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+DECODE_OBJ := $(PORTABLE_OBJ) $(DECODE_KERNEL_OBJ)
 GEN_OBJ := $(GEN_SRC:%.c=$(O)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
@@ -88,10 +93,17 @@ build/libwcdecode.so: $(DECODE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libwcdecode.so.0 $(LDFLAGS) -o $@ $^
 
-$(DECODE_OBJ): $(O)/%.o: %.c
+$(PORTABLE_OBJ): $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) $(if $(DECODE_KERNEL_OBJ),-DWCD_X86) -MMD -MP -c -o $@ $<
+define decode_kernel_rule
+$(filter %_kernel_$(1).o,$(DECODE_KERNEL_OBJ)): $(O)/%_$(1).o: %.c
+	$$(call say,CC,"$$< ($(1))")
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -DWCD_X86 -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach l,$(filter-out c,$(LEVELS)),$(eval $(call decode_kernel_rule,$(l))))
 $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
