@@ -26,6 +26,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/wcompress
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INSTALL ?= install
 JOBS ?= $(shell nproc)
@@ -195,6 +196,9 @@ install: all
 	$(INSTALL) -m 644 include/wcdecode.h include/wcdecode_openmp.h $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man3
 	$(INSTALL) -m 644 docs/wcdecode.3 $(DESTDIR)$(MANDIR)/man3/wcdecode.3
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/generate
+	$(INSTALL) -m 755 scripts/wcdecode.py $(DESTDIR)$(DATADIR)/wcdecode.py
+	$(INSTALL) -m 644 $(wildcard examples/generate/*) $(DESTDIR)$(DATADIR)/generate
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
@@ -203,6 +207,7 @@ uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h)
 	rm -f $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+	rm -rf $(DESTDIR)$(DATADIR)
 
 clean:
 	rm -rf build

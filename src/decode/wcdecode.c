@@ -443,7 +443,7 @@ wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, si
 wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst)
 {
     wcd_view v[WCD_VIEWS];
-    if (!t || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
+    if (!t || !t->n_parts || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
     wcd_status s = view_part(t, t->first_part, v);
     if (s != WCD_OK) return s;
     if (t->n_parts != 1 || t->n_transforms || v->d->id != 1 || v->u.f.dtype != t->source_dtype)
