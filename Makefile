@@ -105,6 +105,7 @@ $(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a -lcmocka $(LIBS)
 # The CUDA sources as C++, on a CUDA runtime made of fibers; without a C++ compiler their test says that it skips.
+CUDA_TEST_SRC := tests/cuda/cases.c tests/cuda/samples.c
 HAVE_CXX := $(shell command -v $(CXX))
 EMULATED_OBJ := $(if $(HAVE_CXX),$(patsubst %,$(O)/emulated/%.o,$(wildcard src/cuda/*.cu tests/cuda/emulated/*.cc)))
 EMULATED_FLAGS := -std=c++17 -Wall -Wshadow -Wno-unknown-pragmas -ffp-contract=off -Itests/cuda/emulated -I. -Isrc -Iinclude \
@@ -113,11 +114,11 @@ $(O)/emulated/%.o: %
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(CFLAGS) $(EMULATED_FLAGS) -MMD -MP -x c++ -c -o $@ $<
-$(O)/tests/test_cuda: tests/unit/test_cuda.c tests/cuda/cases.c $(EMULATED_OBJ) $(O)/libwcdecode.a
+$(O)/tests/test_cuda: tests/unit/test_cuda.c $(CUDA_TEST_SRC) $(EMULATED_OBJ) $(O)/libwcdecode.a
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) $(if $(HAVE_CXX),,-DWC_NO_CXX) -MMD -MP -MT $@ -Itests -Itests/cuda/emulated -o $@ $< \
-	    $(if $(HAVE_CXX),tests/cuda/cases.c $(EMULATED_OBJ) $(O)/libwcdecode.a -lstdc++) -lcmocka -lm
+	    $(if $(HAVE_CXX),$(CUDA_TEST_SRC) $(EMULATED_OBJ) $(O)/libwcdecode.a -lstdc++) -lcmocka -lm
 tests: $(TESTS)
 t/%: $(O)/tests/test_%
 	$(Q)$<
@@ -163,12 +164,12 @@ build/libwcdecode_cuda.a: $(CUDA_OBJ)
 build/libwcdecode_cuda.so: $(CUDA_OBJ) $(O)/libwcdecode.a
 	$(call say,LINK,$@)
 	$(Q)$(NVCC) $(NVCC_ARCH) -shared -Xlinker -soname,libwcdecode_cuda.so.0,--exclude-libs,ALL -o $@ $^
-build/cuda/test_cuda: tests/cuda/main.c tests/cuda/cases.c build/libwcdecode_cuda.a $(O)/libwcdecode.a
+build/cuda/test_cuda: tests/cuda/main.c $(CUDA_TEST_SRC) build/libwcdecode_cuda.a $(O)/libwcdecode.a
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC) $(NVCC_ARCH) -O1 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^
-build/cuda/bench_cuda: tests/cuda/bench.cu build/libwcdecode_cuda.a $(O)/libwcdecode.a
+	$(Q)$(NVCC) $(NVCC_ARCH) -O1 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lm
+build/cuda/bench_cuda: tests/cuda/bench.c tests/cuda/samples.c build/libwcdecode_cuda.a $(O)/libwcdecode.a
 	$(call say,NVCC,$<)
-	$(Q)$(NVCC) $(NVCC_FLAGS) -o $@ $^ -lcublas
+	$(Q)$(NVCC) $(NVCC_ARCH) -O2 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lcublas -lm
 
 # ---- what a user runs --------------------------------------------------------------------------------------------------
 

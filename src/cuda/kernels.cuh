@@ -176,8 +176,20 @@ __device__ __forceinline__ void wcu_unit_product(const float *w, unsigned column
             acc[t] = fmaf(w[c], wcu_get(x + t * ldx + c), acc[t]);
 }
 
+/* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
+template <int KIND>
+__device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, uint64_t unit, float *w)
+{
+    if (KIND == WCU_FLOAT)
+        wcu_float_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_LUT)
+        wcu_lut_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else
+        wcu_unit(a.all, a.p, a.base, row, unit, w);
+}
+
 /* Grid (blocks of rows, batches of vectors); a thread has one row. */
-static __global__ void __launch_bounds__(WCU_THREADS) wcu_part_product(const wcu_product a)
+template <int KIND> __global__ void __launch_bounds__(WCU_THREADS) wcu_part_product(const wcu_product a)
 {
     __shared__ float room[WCU_THREADS / 32];
     unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * WCU_BATCH, n = a.n - first;
@@ -186,7 +198,7 @@ static __global__ void __launch_bounds__(WCU_THREADS) wcu_part_product(const wcu
     float acc[WCU_BATCH] = {}, w[WCU_UNIT];
     if (n > WCU_BATCH) n = WCU_BATCH;
     for (uint64_t unit = lane; unit < a.p.units && row < a.p.rows && a.p.kind != WCU_SPARSE; unit += a.lanes) {
-        wcu_unit(a.all, a.p, a.base, row, unit, w);
+        wcu_unit_of<KIND>(a, row, unit, w);
         wcu_unit_product(w, wcu_unit_size(a.p, unit), x + unit * WCU_UNIT, a.ldx, n, acc);
     }
 #pragma unroll

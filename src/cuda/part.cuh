@@ -19,6 +19,8 @@
 #include "wcdecode_cuda.h"
 
 #define WCU_HD __host__ __device__ __forceinline__
+/* For what is big, called from several places, and not where speed is made. */
+#define WCU_HD_CALL static __host__ __device__ __noinline__
 
 enum {
     WCU_UNIT = 32,    /* columns that a thread decodes at once */
@@ -232,7 +234,7 @@ template <int BITS> WCU_HD void wcu_codes_of(const wcu_part &p, const uint8_t *b
 }
 
 /* q [32] */
-WCU_HD void wcu_codes(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, uint8_t *q)
+WCU_HD_CALL void wcu_codes(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, uint8_t *q)
 {
     uint64_t at = row * p.units + unit;
     switch (p.bits) {
@@ -560,7 +562,7 @@ WCU_HD unsigned wcu_unit_size(const wcu_part &p, uint64_t unit)
 }
 
 /* w [n] = columns 32 * unit .. of a row, n = wcu_unit_size; of any part but lowrank. */
-WCU_HD void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+WCU_HD_CALL void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
 {
     unsigned n = wcu_unit_size(p, unit);
     switch (p.kind) {
@@ -583,7 +585,7 @@ WCU_HD void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t row, 
 }
 
 /* One element of a leaf: of anything but plain floats, through its unit. */
-WCU_HD float wcu_leaf_value(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col)
+WCU_HD_CALL float wcu_leaf_value(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col)
 {
     float w[WCU_UNIT];
     if (p.kind == WCU_FLOAT && !p.form) return wcu_load(base + p.u.s.values, p.dtype, row * p.cols + col);
@@ -592,7 +594,7 @@ WCU_HD float wcu_leaf_value(const wcu_part &p, const uint8_t *base, uint64_t row
 }
 
 /* A unit of A B, or of (A link) B when link is not NULL: sums over k in order, every product and every sum rounded. */
-WCU_HD void wcu_times_unit(const wcu_part &a, const wcu_part *link, const wcu_part &b, const uint8_t *base,
+WCU_HD_CALL void wcu_times_unit(const wcu_part &a, const wcu_part *link, const wcu_part &b, const uint8_t *base,
                            uint64_t row, uint64_t unit, float *w)
 {
     const wcu_part &left = link ? *link : a;
@@ -619,7 +621,7 @@ WCU_HD void wcu_times_unit(const wcu_part &a, const wcu_part *link, const wcu_pa
     }
 }
 
-WCU_HD float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t col)
+WCU_HD_CALL float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t col)
 {
     uint64_t m2 = p.u.r.m2, n2 = p.u.r.n2, sum = row / m2 * (p.cols / n2) + col / n2, inner = row % m2 * n2 + col % n2;
     float w = 0;
@@ -630,7 +632,7 @@ WCU_HD float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8
     return w;
 }
 
-WCU_HD void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t unit,
+WCU_HD_CALL void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t unit,
                              float *w)
 {
     int32_t from = p.form == WCU_PIVOT ? wcu_at<int32_t>(base, p.u.r.map, row) : 0;
@@ -648,7 +650,7 @@ WCU_HD void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uin
 }
 
 /* Any part; `all': the tensor's parts. */
-WCU_HD void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
 {
     if (p.kind == WCU_LOWRANK)
         wcu_lowrank_unit(p, all + p.child, base, row, unit, w);

@@ -130,6 +130,17 @@ template <int N> void launch_grid(const wcu_product &a, cudaStream_t stream)
     }
 }
 
+void launch_part(const wcu_product &a, cudaStream_t stream)
+{
+    dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
+    if (a.p.kind == WCU_FLOAT && !a.p.form)
+        WCU_LAUNCH(wcu_part_product<WCU_FLOAT>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_LUT)
+        WCU_LAUNCH(wcu_part_product<WCU_LUT>, grid, WCU_THREADS, stream, a);
+    else
+        WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
+}
+
 /* Any part with units, whole in one launch; the sparse part s, unless NULL, in the same. */
 void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
 {
@@ -137,8 +148,7 @@ void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const f
     if (s) a.s = *s, a.fused = 1;
     bool fast = p.kind == WCU_GRID && !p.holes && (p.groups == 1 || p.group % WCU_UNIT == 0);
     if (!fast) {
-        dim3 grid(blocks_of(p.rows, WCU_THREADS / a.lanes), blocks_of(c->n, WCU_BATCH));
-        WCU_LAUNCH(wcu_part_product, grid, WCU_THREADS, c->stream, a);
+        launch_part(a, c->stream);
         return;
     }
     WCU_LAUNCH(wcu_prepare, dim3(blocks_of(ldx, THREADS), c->n), THREADS, c->stream, x, ldx, p.bits, c->r.xs, c->r.sx);
@@ -178,8 +188,7 @@ void product_coded(const call *c, const wcu_part &p, const float *x, uint64_t ld
         if (to.prev) rows.prev += r0;
         wcu_product a = arguments(c, raw, x, ldx, rows);
         a.base = c->r.tile;
-        dim3 grid(blocks_of(n, WCU_THREADS / a.lanes), blocks_of(c->n, WCU_BATCH));
-        WCU_LAUNCH(wcu_part_product, grid, WCU_THREADS, c->stream, a);
+        launch_part(a, c->stream);
     }
 }
 

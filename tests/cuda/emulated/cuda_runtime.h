@@ -20,6 +20,7 @@
 #define __device__
 #define __global__
 #define __forceinline__ inline
+#define __noinline__    __attribute__((noinline, unused))
 #define __shared__      static
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
