@@ -44,8 +44,14 @@ LEVEL_FLAGS_avx2 := -mavx2 -mfma -mf16c
 LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
-DECODE_SRC := $(wildcard src/decode/*.c formats/*/decode.c)
-TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) \
+# The decode library's kernels (src/decode/level.h): one object for each level above c, whose code is in the decoders themselves.
+DECODE_KERNEL_SRC := $(wildcard src/decode/*_kernel.c formats/*/*_kernel.c)
+DECODE_KERNEL_OBJ := $(foreach l,$(filter-out c,$(LEVELS)),$(DECODE_KERNEL_SRC:%.c=$(O)/%_$(l).o))
+
+DECODE_SRC := $(filter-out $(DECODE_KERNEL_SRC),$(wildcard src/decode/*.c formats/*/decode.c))
+# The text generator: a program of its own on the decode library, and the command `run'.
+GEN_SRC := $(filter-out %/main.c,$(wildcard examples/generate/*.c))
+TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) $(GEN_SRC) \
             $(wildcard src/base/*.c src/io/*.c src/text/*.c src/model/*.c src/remodel/*.c src/calib/*.c src/linalg/*.c src/solve/*.c \
                        src/export/*.c) \
             $(filter-out $(KERNEL_SRC),$(wildcard src/kernels/*.c)) \
@@ -53,7 +59,9 @@ TOOL_SRC := $(filter-out src/main.c,$(wildcard src/*.c)) \
 TEST_SRC := $(wildcard tests/unit/test_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 
-DECODE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+PORTABLE_OBJ := $(DECODE_SRC:%.c=$(O)/%.o)
+DECODE_OBJ := $(PORTABLE_OBJ) $(DECODE_KERNEL_OBJ)
+GEN_OBJ := $(GEN_SRC:%.c=$(O)/%.o)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
@@ -77,14 +85,24 @@ $(O)/libwcdecode.a: $(DECODE_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $^
 build/libwcdecode.a: $(O)/libwcdecode.a
 	$(Q)cp -f $< $@
+build/generate: $(O)/examples/generate/main.o $(GEN_OBJ) $(O)/libwcdecode.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ -lzstd -ljansson -lpcre2-8 -lutf8proc -lm
 build/libwcdecode.so: $(DECODE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libwcdecode.so.0 $(LDFLAGS) -o $@ $^
 
-$(DECODE_OBJ): $(O)/%.o: %.c
+$(PORTABLE_OBJ): $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) $(if $(DECODE_KERNEL_OBJ),-DWCD_X86) -MMD -MP -c -o $@ $<
+define decode_kernel_rule
+$(filter %_kernel_$(1).o,$(DECODE_KERNEL_OBJ)): $(O)/%_$(1).o: %.c
+	$$(call say,CC,"$$< ($(1))")
+	$(Q)mkdir -p $$(@D)
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -DWCD_X86 -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach l,$(filter-out c,$(LEVELS)),$(eval $(call decode_kernel_rule,$(l))))
 $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
@@ -103,7 +121,9 @@ $(foreach l,$(LEVELS),$(eval $(call kernel_rule,$(l))))
 $(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a $(TEST_LDFLAGS) -lcmocka $(LIBS)
+# This one counts allocations, and makes them fail.
+$(O)/tests/test_generate: TEST_LDFLAGS := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 # The CUDA sources as C++, on a CUDA runtime made of fibers; without a C++ compiler their test says that it skips.
 CUDA_TEST_SRC := tests/cuda/cases.c tests/cuda/samples.c
 HAVE_CXX := $(shell command -v $(CXX))
@@ -239,6 +259,7 @@ clean:
 help:
 	@printf '%s\n' \
 	    'make              build/wcompress and build/libwcdecode.{a,so}' \
+	    'make build/generate   the text generator of examples/generate, on libwcdecode alone' \
 	    'make demo         install what is missing, build, compress the model in the tree to 3 bits, show what it cost' \
 	    'make check        install what is missing, then every test; ends with "N passed, M failed"' \
 	    'make unit         the unit tests             make t/NAME   one of them, tests/unit/test_NAME.c' \

@@ -131,3 +131,33 @@ wc_status wc_positions_put(wc_ctx *ctx, const wc_positions_layout *l, size_t r, 
     wc_put_le(dst + l->ends + r * (uint64_t)l->end_size, *count / block, l->end_size);
     return WC_OK;
 }
+
+/* Packed by the 64, of which blocks are made. */
+wc_status wc_positions_put_codes(wc_ctx *ctx, const wc_positions_layout *l, const uint8_t *mask, const uint8_t *code,
+                                 unsigned bits, uint8_t *dst)
+{
+    enum { AT_ONCE = 64 };
+    uint8_t next[AT_ONCE];
+    uint64_t count = 0, written = 0;
+    for (size_t r = 0; r < l->rows; r++) {
+        const uint8_t *has = mask + r * l->cols;
+        WC_TRY(wc_positions_put(ctx, l, r, has, &count, dst));
+        for (size_t j = 0; j < l->cols; j++) {
+            if (!has[j]) continue;
+            next[written++ % AT_ONCE] = code[r * l->cols + j];
+            if (written % AT_ONCE == 0) wc_pack(next, AT_ONCE, bits, dst + wc_packed_size(written - AT_ONCE, bits));
+        }
+    }
+    uint64_t rest = written % AT_ONCE;
+    wc_pack(next, rest, bits, dst + wc_packed_size(written - rest, bits));
+    return WC_OK;
+}
+
+void wc_positions_params(const wc_positions_layout *l, uint8_t *params)
+{
+    params[12] = (uint8_t)l->layout;
+    params[13] = (uint8_t)l->p.n;
+    params[14] = (uint8_t)l->p.m;
+    wc_put_le(params + 16, l->p.nnz, 8);
+    wc_put_le(params + 24, l->p.block > 1 ? l->p.block : 0, 4);
+}

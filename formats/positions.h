@@ -29,5 +29,12 @@ void wc_positions_place(wc_positions_layout *l, uint64_t *end);
  * all together are not nnz. */
 wc_status wc_positions_put(wc_ctx *ctx, const wc_positions_layout *l, size_t r, const uint8_t *has, uint64_t *count,
                            uint8_t *dst);
+/* The codes [rows, cols] of `bits' bits at the positions of mask [rows, cols]: one packed sequence [nnz] at dst, and
+ * the two sections of positions. dst is the blob, zeroed. */
+wc_status wc_positions_put_codes(wc_ctx *ctx, const wc_positions_layout *l, const uint8_t *mask, const uint8_t *code,
+                                 unsigned bits, uint8_t *dst);
+
+/* The parameters of a part with holes: bytes 12 to 27 of a grid or a lut. */
+void wc_positions_params(const wc_positions_layout *l, uint8_t *params);
 
 #endif

@@ -58,11 +58,16 @@ wc_status wc_job_mask(wc_job *job)
     return WC_OK;
 }
 
+wc_positions wc_place_positions(const wc_place *at)
+{
+    return (wc_positions){.nnz = at->kept, .n = at->n, .m = at->m, .block = at->block};
+}
+
 void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out)
 {
     *out = (wc_part){.kind = WC_PART_GRID};
     wc_grid_plan(at->rows, at->cols, opt, &out->grid);
     if (!at->masked) return;
     out->grid.holes = true;
-    out->grid.at = (wc_positions){.nnz = at->kept, .n = at->n, .m = at->m, .block = at->block};
+    out->grid.at = wc_place_positions(at);
 }

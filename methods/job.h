@@ -34,6 +34,9 @@ static inline const float *wc_job_aim(const wc_job *job)
     return job->survivors ? job->survivors : job->w;
 }
 
+/* Where values are under the mask of an earlier step: at->masked. */
+wc_positions wc_place_positions(const wc_place *at);
+
 /* The plan of a grid for W: with holes where an earlier step pruned. */
 void wc_place_grid(const wc_place *at, const wc_grid_options *opt, wc_part *out);
 

@@ -71,6 +71,34 @@ typedef struct wc_opt {
 
 enum { WC_NEEDS_HESSIAN = 1 }; /* wc_method.needs */
 
+/* One of the matrices that have the same recipe, while they are planned: what a method may look at to share something
+ * out among all of them (wc_method.allot). */
+typedef struct wc_member {
+    const char *tensor;
+    wc_place at;
+    bool first; /* no other step comes before: what the step will see is W itself */
+    void *opt;  /* this matrix's own options, to be settled */
+    /* dst [nr, cols] = rows r0 .. of W, as stored. */
+    wc_status (*rows)(wc_ctx *ctx, const struct wc_member *m, size_t r0, size_t nr, float *dst);
+    /* NULL: nothing is known of the inputs as long as they are planned; else *out is to be freed (wc_stats_free). */
+    wc_status (*stats)(wc_ctx *ctx, const struct wc_member *m, wc_stats *out);
+    const void *source; /* what both read from */
+} wc_member;
+
+/* A diagonal C of the inputs that need not be stored, because the norm in front of a linear can be multiplied by it.
+ * All linears behind that norm then have the same one, so its candidates are judged by the sum of their errors. The
+ * driver does the rest (src/fold.h); run() and plan() make no part. */
+typedef struct wc_folding {
+    /* How many candidates there are, numbered from 0; 0: the options ask for a transform of the matrix's own. */
+    size_t (*choices)(const void *opt);
+    void (*refuse)(void *opt); /* makes choices() 0: the driver cannot fold here */
+    /* cost [choices] += the error of job->w under each. */
+    wc_status (*cost)(const wc_job *job, const void *opt, double *cost);
+    /* c [cols] > 0 of candidate k. The same for all linears with the same inputs: of the job, only its statistics and
+     * its number of columns may be looked at. */
+    wc_status (*diagonal)(const wc_job *job, const void *opt, size_t k, float *c);
+} wc_folding;
+
 /* What a step is in a recipe; the table in src/recipe.c says which may follow which, and why others may not. */
 typedef enum wc_method_role {
     WC_STEP_BASE,      /* stores a value for every position: quantizers */
@@ -108,6 +136,11 @@ typedef struct wc_method {
      * at data, and makes the plan of the part that the driver then writes from them; its size depends on the values. */
     wc_status (*survey)(wc_ctx *ctx, const wc_place *at, wc_dtype dtype, const uint8_t *data, const void *opt,
                         wc_part *out);
+    /* NULL, or shares out something among all matrices of a run that have this recipe, before any is planned: settles
+     * member[i].opt, which are equal on entry, for each. Later calls and the file see settled options only. Does
+     * nothing, and reads nothing, where the options do not ask for it. */
+    wc_status (*allot)(wc_ctx *ctx, const wc_member *member, size_t n);
+    const wc_folding *folding; /* WC_STEP_TRANSFORM, or NULL */
     /* WC_STEP_PRUNE, else NULL: what the mask makes of the place of all later steps (masked, kept, n, m). */
     void (*narrow)(wc_place *at, const void *opt);
     /* Fills *out (allocates its arrays; same geometry as plan, except scale_exp). Deterministic for any thread count.

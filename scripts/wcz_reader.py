@@ -475,15 +475,20 @@ def on_lines(l, lines, codes):
     return of_row[:, :, 0] + of_row[:, :, 1] * codes
 
 
-def decode_grid(l, blob, rows, cols):
+def codes_of_rows(l, blob, rows, cols):
+    """Which columns have a code, and the codes, 0 in holes."""
     b = np.frombuffer(blob, np.uint8)
-    has = np.ones((rows, cols), bool)
     if l.positions:
         has, q = present(l.positions, blob, rows, cols), np.zeros((rows, cols), np.uint8)
         q[has] = unpack(b, l.positions.nnz, l.bits)
-    else:
-        stride = packed(cols, l.bits)
-        q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+        return has, q
+    stride = packed(cols, l.bits)
+    return True, np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+
+
+def decode_grid(l, blob, rows, cols):
+    b = np.frombuffer(blob, np.uint8)
+    has, q = codes_of_rows(l, blob, rows, cols)
     s = np.frombuffer(blob, "<f2", l.n_scales, l.scales).astype(np.float32)
     z = np.frombuffer(blob, "<f2", l.n_zeros, l.zeros).astype(np.float32)
     exp2 = np.float32(2.0 ** l.scale_exp)
@@ -509,29 +514,33 @@ def decode_grid(l, blob, rows, cols):
 def lut_layout(p, rows, cols):
     bits, scope, scaled, scale_exp, group = struct.unpack("<BBBbI", p.params[:8])
     need(1 <= bits <= 8 and scope <= 2 and scaled <= 1 and -126 <= scale_exp <= 126, "parameters of a lut part")
-    need(rows >= 1 and 1 <= group <= cols and zero(p.params[8:]), "parameters of a lut part")
+    holes, n, m, nnz, block = struct.unpack("<BBBxQI", p.params[12:28])
+    need(rows >= 1 and 1 <= group <= cols and holes in (0, 2, 3), "parameters of a lut part")
+    need(zero(p.params[8:12]) and p.params[15] == 0 and zero(p.params[28:]), "reserved parameters of a lut part")
+    need(holes or zero(p.params[12:28]), "reserved parameters of a lut part")
     groups = (cols + group - 1) // group
     n_tables = (1, rows, rows * groups)[scope]
-    tables = up8(rows * packed(cols, bits))
+    tables = up8(packed(nnz, bits) if holes else rows * packed(cols, bits))
     size = tables + n_tables * 2 * 2 ** bits
     scales = up8(size)
     if scaled:
         size = scales + 2 * rows * groups
-    return Record(size=size, numeric=True, bits=bits, scope=scope, scaled=scaled, scale_exp=scale_exp, group=group,
+    positions = positions_layout(up8(size), holes, n, m, nnz, block, rows, cols) if holes else None
+    if holes:
+        size = positions.end
+    return Record(positions=positions, size=size, numeric=True, bits=bits, scope=scope, scaled=scaled, scale_exp=scale_exp, group=group,
                   groups=groups, n_tables=n_tables, tables=tables, scales=scales)
 
 
 def decode_lut(l, blob, rows, cols):
-    b = np.frombuffer(blob, np.uint8)
-    stride = packed(cols, l.bits)
-    q = np.stack([unpack(b[r * stride:(r + 1) * stride], cols, l.bits) for r in range(rows)])
+    has, q = codes_of_rows(l, blob, rows, cols)
     tables = np.frombuffer(blob, "<f2", l.n_tables << l.bits, l.tables).astype(np.float32).reshape(-1, 1 << l.bits)
     r, of = np.arange(rows)[:, None], np.arange(cols) // l.group
     with np.errstate(all="ignore"):
         s = np.full((rows, l.groups), 2.0 ** l.scale_exp, np.float32)
         if l.scaled:
             s = s * np.frombuffer(blob, "<f2", rows * l.groups, l.scales).astype(np.float32).reshape(rows, -1)
-        return s[:, of] * tables[(0, r, r * l.groups + of)[l.scope], q]
+        return np.where(has, s[:, of] * tables[(0, r, r * l.groups + of)[l.scope], q], np.float32(0))
 
 
 def masks(n, m):
@@ -1030,8 +1039,8 @@ def nibbles(blob, at, n):
 def coded_unit(l, models, data, col_class, row_class):
     """Points j and what is taken from their size, int [rows, cols], of one unit. data: its bytes."""
     words = np.frombuffer(data, "<u2").tolist() + [0] * 32
-    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(8)]
-    at, n = 16, len(col_class)
+    x = [words[2 * i] | words[2 * i + 1] << 16 for i in range(16)]
+    at, n = 32, len(col_class)
     state, a, b = [0] * n, *MACHINE[l.memory]
     points, shrinks = np.zeros((len(row_class), n), np.int64), np.zeros((len(row_class), n), np.int64)
 
@@ -1042,8 +1051,8 @@ def coded_unit(l, models, data, col_class, row_class):
             at += 1
 
     for r, row in enumerate(row_class):
-        for c0 in range(0, n, 8):
-            lanes = range(min(8, n - c0))
+        for c0 in range(0, n, 16):
+            lanes = range(min(16, n - c0))
             use = [models[min(max(col_class[c0 + i] + row - 8, 0), l.classes - 1)] for i in lanes]
             symbols = []
             for i in lanes:
@@ -1104,7 +1113,8 @@ def describe(p):
     if p.kind == 1:
         return "float " + DTYPES[l.dtype][0] + (" coded" if l.coded else "")
     if p.kind == 3:
-        return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled)
+        return "lut bits=%d group=%d tables=%d scaled=%d" % (l.bits, l.group, l.n_tables, l.scaled) + (
+            " " + describe_positions(l.positions) if l.positions else "")
     if p.kind == 4:
         return "sparse %s %s" % (DTYPES[l.dtype][0], describe_positions(l.positions))
     if p.kind == 6:

@@ -12,7 +12,8 @@
 
 static const struct {
     const char *name, *unit;
-} ceilings[] = {{"sgemm", "GFLOP/s"}, {"dgemm", "GFLOP/s"}, {"read", "GB/s"}, {"copy", "GB/s"}, {"", ""}, {"", "MB/s"}};
+} ceilings[] = {{"sgemm", "GFLOP/s"}, {"dgemm", "GFLOP/s"}, {"read", "GB/s"}, {"copy", "GB/s"}, {"", ""},
+                {"", "MB/s"},         {"", "M/s"}};
 
 /* ---- frame ------------------------------------------------------------------------------------------------------ */
 
@@ -66,7 +67,7 @@ static wc_status measure(wc_bench_frame *f, const wc_bench_row *row, bool is_cei
 {
     double seconds, cpu, busy = 0;
     WC_TRY(best_run(f, row, &seconds, &cpu, &busy));
-    double rate = row->amount / seconds, unit = row->against == WC_NO_CEILING ? 1e6 : 1e9;
+    double rate = row->amount / seconds, unit = row->against >= WC_NO_CEILING ? 1e6 : 1e9;
     const char *unit_name = ceilings[row->against].unit, *ceiling = ceilings[row->against].name;
     json_t *j = json_pack("{s:s, s:s, s:f, s:f, s:f, s:s, s:f}", "name", row->name, "what", row->what, "amount",
                           row->amount, "seconds", seconds, "rate", rate / unit, "unit", unit_name, "busy", busy);
@@ -75,7 +76,7 @@ static wc_status measure(wc_bench_frame *f, const wc_bench_row *row, bool is_cei
         f->ceiling[row->against] = fmax(f->ceiling[row->against], rate);
         f->ceiling_cpu[row->against] = fmax(f->ceiling_cpu[row->against], row->amount / cpu);
         snprintf(text, sizeof text, "       = %s", ceiling);
-    } else if (row->against != WC_NO_CEILING) {
+    } else if (row->against < WC_NO_CEILING) {
         double share = rate / f->ceiling[row->against], cpu_share = row->amount / cpu / f->ceiling_cpu[row->against];
         snprintf(text, sizeof text, "%3.0f %% of %-6s %3.0f %%", 100 * share, ceiling, 100 * cpu_share);
         json_object_update_new(

@@ -14,7 +14,8 @@ typedef enum wc_ceiling {
     WC_CEILING_READ,
     WC_CEILING_COPY,
     WC_N_CEILINGS,
-    WC_NO_CEILING
+    WC_NO_CEILING,
+    WC_NO_CEILING_WEIGHTS /* the amount is weights, not bytes */
 } wc_ceiling;
 
 typedef struct wc_bench_frame {
@@ -48,5 +49,6 @@ void wc_bench_random(uint64_t seed, size_t n, float *x);
 
 wc_status wc_bench_work(wc_bench_frame *f);     /* src/bench_work.c */
 wc_status wc_bench_lossless(wc_bench_frame *f); /* src/bench_lossless.c */
+wc_status wc_bench_coded(wc_bench_frame *f);    /* src/bench_coded.c */
 
 #endif

@@ -459,5 +459,6 @@ wc_status wc_bench_work(wc_bench_frame *f)
     WC_TRY(bench_grid(f));
     WC_TRY(bench_convert(f));
     WC_TRY(wc_bench_lossless(f));
+    WC_TRY(wc_bench_coded(f));
     return bench_tokenizer(f);
 }

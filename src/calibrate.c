@@ -9,10 +9,10 @@
 #include "base/hash.h"
 #include "budget.h"
 #include "calib/pass.h"
-#include "calib/statsfile.h"
 #include "input.h"
 #include "journal.h"
 #include "run.h"
+#include "saved_stats.h"
 #include "version.h"
 
 typedef struct job {
@@ -25,6 +25,7 @@ typedef struct job {
     wc_journal journal;
     wc_pass pass;
     char *output, *partial, *work;
+    char *sums; /* where the statistics are gathered: partial, or a file in work that the output is made from */
 } job;
 
 /* Blocks x stages, and the input of the head as (layers, 0). */
@@ -40,12 +41,14 @@ static wc_status make_file(job *j)
     for (size_t i = 0; i < c->layers * WC_N_STAGES; i++)
         widths[i] = wc_stage_width(c, (wc_stage)(i % WC_N_STAGES));
     widths[c->layers * WC_N_STAGES] = c->hidden;
-    uint64_t key[] = {info.model, info.windows, info.tokens, XXH3_64bits(WC_VERSION, sizeof WC_VERSION)};
+    uint64_t key[] = {info.model, info.windows, info.tokens, XXH3_64bits(WC_VERSION, sizeof WC_VERSION), j->opt->form};
     char *path = wc_path_join(j->work, "journal");
-    wc_status status = path ? wc_journal_open(j->ctx, path, XXH3_64bits(key, sizeof key), j->opt->fresh, &j->journal)
-                            : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
+    wc_status status =
+        path ? wc_journal_open(j->ctx, path, j->partial, XXH3_64bits(key, sizeof key), j->opt->fresh, &j->journal)
+             : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
+    if (j->journal.lost) wc_report_note(j->report, "resume", "%s is gone: the run starts over", j->partial);
     if (status == WC_OK)
-        status = wc_statsfile_create(j->ctx, j->partial, j->journal.resumed, &info, widths, (uint32_t)c->layers + 1,
+        status = wc_statsfile_create(j->ctx, j->sums, j->journal.resumed, &info, widths, (uint32_t)c->layers + 1,
                                      WC_N_STAGES, &j->file);
     free(path);
     free(widths);
@@ -122,6 +125,15 @@ static wc_status save_head(job *j)
     return status;
 }
 
+static wc_status name_files(job *j)
+{
+    static const char *const suffix[] = {".wcstats", ".imatrix.gguf", ".imatrix.dat"};
+    WC_TRY(wc_output_names(j->ctx, j->opt->model, suffix[j->opt->form], j->opt->output, j->opt->work_dir, &j->output,
+                           &j->partial, &j->work));
+    j->sums = j->opt->form == WC_STATS_OWN ? strdup(j->partial) : wc_path_join(j->work, "statistics");
+    return j->sums ? WC_OK : wc_fail(j->ctx, WC_NOMEM, "no memory for a path");
+}
+
 static wc_status prepare(job *j, wc_budget *budget)
 {
     wc_text_options text = j->opt->calib;
@@ -136,15 +148,53 @@ static wc_status prepare(job *j, wc_budget *budget)
                    j->windows.seqlen);
     wc_plan nothing = {0};
     WC_TRY(wc_budget_make(j->ctx, &nothing, &j->in.config, &j->windows, 1, j->opt->memory, budget));
-    return wc_output_names(j->ctx, j->opt->model, ".wcstats", j->opt->output, j->opt->work_dir, &j->output, &j->partial,
-                           &j->work);
+    return name_files(j);
+}
+
+static wc_status finish(job *j)
+{
+    bool own = j->opt->form == WC_STATS_OWN;
+    WC_TRY(wc_statsfile_finish(j->ctx, &j->file, own ? j->output : j->sums));
+    if (own) return WC_OK;
+    WC_TRY(wc_saved_stats_to_imatrix(j->ctx, j->sums, j->output, j->opt->form == WC_STATS_IMATRIX_DAT));
+    unlink(j->sums);
+    return WC_OK;
+}
+
+static wc_status show_result(job *j, uint64_t tokens)
+{
+    struct stat st;
+    char size[32];
+    if (stat(j->output, &st)) return wc_fail(j->ctx, WC_IO, "%s: %s", j->output, strerror(errno));
+    wc_report_result(j->report, "wrote   %s  %s, statistics of %llu tokens", j->output,
+                     wc_size_text((uint64_t)st.st_size, size), (unsigned long long)tokens);
+    json_object_set_new(j->report->facts, "result",
+                        json_pack("{s:s, s:I, s:I}", "output", j->output, "bytes", (json_int_t)st.st_size, "tokens",
+                                  (json_int_t)tokens));
+    return WC_OK;
+}
+
+/* A file of statistics in another form. */
+static wc_status convert(job *j)
+{
+    wc_statsfile file;
+    wc_input source = {.path = (char *)j->opt->model};
+    WC_TRY(name_files(j));
+    if (j->opt->form == WC_STATS_OWN)
+        return wc_fail(j->ctx, WC_OPTION, "%s: statistics already; --format imatrix makes an importance matrix of them",
+                       j->opt->model);
+    WC_TRY(wc_output_check(j->ctx, &source, j->output, j->opt->force));
+    WC_TRY(wc_saved_stats_to_imatrix(j->ctx, j->opt->model, j->output, j->opt->form == WC_STATS_IMATRIX_DAT));
+    WC_TRY(wc_statsfile_open(j->ctx, j->opt->model, &file));
+    uint64_t tokens = file.info.tokens;
+    wc_statsfile_close(&file);
+    return show_result(j, tokens);
 }
 
 static wc_status pipeline(job *j)
 {
     wc_budget budget;
     size_t first;
-    char size[32];
     WC_TRY(prepare(j, &budget));
     WC_TRY(wc_output_check(j->ctx, &j->in, j->output, j->opt->force));
     if (mkdir(j->work, 0777) && errno != EEXIST)
@@ -154,22 +204,17 @@ static wc_status pipeline(job *j)
     for (size_t layer = first; layer < j->in.config.layers; layer++)
         WC_TRY(run_block(j, layer));
     WC_TRY(save_head(j));
-    WC_TRY(wc_statsfile_finish(j->ctx, &j->file, j->output));
+    WC_TRY(finish(j));
     wc_pass_close(&j->pass, true);
     wc_journal_close(&j->journal, true);
     rmdir(j->work);
-    wc_report_result(j->report, "wrote   %s  %s, statistics of %zu tokens", j->output, wc_size_text(j->file.size, size),
-                     j->windows.n * j->windows.seqlen);
-    json_object_set_new(j->report->facts, "result",
-                        json_pack("{s:s, s:I, s:I}", "output", j->output, "bytes", (json_int_t)j->file.size, "tokens",
-                                  (json_int_t)(j->windows.n * j->windows.seqlen)));
-    return WC_OK;
+    return show_result(j, j->windows.n * j->windows.seqlen);
 }
 
 wc_status wc_calibrate(wc_ctx *ctx, const wc_calibrate_options *opt, wc_report *report)
 {
     job j = {.ctx = ctx, .opt = opt, .report = report, .file = {.fd = -1}, .journal = {.fd = -1}};
-    wc_status status = pipeline(&j);
+    wc_status status = wc_statsfile_is(opt->model) ? convert(&j) : pipeline(&j);
     wc_pass_close(&j.pass, false);
     wc_journal_close(&j.journal, false);
     wc_statsfile_close(&j.file);
@@ -177,6 +222,7 @@ wc_status wc_calibrate(wc_ctx *ctx, const wc_calibrate_options *opt, wc_report *
     wc_input_close(&j.in);
     free(j.output);
     free(j.partial);
+    free(j.sums);
     free(j.work);
     return status;
 }

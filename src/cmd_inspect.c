@@ -44,13 +44,28 @@ static void sparse_text(const wcd_part_info *p, char *dst, size_t size)
     snprintf(dst, size, "sparse %s %s", positions, wc_dtype_name((wc_dtype)p->params[0]));
 }
 
+/* "50% mask" of a grid or a lut with holes, else "". */
+static void holes_text(const wcd_part_info *p, char dst[48])
+{
+    dst[0] = 0;
+    if (p->params[12]) positions_text(p, p->params + 12, u64_at(p->params + 16), u32_at(p->params + 24), dst, 48);
+}
+
 static void grid_text(const wcd_part_info *p, char *dst, size_t size)
 {
-    char holes[48] = "";
-    if (p->params[12])
-        positions_text(p, p->params + 12, u64_at(p->params + 16), u32_at(p->params + 24), holes, sizeof holes);
+    char holes[48];
+    holes_text(p, holes);
     snprintf(dst, size, "grid %ub g%u%s%s%s%s", p->params[0], u32_at(p->params + 4), p->params[2] ? " asym" : " sym",
              p->params[1] ? " two-level" : "", *holes ? " of " : "", holes);
+}
+
+static void lut_text(const wcd_part_info *p, char *dst, size_t size)
+{
+    static const char *const tables[] = {"one table", "row tables", "group tables"};
+    char holes[48];
+    holes_text(p, holes);
+    snprintf(dst, size, "lut %ub g%u %s%s%s%s", p->params[0], u32_at(p->params + 4), tables[p->params[1]],
+             p->params[2] ? " scaled" : "", *holes ? " of " : "", holes);
 }
 
 /* "vq 2x8b d8 i8 scaled signs": codebooks x bits of a code, columns of a vector, entries of a codebook. */
@@ -64,14 +79,12 @@ static void vq_text(const uint8_t *params, char *dst, size_t size)
 /* "grid 3b g128 sym" from the parameters of a part; see the cards in docs/FORMAT.md. */
 static void leaf_text(const wcd_part_info *p, char *dst, size_t size)
 {
-    static const char *const tables[] = {"one table", "row tables", "group tables"};
     static const char *const forms[] = {"signs %u levels r%u", "signs %u planes g%u", "signs %u x %u experts"};
     uint32_t group = u32_at(p->params + 4);
     if (!strcmp(p->kind_name, "grid"))
         grid_text(p, dst, size);
     else if (!strcmp(p->kind_name, "lut"))
-        snprintf(dst, size, "lut %ub g%u %s%s", p->params[0], group, tables[p->params[1]],
-                 p->params[2] ? " scaled" : "");
+        lut_text(p, dst, size);
     else if (!strcmp(p->kind_name, "vq"))
         vq_text(p->params, dst, size);
     else if (!strcmp(p->kind_name, "coded"))
@@ -230,7 +243,9 @@ static wc_status inspect_checkpoint(const wc_checkpoint *c, wc_report *report)
     for (size_t i = 0; i < c->n; i++) {
         const wc_st_tensor *t = c->tensor[i];
         snprintf(shape, sizeof shape, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
-        const char *type = t->ggml ? wc_gguf_type_name(t->ggml) : wc_dtype_name(t->dtype);
+        const char *type = t->packed ? wc_quant_text(t->packed)
+                           : t->ggml ? wc_gguf_type_name(t->ggml)
+                                     : wc_dtype_name(t->dtype);
         wc_report_result(report, "%-52s %-6s %18s %14llu B", wc_escape_name(shown, sizeof shown, t->name), type, shape,
                          (unsigned long long)t->size);
         json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", t->name, "dtype", type, "rows",

@@ -8,26 +8,32 @@
 #include "base/mem.h"
 #include "cli.h"
 #include "eval.h"
+#include "precheck.h"
 #include "run.h"
 #include "search.h"
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern;
+    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern,
+        *target;
     double bits;
-    uint64_t embed_bits, head_bits, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
+    uint64_t embed_bits, head_bits, tp, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
     wc_cli_list opt, rule, calib;
     bool force, dry_run, fresh, one_stream;
 } options;
+
+/* Embedding and head: 8 bits, and with --target as they are, since runtimes read them as floats. */
+enum { UNSAID = 255, END_BITS = 8 };
 
 static void defaults(void *p)
 {
     options *o = p;
     o->bits = 3;
+    o->tp = 1;
     o->rounds = 2;
     o->probe_tokens = 4096;
-    o->embed_bits = 8;
-    o->head_bits = 8;
+    o->embed_bits = UNSAID;
+    o->head_bits = UNSAID;
     o->calib_tokens = 131072;
     o->bos = "auto";
 }
@@ -44,6 +50,9 @@ static void defaults(void *p)
          "GLOB=RECIPE", "recipe for the tensors whose name matches; the last match wins"},                               \
         {"embed-bits", 0, WC_CLI_COUNT, AT(embed_bits), "N", "bits of the token embedding; 0 or 16: keep as it is"},     \
         {"head-bits", 0, WC_CLI_COUNT, AT(head_bits), "N", "bits of the output head; 0 or 16: keep as it is"},           \
+        {"target",   0,         WC_CLI_TEXT,                                                                             \
+         AT(target), "RUNTIME", "refuse what it would not load: vllm, transformers, llama.cpp"},                         \
+        {"tp", 0, WC_CLI_COUNT, AT(tp), "N", "tensor parallel shards that --target will use (default: 1)"},              \
         {"blocks", 0, WC_CLI_TEXT, AT(blocks), "A-B", "compress the linears of these blocks only (0-based)"},            \
         {"calib", 0, WC_CLI_LIST, AT(calib), "FILE", "calibration text, UTF-8 (default: built in)"},                     \
         {"calib-ids", 0, WC_CLI_TEXT, AT(calib_ids), "FILE", "calibration as raw little-endian u32 token ids"},          \
@@ -51,7 +60,8 @@ static void defaults(void *p)
          AT(calib_tokens), "N", "how many tokens to use, spread over the text; 0: all"},                                 \
         {"seqlen", 0, WC_CLI_COUNT, AT(seqlen), "N", "window length (default: the model's, at most 2048)"},              \
         {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},        \
-        {"stats", 0, WC_CLI_TEXT, AT(stats), "FILE", "statistics saved by `calibrate' instead of a forward pass"},       \
+        {"stats",   0,      WC_CLI_TEXT,                                                                                 \
+         AT(stats), "FILE", "saved by `calibrate', or an importance matrix, instead of a forward pass"},                 \
         {"one-stream", 0, WC_CLI_FLAG, AT(one_stream), NULL, "do not run the original model beside the compressed one"}, \
         {"memory",   0,      WC_CLI_SIZE,                                                                                \
          AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"},                         \
@@ -101,7 +111,8 @@ static const wc_cli_option compress_options[] = {
 /* "gptq(bits=3,group=64)" from --method, --bits and --opt. */
 static wc_status build_recipe(wc_ctx *ctx, const options *o, wc_buf *out)
 {
-    WC_TRY(wc_buf_printf(ctx, out, "%s(bits=%g", o->method ? o->method : "gptq", o->bits));
+    const char *grid = o->target && !o->method ? wc_precheck_grid(o->target, o->bits) : "";
+    WC_TRY(wc_buf_printf(ctx, out, "%s(bits=%g%s", o->method ? o->method : "gptq", o->bits, grid));
     for (size_t i = 0; i < o->opt.n; i++)
         WC_TRY(wc_buf_printf(ctx, out, ",%s", o->opt.item[i]));
     return wc_buf_printf(ctx, out, ")");
@@ -124,8 +135,9 @@ static wc_status build_prune(wc_ctx *ctx, const options *o, wc_buf *out)
 }
 
 /* 8 to 16 bits would only be a slower float: keep. */
-static wc_status plain_recipe(wc_ctx *ctx, const char *option, uint64_t bits, char dst[64])
+static wc_status plain_recipe(wc_ctx *ctx, const char *option, const options *o, uint64_t bits, char dst[64])
 {
+    if (bits == UNSAID) bits = o->target ? 16 : END_BITS;
     if (bits > 8 && bits != 16)
         return wc_fail(ctx, WC_OPTION, "--%s %" PRIu64 ": allowed is 1 to 8, or 16 to keep", option, bits);
     if (bits == 0 || bits == 16)
@@ -212,6 +224,22 @@ static wc_status show_cost(wc_ctx *ctx, const options *o, const char *model, con
     return WC_OK;
 }
 
+/* Refuses, before anything else is done, a plan whose result the runtime would not load. */
+static wc_status check_target(wc_ctx *ctx, const options *o, const char *model, const wc_plan_options *plan)
+{
+    wc_check_options opt = {.target = o->target, .tp = (unsigned)o->tp};
+    wc_plan_options planned = *plan;
+    wc_findings found = {0};
+    wc_input in;
+    if (!planned.linear) planned.linear = "keep"; /* the mix decides */
+    WC_TRY(wc_input_open(ctx, model, &in));
+    wc_status status = wc_precheck(ctx, &in, &planned, &opt, &found);
+    if (status == WC_OK) status = wc_check_failure(ctx, &in, &opt, &found);
+    wc_findings_free(&found);
+    wc_input_close(&in);
+    return status;
+}
+
 /* search: NULL, or the bits of each linear are looked for, and `linear' are the options of rd. */
 static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, bool search,
                           wc_report *report)
@@ -239,11 +267,12 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
     WC_TRY_OUT(WC_ALLOC(ctx, texts, o->rule.n, "rules"));
     WC_TRY_OUT(parse_rules(ctx, &o->rule, texts, rules));
     WC_TRY_OUT(parse_bos(ctx, o->bos, &run.calib.bos));
-    WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o->embed_bits, embed));
-    WC_TRY_OUT(plain_recipe(ctx, "head-bits", o->head_bits, head));
+    WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o, o->embed_bits, embed));
+    WC_TRY_OUT(plain_recipe(ctx, "head-bits", o, o->head_bits, head));
     run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
     if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
+    if (o->target) WC_TRY_OUT(check_target(ctx, o, model, &run.plan));
     if (search) {
         wc_search_options s = {.run = run,
                                .options = linear,
@@ -274,7 +303,8 @@ static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, w
         return wc_fail(ctx, WC_OPTION, "--format chooses the method: leave out --method and --opt");
     if (o->bits < 1 || o->bits > 8) return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
     wc_status status = build_recipe(ctx, o, &linear);
-    bool chosen = o->method || o->opt.n; /* otherwise wc_run picks gptq or rtn by what the model allows */
+    bool chosen = o->method || o->opt.n ||
+                  (o->target && !o->format); /* otherwise wc_run picks gptq or rtn by what the model allows */
     if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], false, report);
     wc_buf_free(&linear);
     return status;
@@ -335,7 +365,8 @@ const wc_command wc_command_quantize = {
         "a model folder. The result is one .wcz file. Killed at any moment, the same command continues.\n\n"
         "  wcompress quantize --bits 3 model.safetensors\n"
         "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/\n"
-        "  wcompress quantize --format Q4_K_M -o model.wcz llama/      then: wcompress export --to gguf model.wcz",
+        "  wcompress quantize --format Q4_K_M -o model.wcz llama/      then: wcompress export --to gguf model.wcz\n"
+        "  wcompress quantize --bits 4 --target vllm llama/            then: wcompress export --to gptq llama.wcz",
     .opt_size = sizeof(options),
     .options = quantize_options,
     .defaults = defaults,

@@ -9,6 +9,20 @@
 
 enum { MAX_CONFIG = 16 << 20, MAX_TEXT = 256 << 20, DEFAULT_SEQLEN = 2048 };
 
+const char *const wc_companions[WC_N_COMPANIONS] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "special_tokens_map.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "model.safetensors.index.json",
+};
+
 /* Keeps the sentence of a failure that only takes features away, and forgets the failure. */
 static wc_status tolerate(wc_ctx *ctx, char *reason, size_t size)
 {
@@ -28,6 +42,10 @@ wc_status wc_input_text(wc_ctx *ctx, const wc_input *in, const char *name, wc_bu
         const wc_buf *text = !strcmp(name, "config.json") ? &in->checkpoint.config : &in->checkpoint.tokenizer;
         *found = text->size && (text == &in->checkpoint.config || !strcmp(name, "tokenizer.json"));
         return *found ? wc_buf_append(ctx, out, text->data, text->size) : WC_OK;
+    }
+    if (in->checkpoint.quant && in->checkpoint.config.size && !strcmp(name, "config.json")) {
+        *found = true;
+        return wc_buf_append(ctx, out, in->checkpoint.config.data, in->checkpoint.config.size);
     }
     char *path = wc_path_join(in->checkpoint.dir, name);
     if (!path) return wc_fail(ctx, WC_NOMEM, "no memory for a path");
@@ -180,7 +198,7 @@ static char *concat(const char *a, size_t n, const char *b)
 /* The length of the model's path without trailing slashes and without the ending of a weights file. */
 static size_t stem(const char *model)
 {
-    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz"};
+    static const char *const endings[] = {".safetensors.index.json", ".safetensors", ".gguf", ".wcz", ".wcstats"};
     size_t n = strlen(model);
     while (n > 1 && model[n - 1] == '/')
         n--;

@@ -23,13 +23,19 @@ typedef struct wc_input {
     uint64_t weights;    /* elements of all tensors */
 } wc_input;
 
+/* The text files that belong to a model, config.json first; the last is the index of a sharded checkpoint, which
+ * belongs to its files. */
+enum { WC_N_COMPANIONS = 11 };
+extern const char *const wc_companions[WC_N_COMPANIONS];
+
 /* *out must stay where it is: source points into it. A config.json that is damaged or contradicts the tensors is an
  * error; an absent or unknown one is not: has_config tells. */
 wc_status wc_input_open(wc_ctx *ctx, const char *path, wc_input *out);
 void wc_input_close(wc_input *in);
 
-/* A text file of the model, from its folder, its .wcz or its GGUF's metadata (there only config.json and
- * tokenizer.json), a NUL after its bytes; *found false, and *out untouched, when there is none. */
+/* A text file of the model, from its folder (config.json of a quantized checkpoint as that of the float model), its
+ * .wcz or its GGUF's metadata (there only config.json and tokenizer.json), a NUL after its bytes; *found false, and
+ * *out untouched, when there is none. */
 wc_status wc_input_text(wc_ctx *ctx, const wc_input *in, const char *name, wc_buf *out, bool *found);
 
 /* Whether path is a .wcz (by its first bytes, or its name when it cannot be read that far). WC_IO if there is nothing.

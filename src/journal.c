@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/hash.h"
 
@@ -67,7 +68,22 @@ static wc_status start_over(wc_ctx *ctx, wc_journal *j, uint64_t fingerprint)
     return append(ctx, j, &r, 0);
 }
 
-wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, bool fresh, wc_journal *out)
+static wc_status refuse(wc_ctx *ctx, const char *path)
+{
+    return wc_fail(ctx, WC_RESUME,
+                   "%s: an unfinished run with other weights, tokens, options or version is here; repeat that command "
+                   "to continue it, or add --fresh to drop it",
+                   path);
+}
+
+wc_status wc_journal_absent(wc_ctx *ctx, const char *path)
+{
+    struct stat st;
+    return stat(path, &st) || (size_t)st.st_size <= sizeof(wc_journal_record) ? WC_OK : refuse(ctx, path);
+}
+
+wc_status wc_journal_open(wc_ctx *ctx, const char *path, const char *about, uint64_t fingerprint, bool fresh,
+                          wc_journal *out)
 {
     wc_journal j = {.fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666), .path = strdup(path)};
     wc_status status = WC_OK;
@@ -77,13 +93,9 @@ wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, b
     if (flock(j.fd, LOCK_EX | LOCK_NB))
         WC_TRY_OUT(wc_fail(ctx, WC_IO, "%s: another wcompress is working on this output", path));
     WC_TRY_OUT(load(ctx, &j, &found, &start));
-    if (start && found != fingerprint && !fresh)
-        WC_TRY_OUT(
-            wc_fail(ctx, WC_RESUME,
-                    "%s: an unfinished run with other weights, tokens, options or version is here; repeat that command "
-                    "to continue it, or add --fresh to drop it",
-                    path));
-    if (!start || fresh || found != fingerprint) WC_TRY_OUT(start_over(ctx, &j, fingerprint));
+    if (start && found != fingerprint && !fresh) WC_TRY_OUT(refuse(ctx, path));
+    j.lost = j.n > 0 && !fresh && access(about, F_OK);
+    if (!start || fresh || j.lost || found != fingerprint) WC_TRY_OUT(start_over(ctx, &j, fingerprint));
     j.resumed = j.n > 0;
     *out = j;
     return WC_OK;

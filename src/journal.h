@@ -39,11 +39,18 @@ typedef struct wc_journal {
     wc_journal_record *record; /* [n] as found at open and appended since, without the start record */
     size_t n, capacity;
     bool resumed; /* an earlier run's records were found */
+    bool lost;    /* they were, but the file that they vouch for is gone: they were dropped */
 } wc_journal;
 
 /* Opens or creates; holds an exclusive lock until closed (WC_IO when another process has it). Records of another
- * fingerprint: WC_RESUME, unless fresh is set: then they are dropped. */
-wc_status wc_journal_open(wc_ctx *ctx, const char *path, uint64_t fingerprint, bool fresh, wc_journal *out);
+ * fingerprint: WC_RESUME, unless fresh is set: then they are dropped. `about' is the unfinished file whose bytes the
+ * records vouch for: without it they are worth nothing and are dropped. That happens when a run is killed between the
+ * renaming of its output and the end of its journal, and the output is then made again. */
+wc_status wc_journal_open(wc_ctx *ctx, const char *path, const char *about, uint64_t fingerprint, bool fresh,
+                          wc_journal *out);
+/* WC_RESUME when there is a journal of an unfinished run at all: for who is about to begin another one, hours before it
+ * opens its own. */
+wc_status wc_journal_absent(wc_ctx *ctx, const char *path);
 /* Appends and syncs; fills in check. */
 wc_status wc_journal_append(wc_ctx *ctx, wc_journal *j, wc_journal_record r);
 /* The newest record of this type and index (and part), or NULL. */

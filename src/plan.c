@@ -7,6 +7,7 @@
 
 #include "formats/format.h"
 #include "remodel.h"
+#include "settle.h"
 
 /* ---- recipes ---------------------------------------------------------------------------------------------------- */
 
@@ -99,8 +100,6 @@ static const char *why_not(const wc_plan_tensor *t, const wc_recipe *r, const wc
         if (t->role == WC_ROLE_EMBED) return "calibration sees the outputs of an embedding, not its inputs: use rtn";
         if (t->role != WC_ROLE_LINEAR && t->role != WC_ROLE_HEAD) return "calibration has no inputs for it: use rtn";
     }
-    if (r->step[0].method->survey && (t->source->ggml || t->source->interleaved))
-        return "a GGUF file stores it in blocks or in another order of rows";
     for (size_t i = 0; i < r->n; i++) {
         const wc_method *m = r->step[i].method;
         wc_place at = wc_recipe_place(r, i, t->source->rows, t->source->cols);
@@ -177,14 +176,17 @@ static wc_status lay_out(wc_ctx *ctx, const wc_checkpoint *cp, wc_plan_tensor *t
         if (s->ggml)
             t->part[0] = (wc_part){.kind = WC_PART_GGML,
                                    .ggml = {.rows = s->rows, .cols = s->cols, .type = wc_ggml_type_by_id(s->ggml)}};
+        if (first && (s->ggml || s->packed || s->interleaved))
+            return wc_fail(ctx, WC_UNSUPPORTED, "tensor %s is %s: lossless keeps floats as they are stored", s->name,
+                           s->interleaved ? "stored in another order of rows" : "quantized already");
         if (first)
             WC_TRY(first->method->survey(ctx, &at, s->dtype, wc_checkpoint_data(cp, s), first->opt, &t->part[0]));
     }
-    size_t transforms = wc_recipe_transforms(t->recipe);
+    size_t transforms = wc_recipe_transforms(t->recipe); /* they come first, and may be folded: then there is no part */
     for (size_t i = transforms; !t->copied && i < t->recipe->n; i++)
         if (plan_step(t, i, &t->part[t->n_parts])) t->n_parts++;
-    for (; t->n_transforms < transforms; t->n_transforms++)
-        plan_step(t, t->n_transforms, &t->part[t->n_parts + t->n_transforms]);
+    for (size_t i = 0; i < transforms; i++)
+        if (plan_step(t, i, &t->part[t->n_parts + t->n_transforms])) t->n_transforms++;
     for (size_t i = 0; i < t->n_parts + t->n_transforms; i++) {
         uint64_t bytes;
         WC_TRY(wc_part_bytes(ctx, &t->part[i], &bytes));
@@ -218,6 +220,25 @@ static void add_up(wc_plan *plan, const wc_plan_tensor *t)
     }
 }
 
+/* Recipes whose options depend on several tensors get those of their own. */
+static wc_status settle(wc_ctx *ctx, wc_plan *plan, const wc_config *config, const wc_plan_options *opt)
+{
+    wc_buf *text;
+    WC_TRY(WC_ALLOC(ctx, text, plan->n, "recipes"));
+    wc_status status = wc_settle(ctx, plan, config, opt, text);
+    for (size_t i = 0; i < plan->n; i++) {
+        wc_plan_tensor *t = &plan->tensor[i];
+        size_t index;
+        if (status == WC_OK && text[i].size) {
+            status = intern_recipe(ctx, plan, (char *)text[i].data, &index);
+            if (status == WC_OK) t->recipe = &plan->recipe[index], t->recipe_text = plan->recipe_text[index];
+        }
+        wc_buf_free(&text[i]);
+    }
+    free(text);
+    return status;
+}
+
 wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
                        wc_plan **out)
 {
@@ -227,7 +248,8 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
     WC_TRY_OUT(WC_ALLOC(ctx, plan, 1, "the plan"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->tensor, cp->n, "the plan"));
     plan->held = opt->held;
-    size_t most = (opt->n_rules + MOST_DEFAULTS) * (1 + WC_N_LINEARS); /* each with what stands before a linear, too */
+    /* Each with what stands before a linear, too; and those that are settled tensor by tensor. */
+    size_t most = (opt->n_rules + MOST_DEFAULTS) * (1 + WC_N_LINEARS) + cp->n;
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, plan->recipe_text, most, "recipes"));
     WC_TRY_OUT(WC_ALLOC(ctx, hit, opt->n_rules, "rules"));
@@ -236,13 +258,16 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
         t->source = cp->tensor[i];
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
-        WC_TRY_OUT(lay_out(ctx, cp, t));
-        add_up(plan, t);
     }
     for (size_t i = 0; i < opt->n_rules; i++)
         if (!hit[i])
             WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "rule `%s=%s' matches none of the %zu tensors", opt->rule[i].pattern,
                                opt->rule[i].recipe, cp->n));
+    WC_TRY_OUT(settle(ctx, plan, config, opt));
+    for (size_t i = 0; i < plan->n; i++) {
+        WC_TRY_OUT(lay_out(ctx, cp, &plan->tensor[i]));
+        add_up(plan, &plan->tensor[i]);
+    }
     *out = plan;
     plan = NULL;
 out:

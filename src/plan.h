@@ -11,6 +11,7 @@
 #include "mix.h"
 #include "model/model.h"
 #include "recipe.h"
+#include "saved_stats.h"
 
 typedef struct wc_plan_rule {
     const char *pattern; /* fnmatch(3) glob over the whole tensor name */
@@ -28,6 +29,8 @@ typedef struct wc_plan_options {
     const char *const
         *before;   /* NULL, or [WC_N_LINEARS] steps for the front of a recipe that has no transform, or NULL */
     uint64_t held; /* bytes that reading the tensors holds (remodel.h) */
+    const wc_weight_source *source; /* of the tensors' values, for methods that share something out; NULL: none do */
+    const wc_saved_stats *stats;    /* NULL, or what is known of the inputs already */
 } wc_plan_options;
 
 typedef struct wc_plan_tensor {
@@ -40,6 +43,7 @@ typedef struct wc_plan_tensor {
     wc_part part[WC_RECIPE_MAX]; /* geometry: n_parts of the sum, one float part when kept; then n_transforms */
     size_t n_parts, n_transforms;
     uint64_t bytes; /* of all its blobs, without padding */
+    bool folded;    /* a norm: stored times the diagonal of the linears behind it (fold.h) */
     bool copied;    /* stored from the checkpoint's own bytes: keep, or a method of role WC_STEP_COPY */
 } wc_plan_tensor;
 

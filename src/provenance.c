@@ -74,21 +74,6 @@ static char *describe(const wc_provenance *p)
     return text;
 }
 
-static const char *const companions[] = {
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "special_tokens_map.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "model.safetensors.index.json",
-};
-enum { N_COMPANIONS = sizeof companions / sizeof *companions };
-
 /* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
 static wc_status untie(wc_ctx *ctx, wc_buf *config)
 {
@@ -104,15 +89,15 @@ static wc_status untie(wc_ctx *ctx, wc_buf *config)
 }
 
 /* index: that of a sharded checkpoint too, the last of the list. */
-static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, bool index, wc_buf files[N_COMPANIONS],
+static wc_status read_companions(wc_ctx *ctx, const wc_provenance *p, bool index, wc_buf files[WC_N_COMPANIONS],
                                  wc_wcz_meta *metas, size_t *n)
 {
     const wc_input *in = p->input;
-    for (size_t i = 0; i < (size_t)N_COMPANIONS - (index ? 0 : 1); i++) {
+    for (size_t i = 0; i < (size_t)WC_N_COMPANIONS - (index ? 0 : 1); i++) {
         bool found;
-        WC_TRY(wc_input_text(ctx, in, companions[i], &files[i], &found));
+        WC_TRY(wc_input_text(ctx, in, wc_companions[i], &files[i], &found));
         if (i == 0 && p->untied) WC_TRY(untie(ctx, &files[i]));
-        if (files[i].size) metas[(*n)++] = (wc_wcz_meta){companions[i], files[i].data, files[i].size};
+        if (files[i].size) metas[(*n)++] = (wc_wcz_meta){wc_companions[i], files[i].data, files[i].size};
     }
     return WC_OK;
 }
@@ -178,12 +163,13 @@ static wc_status add_headers(wc_ctx *ctx, const wc_provenance *p, entries *e)
 
 wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out, uint64_t *fingerprint)
 {
-    size_t shards = !*p->passes && holds_all(p->plan) ? p->input->checkpoint.n_shards : 0;
-    wc_buf files[N_COMPANIONS] = {{0}};
+    const wc_checkpoint *cp = &p->input->checkpoint;
+    size_t shards = !*p->passes && !cp->gguf && !cp->quant && holds_all(p->plan) ? cp->n_shards : 0;
+    wc_buf files[WC_N_COMPANIONS] = {{0}};
     entries e = {.n = 1};
     char *text = describe(p);
     wc_status status = text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
-    if (status == WC_OK) status = WC_ALLOC(ctx, e.meta, N_COMPANIONS + 2 + shards, "metadata entries");
+    if (status == WC_OK) status = WC_ALLOC(ctx, e.meta, WC_N_COMPANIONS + 2 + shards, "metadata entries");
     if (status == WC_OK) status = WC_ALLOC(ctx, e.buffer, 2 * shards, "metadata entries");
     if (status == WC_OK) {
         e.meta[0] = (wc_wcz_meta){"provenance.json", text, strlen(text)};
@@ -194,7 +180,7 @@ wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out
     if (status == WC_OK && shards) status = add_headers(ctx, p, &e);
     if (status == WC_OK) status = wc_plan_layout(ctx, p->plan, e.meta, e.n, out);
     if (status == WC_OK) *fingerprint = fingerprint_of(e.meta, e.n, wc_wcz_size(*out));
-    for (size_t i = 0; i < N_COMPANIONS; i++)
+    for (size_t i = 0; i < WC_N_COMPANIONS; i++)
         wc_buf_free(&files[i]);
     for (size_t i = 0; i < e.n_buffers; i++)
         wc_buf_free(&e.buffer[i]);

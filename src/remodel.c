@@ -34,6 +34,7 @@ static wc_status make_entry(wc_ctx *ctx, wc_remodel *m, const wc_remodel_step *s
     t->shard = NO_SHARD;
     t->offset = 0;
     t->ggml = t->interleaved = 0;
+    t->packed = NULL;
     m->n_made++;
     *out = t;
     return wc_st_size(t->dtype, t->dims, t->n_dims, &t->size) ? WC_OK : wc_fail(ctx, WC_BUG, "%s: no size", name);

@@ -20,13 +20,15 @@
 
 #include "budget.h"
 #include "calib/pass.h"
-#include "calib/statsfile.h"
 #include "compress.h"
 #include "cut.h"
+#include "fold.h"
 #include "input.h"
 #include "journal.h"
+#include "model/linear.h"
 #include "provenance.h"
 #include "remodel.h"
+#include "saved_stats.h"
 #include "version.h"
 #include "work.h"
 
@@ -40,7 +42,7 @@ typedef struct run {
     wc_remodel model; /* what they make of the checkpoint */
     wc_plan *plan;
     wc_windows windows;
-    wc_statsfile stats_file;
+    wc_saved_stats saved;
     wc_budget budget;
     wc_wcz *wcz;
     wc_journal journal;
@@ -69,6 +71,11 @@ static wc_status open_input(run *r)
                "%s: a GGUF file; what was lost when it was made cannot come back: better start from "
                "the original model",
                r->opt->model);
+    if (r->in.checkpoint.quant)
+        wc_log(r->ctx, WC_LOG_WARN,
+               "%s: %zu layers are quantized already (%s); what was lost cannot come back: better start from the "
+               "original model",
+               r->opt->model, wc_quant_count(r->in.checkpoint.quant), wc_quant_method(r->in.checkpoint.quant));
     char size[32];
     if (r->in.has_config)
         wc_report_note(r->report, "model", "%s, %llu blocks, width %zu, %.2f M weights, %s", r->in.config.model_type,
@@ -132,16 +139,26 @@ static wc_status make_windows(run *r)
 
 static wc_status open_stats_file(run *r, uint64_t model)
 {
-    WC_TRY(wc_statsfile_open(r->ctx, r->opt->stats_file, &r->stats_file));
-    if (r->stats_file.info.model != model)
-        return wc_fail(r->ctx, WC_RESUME,
-                       "%s: was made with another model than %s; run wcompress calibrate on this one",
-                       r->opt->stats_file, r->opt->model);
-    if (r->windows.n && r->stats_file.info.windows != r->windows.hash)
+    WC_TRY(wc_saved_stats_open(r->ctx, r->opt->stats_file, &r->saved));
+    if (r->saved.diagonal || r->saved.info.model == model) return WC_OK;
+    return wc_fail(r->ctx, WC_RESUME, "%s: was made with another model than %s; run wcompress calibrate on this one",
+                   r->opt->stats_file, r->opt->model);
+}
+
+static wc_status use_stats_file(run *r)
+{
+    const wc_statsfile_info *info = &r->saved.info;
+    if (r->windows.n && info->windows != r->windows.hash)
         return wc_fail(r->ctx, WC_RESUME, "%s: was made with other tokens (%s) than those asked for now (%s)",
-                       r->opt->stats_file, r->stats_file.info.source, r->windows.source);
-    wc_report_note(r->report, "calib", "statistics of %llu tokens (%s) from %s: the forward pass is not run again",
-                   (unsigned long long)r->stats_file.info.tokens, r->stats_file.info.source, r->opt->stats_file);
+                       r->opt->stats_file, info->source, r->windows.source);
+    if (r->saved.diagonal)
+        wc_report_note(r->report, "calib",
+                       "%s (%s): of H only the diagonal is known: columns are weighted, but errors are not fed back; "
+                       "`wcompress calibrate' measures all of it",
+                       info->source, r->opt->stats_file);
+    else
+        wc_report_note(r->report, "calib", "statistics of %llu tokens (%s) from %s: the forward pass is not run again",
+                       (unsigned long long)info->tokens, info->source, r->opt->stats_file);
     return WC_OK;
 }
 
@@ -171,14 +188,19 @@ static wc_status make_plan(run *r)
     WC_TRY(remodel(r, &plan.linear));
     plan.before = r->model.before;
     plan.held = r->model.held;
+    plan.source = &r->model.source;
     WC_TRY(check_recipe(r, plan.linear));
-    WC_TRY(wc_plan_make(r->ctx, &r->model.checkpoint, r->in.has_config ? &r->model.config : NULL, &plan, &r->plan));
     WC_TRY(wc_checkpoint_fingerprint(r->ctx, &r->in.checkpoint, &model));
+    if (r->opt->stats_file) {
+        WC_TRY(open_stats_file(r, model));
+        plan.stats = &r->saved;
+    }
+    WC_TRY(wc_plan_make(r->ctx, &r->model.checkpoint, r->in.has_config ? &r->model.config : NULL, &plan, &r->plan));
     bool asked_text = r->opt->calib.n_files || r->opt->calib.ids_file;
     r->calibrated = r->plan->needs_stats && !r->opt->stats_file;
     r->mode = r->calibrated ? "sequential" : r->plan->needs_stats ? "fixed statistics" : "data-free";
     if (r->calibrated || (r->plan->needs_stats && asked_text)) WC_TRY(make_windows(r));
-    if (r->plan->needs_stats && r->opt->stats_file) WC_TRY(open_stats_file(r, model));
+    if (r->plan->needs_stats && r->opt->stats_file) WC_TRY(use_stats_file(r));
     WC_TRY(wc_budget_make(r->ctx, r->plan, &r->model.config, r->calibrated ? &r->windows : NULL,
                           r->opt->one_stream ? 1 : 2, r->opt->memory, &r->budget));
     wc_provenance facts = {.input = &r->in,
@@ -186,7 +208,7 @@ static wc_status make_plan(run *r)
                            .mode = r->mode,
                            .model = model,
                            .windows = r->windows.n ? &r->windows : NULL,
-                           .stats = r->opt->stats_file && r->plan->needs_stats ? &r->stats_file.info : NULL,
+                           .stats = r->opt->stats_file && r->plan->needs_stats ? &r->saved.info : NULL,
                            .two_streams = r->calibrated && !r->opt->one_stream,
                            .passes = r->passes.n ? (char *)r->pass_text.data : "",
                            .untied = r->in.config.tied && !r->model.config.tied};
@@ -201,12 +223,17 @@ static void show_plan(run *r)
     char size[32], memory[32], disk[32];
     const wc_plan *p = r->plan;
     uint64_t bytes = wc_wcz_size(r->wcz);
+    enum { MOST_SHOWN = 8 }; /* settled ones may be as many as there are tensors */
+    size_t used = 0;
     for (size_t i = 0; i < p->n_recipes; i++) {
         size_t n = 0;
         for (size_t t = 0; t < p->n; t++)
             n += p->tensor[t].recipe == &p->recipe[i];
-        if (n) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
+        if (n && used++ < MOST_SHOWN) wc_report_note(r->report, "plan", "%zu tensors  %s", n, p->recipe_text[i]);
     }
+    if (used > MOST_SHOWN)
+        wc_report_note(r->report, "plan", "and %zu more recipes; --dry-run shows those of all tensors",
+                       used - MOST_SHOWN);
     wc_report_note(r->report, "", "-> %s exactly (%llu bytes), needs %s memory, %s scratch disk",
                    wc_size_text(bytes, size), (unsigned long long)bytes, wc_size_text(r->budget.memory, memory),
                    wc_size_text(r->budget.disk, disk));
@@ -288,10 +315,11 @@ static wc_status open_output(run *r)
         return wc_fail(r->ctx, WC_IO, "%s: cannot make the work folder: %s", r->work, strerror(errno));
     char *path = wc_path_join(r->work, "journal");
     if (!path) return wc_fail(r->ctx, WC_NOMEM, "no memory for a path");
-    wc_status status = wc_journal_open(r->ctx, path, r->fingerprint, r->opt->fresh, &r->journal);
+    wc_status status = wc_journal_open(r->ctx, path, r->partial, r->fingerprint, r->opt->fresh, &r->journal);
     free(path);
     WC_TRY(status);
     if (r->journal.resumed) wc_report_note(r->report, "resume", "an unfinished run of the same command is continued");
+    if (r->journal.lost) wc_report_note(r->report, "resume", "%s is gone: the run starts over", r->partial);
     estimate_work(r);
     if (!r->journal.resumed) WC_TRY(check_weights(r));
     return wc_wcz_create(r->ctx, r->wcz, r->partial);
@@ -403,8 +431,9 @@ static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_jo
     return wc_journal_append(r->ctx, &r->journal, done);
 }
 
-/* Compresses tensor i (or finds it done). packed: NULL, or gets the parts. */
-static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_packed *packed)
+/* Compresses tensor i (or finds it done). c: NULL, or a diagonal of its inputs that is in the norm in front, and in
+ * stats already. packed: NULL, or gets the parts. */
+static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, const float *c, wc_packed *packed)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
@@ -419,6 +448,8 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, wc_pac
     wc_packed local = {0};
     wc_tensor_result result;
     WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
+    wc_fold_scaled scaled = {.base = w, .c = c, .divide = true};
+    if (c) w = wc_fold_weight(&scaled);
     wc_compress_job job = {.weight = &w, .recipe = t->recipe, .stats = stats, .wcz = r->wcz, .tensor = i};
     wc_status status = wc_compress(r->ctx, &job, &local, &result);
     if (status == WC_OK) {
@@ -463,10 +494,11 @@ static wc_status copy_tensor(run *r, size_t i)
     const wc_plan_tensor *t = &r->plan->tensor[i];
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
     if (found) return restore_tensor(r, i, found, NULL);
+    if (t->folded) return wc_fail(r->ctx, WC_BUG, "%s: the linears behind it come first", t->source->name);
     wc_packed packed = {.n_parts = 1};
     wc_part coded = t->part[0]; /* the plan's: borrowed */
     wc_journal_record done = {0};
-    if (wc_remodel_made(t->source)) {
+    if (wc_remodel_made(t->source) || t->source->packed) {
         wc_weight w;
         WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
         WC_TRY(wc_wcz_copy_weight(r->ctx, r->wcz, i, 0, &w, &packed.blob[0]));
@@ -503,10 +535,11 @@ static wc_status plain_tensors(run *r)
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
         WC_TRY(interrupted(r));
+        if (t->folded) continue; /* when the linears behind it are done */
         if (t->copied) {
             WC_TRY(copy_tensor(r, i));
         } else if (!in_a_calibrated_block(r, t) && !wc_recipe_needs_stats(t->recipe)) {
-            WC_TRY(compress_tensor(r, i, NULL, NULL));
+            WC_TRY(compress_tensor(r, i, NULL, NULL, NULL));
             wc_report_step(r->report, "done    %s", t->source->name);
         }
         if (i % 16 == 15) wc_checkpoint_release(&r->in.checkpoint);
@@ -593,19 +626,114 @@ static size_t tensor_of(const run *r, size_t layer, size_t linear)
     return SIZE_MAX;
 }
 
-/* Compresses the linears of one stage; block[0]'s weights become the compressed ones. packed [WC_N_LINEARS] keeps their
- * bytes. */
-static wc_status compress_stage(run *r, size_t layer, wc_stage stage, const wc_stats *stats, wc_block *block,
-                                wc_packed *packed)
+/* A block in work: its compressed linears, and how the streams, whose inputs are those before any fold, see them. */
+typedef struct block_work {
+    wc_packed packed[WC_N_LINEARS];
+    wc_fold_scaled scaled[WC_N_LINEARS];
+    float *c[WC_N_STAGES]; /* the diagonal in the norm in front of a stage; NULL: none */
+} block_work;
+
+static void drop_work(block_work *work)
 {
+    for (int k = 0; k < WC_N_LINEARS; k++)
+        wc_packed_free(&work->packed[k]);
+    for (int k = 0; k < WC_N_STAGES; k++)
+        free(work->c[k]);
+}
+
+static size_t folded_norm(const run *r, size_t layer, wc_stage stage)
+{
+    wc_tensor_spec spec = {.role = WC_ROLE_NORM, .index = stage == WC_STAGE_QKV ? WC_NORM_ATTENTION : WC_NORM_MLP};
+    char name[WC_NAME_SIZE];
+    if (stage != WC_STAGE_QKV && stage != WC_STAGE_GATE_UP) return SIZE_MAX;
+    wc_spec_name(&spec, layer, name);
+    for (size_t i = 0; i < r->plan->n; i++)
+        if (r->plan->tensor[i].folded && !strcmp(r->plan->tensor[i].source->name, name)) return i;
+    return SIZE_MAX;
+}
+
+/* c [n] = the best diagonal for the linears of the stage. */
+static wc_status choose_diagonal(run *r, size_t layer, wc_stage stage, const wc_stats *stats, float *c)
+{
+    const size_t *linear;
+    size_t n = wc_stage_linears(stage, &linear);
+    wc_weight weight[WC_N_LINEARS];
+    wc_fold_linear behind[WC_N_LINEARS];
+    if (!stats) return wc_fail(r->ctx, WC_BUG, "block %zu: linears are done before their norm", layer);
+    for (size_t k = 0; k < n; k++) {
+        const wc_plan_tensor *t = &r->plan->tensor[tensor_of(r, layer, linear[k])];
+        WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &weight[k]));
+        behind[k] = (wc_fold_linear){&weight[k], &t->recipe->step[0]};
+    }
+    return wc_fold_choose(r->ctx, behind, n, stats, c);
+}
+
+/* Puts norm i, g [n] times c, into the file: before any linear behind it, so that a killed run goes on with the same.
+ */
+static wc_status store_norm(run *r, size_t i, const float *g, const float *c, wc_packed *packed)
+{
+    wc_part part = r->plan->tensor[i].part[0];
+    wc_wcz_blob blob = {0};
+    WC_TRY(wc_float_alloc(r->ctx, &part.floats));
+    wc_fold_norm(g, c, part.floats.cols, part.floats.dtype, part.floats.owned);
+    wc_status status = wc_wcz_put(r->ctx, r->wcz, i, 0, &part, &blob);
+    if (status == WC_OK) status = wc_packed_add(r->ctx, packed, &blob);
+    if (status == WC_OK) {
+        wc_wcz_describe(r->wcz, i, 0, 0);
+        status = journal_tensor(r, i, packed, (wc_journal_record){0});
+    }
+    wc_wcz_blob_free(&blob);
+    wc_part_free(&part);
+    return status;
+}
+
+/* Folds a diagonal into the norm in front of the stage, if the plan says so: *c [n], and stats (NULL: nothing is left
+ * to be done behind it) become those of the inputs times it. */
+static wc_status fold_stage(run *r, size_t layer, wc_stage stage, wc_stats *stats, float **c)
+{
+    size_t i = folded_norm(r, layer, stage), n;
+    wc_packed packed = {.rows = 1};
+    float *g = NULL, *stored = NULL;
+    wc_status status = WC_OK;
+    if (i == SIZE_MAX) return WC_OK;
+    const wc_st_tensor *source = r->plan->tensor[i].source;
+    const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
+    packed.cols = n = source->cols;
+    WC_TRY_OUT(wc_vector_read(r->ctx, &r->model.source, source->name, n, &g));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, stored, n, "a norm"));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, *c, n, "a diagonal"));
+    if (done) {
+        WC_TRY_OUT(restore_tensor(r, i, done, &packed));
+    } else {
+        WC_TRY_OUT(choose_diagonal(r, layer, stage, stats, *c));
+        WC_TRY_OUT(store_norm(r, i, g, *c, &packed));
+    }
+    WC_TRY_OUT(wc_packed_rows(r->ctx, &packed, 0, 1, stored));
+    wc_fold_diagonal(g, stored, n, *c);
+    if (stats) wc_fold_stats(r->ctx, stats, 0, *c);
+out:
+    free(g), free(stored);
+    wc_packed_free(&packed);
+    return status;
+}
+
+/* Compresses the linears of one stage; block's weights become the compressed ones, whose bytes are in *work. stats:
+ * the caller's own; NULL when there is nothing left to do. */
+static wc_status compress_stage(run *r, size_t layer, wc_stage stage, wc_stats *stats, wc_block *block,
+                                block_work *work)
+{
+    float **c = &work->c[stage];
+    WC_TRY(fold_stage(r, layer, stage, stats, c));
     const size_t *linear;
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
         if (i == SIZE_MAX || r->plan->tensor[i].copied) continue;
         WC_TRY(interrupted(r));
-        WC_TRY(compress_tensor(r, i, stats, &packed[linear[k]]));
-        if (block) block->linear[linear[k]] = wc_packed_weight(&packed[linear[k]], r->plan->tensor[i].source->name);
+        WC_TRY(compress_tensor(r, i, stats, *c, &work->packed[linear[k]]));
+        wc_weight w = wc_packed_weight(&work->packed[linear[k]], r->plan->tensor[i].source->name);
+        work->scaled[linear[k]] = (wc_fold_scaled){.base = w, .c = *c};
+        if (block) block->linear[linear[k]] = *c ? wc_fold_weight(&work->scaled[linear[k]]) : w;
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
         wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, r->model.config.layers,
                        strchr(wc_linear_suffix(linear[k]), '.') + 1, done->x,
@@ -629,7 +757,7 @@ static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
 }
 
 static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block *both[], wc_block *block,
-                           wc_packed *packed)
+                           block_work *work)
 {
     wc_stats_sum sum = {0};
     wc_stats stats = {0};
@@ -642,7 +770,7 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     r->per_token = wc_work_stage(&r->model.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
-    WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, packed));
+    WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, work));
 out:
     wc_checkpoint_release(&r->in.checkpoint);
     wc_stats_drop(&sum);
@@ -653,7 +781,7 @@ out:
 static wc_status run_block(run *r, size_t layer)
 {
     wc_block original = {0}, compressed = {0};
-    wc_packed packed[WC_N_LINEARS] = {{0}};
+    block_work work = {0};
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     const wc_block *both[] = {&compressed, &original};
     wc_status status = WC_OK;
@@ -661,7 +789,7 @@ static wc_status run_block(run *r, size_t layer)
     WC_TRY_OUT(wc_block_open(r->ctx, &r->model.config, &r->model.source, layer, &original));
     WC_TRY_OUT(wc_block_open(r->ctx, &r->model.config, &r->model.source, layer, &compressed));
     for (int stage = 0; stage < WC_N_STAGES; stage++)
-        WC_TRY_OUT(run_stage(r, layer, (wc_stage)stage, both, &compressed, packed));
+        WC_TRY_OUT(run_stage(r, layer, (wc_stage)stage, both, &compressed, &work));
     r->per_token = wc_work_stage(&r->model.config, WC_N_STAGES, r->windows.seqlen, r->pass.n_streams, false);
     WC_TRY_OUT(wc_pass_leave(r->ctx, &r->pass, both, hash));
     WC_TRY_OUT(record_edge(r, layer + 1, hash));
@@ -671,8 +799,7 @@ static wc_status run_block(run *r, size_t layer)
 out:
     wc_block_close(&original);
     wc_block_close(&compressed);
-    for (int k = 0; k < WC_N_LINEARS; k++)
-        wc_packed_free(&packed[k]);
+    drop_work(&work);
     wc_checkpoint_release(&r->in.checkpoint);
     return status;
 }
@@ -682,8 +809,9 @@ static wc_status restore_block(run *r, size_t layer)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (t->layer == layer && t->folded) WC_TRY(copy_tensor(r, i));
         if (t->layer != layer || t->linear == SIZE_MAX || t->copied) continue;
-        WC_TRY(compress_tensor(r, i, NULL, NULL));
+        WC_TRY(compress_tensor(r, i, NULL, NULL, NULL));
     }
     return WC_OK;
 }
@@ -712,17 +840,16 @@ static wc_status blocks_from_file(run *r)
 {
     for (size_t layer = 0; layer < blocks_to_run(r); layer++)
         for (int stage = 0; stage < WC_N_STAGES; stage++) {
-            wc_packed packed[WC_N_LINEARS] = {{0}};
+            block_work work = {0};
             wc_stats stats = {0};
             wc_status status = WC_OK;
             if (stage_wants_stats(r, layer, (wc_stage)stage))
-                status = wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)layer, (uint32_t)stage,
-                                          wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
+                status = wc_saved_stats_get(r->ctx, &r->saved, layer, (size_t)stage, r->model.config.layers,
+                                            wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
             if (status == WC_OK)
-                status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, packed);
+                status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, &work);
             wc_stats_free(&stats);
-            for (int k = 0; k < WC_N_LINEARS; k++)
-                wc_packed_free(&packed[k]);
+            drop_work(&work);
             WC_TRY(status);
         }
     return WC_OK;
@@ -748,9 +875,9 @@ static wc_status head(run *r)
         wc_status status = WC_OK;
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             status = r->calibrated ? head_stats(r, &stats)
-                                   : wc_statsfile_get(r->ctx, &r->stats_file, (uint32_t)r->model.config.layers, 0,
-                                                      r->model.config.hidden, &stats);
-        if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL);
+                                   : wc_saved_stats_get(r->ctx, &r->saved, r->model.config.layers, 0,
+                                                        r->model.config.layers, r->model.config.hidden, &stats);
+        if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL, NULL);
         wc_stats_free(&stats);
         WC_TRY(status);
     }
@@ -878,7 +1005,7 @@ static wc_status pipeline(run *r, wc_run_result *result)
 
 wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_run_result *result)
 {
-    run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}, .stats_file = {.fd = -1}};
+    run r = {.ctx = ctx, .opt = opt, .report = report, .journal = {.fd = -1}};
     json_object_set_new(report->facts, "tensors", json_array());
     wc_status status = pipeline(&r, result);
     wc_pass_close(&r.pass, false);
@@ -886,7 +1013,7 @@ wc_status wc_run(wc_ctx *ctx, const wc_run_options *opt, wc_report *report, wc_r
     wc_wcz_free(&r.wcz);
     wc_plan_free(&r.plan);
     wc_windows_free(&r.windows);
-    wc_statsfile_close(&r.stats_file);
+    wc_saved_stats_close(&r.saved);
     wc_remodel_close(&r.model);
     wc_recipe_free(&r.passes);
     wc_buf_free(&r.pass_text);

@@ -12,6 +12,7 @@
 #include "budget.h"
 #include "calibrate.h"
 #include "input.h"
+#include "journal.h"
 #include "sensitivity.h"
 #include "version.h"
 
@@ -30,7 +31,8 @@ typedef struct search {
     wc_report *report;
     wc_input in;
     wc_windows windows;
-    char *output, *partial, *work, *stats, *probe, *saved; /* saved: the bits found, for a run that is repeated */
+    char *output, *partial, *work, *stats, *probe, *saved,
+        *journal; /* saved: the bits found, for a run that is repeated */
     layer *layer;
     wc_plan_rule *rule;
     size_t n;
@@ -320,7 +322,8 @@ static wc_status open_all(search *s)
     s->stats = r->stats_file ? strdup(r->stats_file) : wc_path_join(s->work, "search.wcstats");
     s->probe = wc_path_join(s->work, "probe.wcz");
     s->saved = wc_path_join(s->work, "search.json");
-    if (!s->stats || !s->probe || !s->saved) return wc_fail(s->ctx, WC_NOMEM, "no memory for a path");
+    s->journal = wc_path_join(s->work, "journal");
+    if (!s->stats || !s->probe || !s->saved || !s->journal) return wc_fail(s->ctx, WC_NOMEM, "no memory for a path");
     WC_TRY(find_layers(s));
     return make_windows(s);
 }
@@ -410,6 +413,7 @@ static wc_status run_search(search *s)
     if (recall(s, key)) {
         wc_report_note(s->report, "search", "the bits of an unfinished run of the same command are taken over");
     } else {
+        if (!s->o->run.fresh && !s->o->run.dry_run) WC_TRY(wc_journal_absent(s->ctx, s->journal));
         WC_TRY(find_bits(s));
         WC_TRY(remember(s, key));
     }
@@ -423,7 +427,7 @@ wc_status wc_search(wc_ctx *ctx, const wc_search_options *opt, wc_report *report
     for (size_t i = 0; i < s.n; i++)
         free(s.layer[i].name);
     free(s.layer), free(s.rule);
-    free(s.output), free(s.partial), free(s.work), free(s.stats), free(s.probe), free(s.saved);
+    free(s.output), free(s.partial), free(s.work), free(s.stats), free(s.probe), free(s.saved), free(s.journal);
     wc_windows_free(&s.windows);
     wc_input_close(&s.in);
     return status;

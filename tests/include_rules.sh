@@ -42,9 +42,9 @@ rule()
 }
 
 shopt -s nullglob
-decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c'
+decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c formats/*/kernel.h'
 rule base 'src/base/*.[ch]' 'src/base/*'
-rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c include/wcdecode.h' "$decode"
+rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c formats/*/kernel.h formats/*/*_kernel.c include/wcdecode.h' "$decode"
 rule 'CUDA library' 'src/cuda/*.cu src/cuda/*.cuh include/wcdecode_cuda.h' \
     'src/cuda/* include/wcdecode*.h src/decode/decoder.h src/decode/packed.h src/base/half.h'
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'
@@ -59,9 +59,10 @@ rule remodel 'src/remodel/*.[ch] src/remodel/*.def' 'src/base/* src/remodel/* sr
 rule text 'src/text/*.[ch]' 'src/base/* src/text/* src/io/json.h'
 rule calib 'src/calib/*.[ch]' 'src/base/* src/calib/* src/text/* src/model/* src/linalg/*'
 rule export 'src/export/*.[ch]' \
-    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h'
+    'src/base/* src/io/* src/model/* src/text/* src/export/* src/input.h src/version.h include/wcdecode.h src/decode/decoder.h'
+rule 'the example' 'examples/*/*.[ch]' 'examples/*'
 rule 'main and commands' 'src/*.[ch] src/*.def' \
-    'src/*.h src/commands.def src/*/*.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
+    'src/*.h src/commands.def src/*/*.h examples/generate/generate.h methods/method.h methods/*/*.h formats/format.h include/wcdecode.h'
 
 # outside NAME HEADER ALLOWED-FILE-PATTERNS: only these files include the system header.
 outside()
@@ -83,7 +84,7 @@ outside()
 outside 'cblas.h' 'src/linalg/*'
 outside 'lapacke.h' 'src/linalg/*'
 outside 'openblas_config.h' 'src/linalg/*'
-outside 'zstd.h' 'src/io/* src/bench_lossless.c'
+outside 'zstd.h' 'src/io/* src/bench_lossless.c src/bench_coded.c'
 outside 'pcre2.h' 'src/text/*'
 outside 'utf8proc.h' 'src/text/* src/io/*'
 outside 'xxhash.h' 'src/base/* src/io/* src/text/*'

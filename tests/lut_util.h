@@ -41,6 +41,10 @@ static inline float *lut_dense(const wc_lut *l)
         for (size_t j = 0; j < l->cols; j++) {
             size_t at = i * groups + j / l->group;
             size_t table = l->scope == WC_LUT_TENSOR ? 0 : l->scope == WC_LUT_ROW ? i : at;
+            if (l->holes && !l->mask[i * l->cols + j]) {
+                w[i * l->cols + j] = 0;
+                continue;
+            }
             float s = ldexpf(l->scaled ? wc_f16_f32(l->scale[at]) : 1, l->scale_exp);
             w[i * l->cols + j] = s * wc_f16_f32(l->table[table * k + l->code[i * l->cols + j]]);
         }

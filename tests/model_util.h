@@ -22,7 +22,7 @@ static void must(const wc_ctx *ctx, wc_status status)
     if (status != WC_OK) fail_msg("%s: %s", wc_status_name(status), ctx->error);
 }
 
-static model *model_open(const char *path, int threads)
+static inline model *model_open(const char *path, int threads)
 {
     model *m = calloc(1, sizeof *m);
     wc_buf text = {0};
@@ -35,7 +35,7 @@ static model *model_open(const char *path, int threads)
     return m;
 }
 
-static void model_close(model *m)
+static inline void model_close(model *m)
 {
     wc_checkpoint_close(&m->checkpoint);
     free(m);

@@ -172,6 +172,7 @@ static inline wc_part holes_fill(wc_part p, size_t step, wc_positions at)
 static inline void drop_mask(wc_part *p)
 {
     if (p->kind == WC_PART_GRID) free((void *)(uintptr_t)p->grid.mask);
+    if (p->kind == WC_PART_LUT) free((void *)(uintptr_t)p->lut.mask);
 }
 
 /* Sparse values at such positions. */
@@ -200,6 +201,16 @@ static inline wc_part lut_fill(wc_part p)
         l->table[i] = formula_scale(i + 1);
     for (size_t i = 0; i < l->rows * wc_lut_groups(l) && l->scaled; i++)
         l->scale[i] = formula_scale(i + 2);
+    return p;
+}
+
+/* A filled lut with such holes; drop_mask() before wc_part_free. */
+static inline wc_part lut_holes_fill(wc_part p, size_t step, wc_positions at)
+{
+    p = lut_fill(p);
+    p.lut.mask = formula_mask(p.lut.rows, p.lut.cols, step, &at);
+    p.lut.at = at;
+    p.lut.holes = true;
     return p;
 }
 
@@ -297,6 +308,7 @@ static inline float lut_value(const wc_lut *l, size_t r, size_t c)
                                                             : l->scope == WC_LUT_ROW  ? r
                                                                                       : g;
     double s = ldexp(l->scaled ? f16_value(l->scale[g]) : 1, l->scale_exp);
+    if (l->holes && !l->mask[r * l->cols + c]) return 0;
     return (float)(s * f16_value(l->table[(table << l->bits) + l->code[r * l->cols + c]]));
 }
 

@@ -23,10 +23,19 @@ static inline void free_pruned(struct pruned *p)
 
 static inline float *part_dense(const wc_part *p)
 {
-    return p->kind == WC_PART_GRID ? util_dequantize(&p->grid) : sparse_dense(&p->sparse);
+    return p->kind == WC_PART_GRID  ? util_dequantize(&p->grid)
+           : p->kind == WC_PART_LUT ? lut_dense(&p->lut)
+                                    : sparse_dense(&p->sparse);
 }
 
-/* Any recipe of pruners, gptq and rtn; h [cols, cols] or NULL. */
+/* How many values a part has at positions, and n of its n:m. */
+static inline const wc_positions *part_positions(const wc_part *p, wc_positions *sparse)
+{
+    *sparse = (wc_positions){.nnz = p->sparse.nnz, .n = p->sparse.n};
+    return p->kind == WC_PART_GRID ? &p->grid.at : p->kind == WC_PART_LUT ? &p->lut.at : sparse;
+}
+
+/* Any recipe of pruners and of quantizers that keep masks; h [cols, cols] or NULL. */
 static inline struct pruned prune(const char *text, const float *w, size_t rows, size_t cols, const float *h,
                                   int threads)
 {
@@ -43,7 +52,6 @@ static inline struct pruned prune(const char *text, const float *w, size_t rows,
     for (size_t i = 0; i < recipe.n && r.status == WC_OK; i++) {
         const wc_recipe_step *s = &recipe.step[i];
         wc_part part = {0}, plan = {0};
-        uint64_t planned, made;
         r.job.stage = i;
         r.job.at = wc_recipe_place(&recipe, i, rows, cols);
         if (s->method->applies) assert_null(s->method->applies(&r.job.at, s->opt));
@@ -52,11 +60,9 @@ static inline struct pruned prune(const char *text, const float *w, size_t rows,
         if (r.status != WC_OK) break;
         assert_int_equal(part.kind, plan.kind);
         if (!part.kind) continue;
-        assert_int_equal(part.kind == WC_PART_SPARSE ? plan.sparse.nnz : plan.grid.at.nnz,
-                         part.kind == WC_PART_SPARSE ? part.sparse.nnz : part.grid.at.nnz);
-        planned = part.kind == WC_PART_SPARSE ? plan.sparse.n : plan.grid.at.n;
-        made = part.kind == WC_PART_SPARSE ? part.sparse.n : part.grid.at.n;
-        assert_int_equal(planned, made);
+        wc_positions sparse[2];
+        const wc_positions *planned = part_positions(&plan, &sparse[0]), *made = part_positions(&part, &sparse[1]);
+        assert_true(planned->nnz == made->nnz && planned->n == made->n);
         float *dense = part_dense(&part);
         for (size_t k = 0; k < count; k++) {
             r.what[k] += dense[k];

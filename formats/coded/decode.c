@@ -7,58 +7,32 @@
  *
  *     unit = tile of rows x block of 256 columns:
  *     +------------------+-----------------------------------------------------------------+
- *     | 8 states, u32    | 16-bit words, as the states ask for them, row by row              |
+ *     | 16 states, u32   | 16-bit words, as the states ask for them, row by row              |
  *     +------------------+-----------------------------------------------------------------+
- *       column c is read by state c mod 8; a group of 8 columns reads its symbols, then its low bits
+ *       column c is read by state c mod 16; a group of 16 columns reads its symbols, then its low bits
  *
  * Any bytes are safe: frequencies are computed and always sum to 4096, every index is masked or clamped, a stream that
- * ends early reads as zeros, and the work is that of the rows of one tile. About 25 KiB of stack. */
+ * ends early reads as zeros, and the work is that of the rows of one tile. About 32 KiB of stack. */
 #include <string.h>
 
 #include "base/half.h"
 #include "decode/bytes.h"
-#include "decode/decoder.h"
+#include "formats/coded/kernel.h"
 
 enum {
-    SYMBOLS = 64,
-    SLOTS = 4096,
-    BUCKET = SLOTS / SYMBOLS,
-    CLASSES = 16,
+    SYMBOLS = WCD_CODED_SYMBOLS,
+    SLOTS = WCD_CODED_SLOTS,
+    BUCKET = WCD_CODED_BUCKET,
+    CLASSES = WCD_CODED_CLASSES,
+    COLS = WCD_CODED_COLS,
+    LANES = WCD_CODED_LANES,
+    RAW = WCD_CODED_RAW,
+    MIDDLE = SYMBOLS / 2,
     CLASS_SIZE = 12,
-    COLS = WCD_SPAN, /* of a unit */
-    LANES = 8,
-    RAW = 16,
     MAX_SHIFT = 12,
     MAX_TILE = 4096,
     ROW_MIDDLE = 8
 };
-
-/* Slots first .. split - 1 belong to the bucket's own symbol, the others to one more. Number of a slot among those of
- * its symbol: slot + rank[], mod 2^16. */
-typedef struct bucket {
-    uint16_t split, freq[2], rank[2];
-    uint8_t symbol[2];
-} bucket;
-
-typedef struct model {
-    int ready;
-    unsigned shift;
-    int shrink[7]; /* for j clamped to -3 .. 3 */
-    bucket b[2][SYMBOLS];
-} model;
-
-typedef struct stream {
-    const uint8_t *p, *end; /* words not read yet */
-    uint32_t x[LANES];
-} stream;
-
-typedef struct unit {
-    model m[CLASSES];
-    stream in;
-    uint8_t state[COLS], col_class[COLS];
-    float step[COLS];
-    unsigned cols;
-} unit;
 
 /* The machine: s' = (s >> 1) ^ (s & 1 ? [0] : 0) ^ (k & 1 ? [1] : 0). */
 static const uint8_t machine[9][2] = {{0, 0}, {0, 0}, {2, 1}, {5, 2}, {9, 2}, {18, 4}, {33, 10}, {78, 43}, {166, 121}};
@@ -129,8 +103,14 @@ static void frequencies(const uint8_t *record, int around_half, unsigned freq[SY
     freq[top] = left;
 }
 
+/* One half of a bucket: a symbol of this frequency, whose slots there are numbered from `first' at slot `at' on. */
+static uint32_t half_bucket(unsigned freq, unsigned first, unsigned at)
+{
+    return freq | ((first - at) & (SLOTS - 1)) << 12;
+}
+
 /* The alias method: every symbol starts with its frequency, every bucket has room for 64 slots. */
-static void fill_buckets(const unsigned freq[SYMBOLS], bucket b[SYMBOLS])
+static void fill_buckets(const unsigned freq[SYMBOLS], uint64_t bucket[SYMBOLS])
 {
     unsigned left[SYMBOLS], small[SYMBOLS], large[SYMBOLS], n_small = 0, n_large = 0;
     for (unsigned s = 0; s < SYMBOLS; s++) {
@@ -142,32 +122,36 @@ static void fill_buckets(const unsigned freq[SYMBOLS], bucket b[SYMBOLS])
     }
     while (n_small || n_large) {
         unsigned s = n_small ? small[--n_small] : large[--n_large];
-        unsigned own = left[s], at = s * BUCKET, other = s;
+        unsigned own = left[s] < BUCKET ? left[s] : BUCKET, at = s * BUCKET, other = s;
         if (own < BUCKET && n_large) other = large[n_large - 1]; /* sums are exact: there is one */
-        b[s].split = (uint16_t)(at + own);
-        b[s].symbol[0] = (uint8_t)s, b[s].symbol[1] = (uint8_t)other;
-        b[s].freq[0] = (uint16_t)freq[s], b[s].freq[1] = (uint16_t)freq[other];
-        b[s].rank[0] = (uint16_t)(freq[s] - own - at);
-        b[s].rank[1] = (uint16_t)(freq[other] - left[other] - at - own);
+        uint32_t low = half_bucket(freq[s], freq[s] - left[s], at);
+        uint32_t high = half_bucket(freq[other], freq[other] - left[other], at + own);
+        bucket[s] = low | own << 24 | (uint64_t)(high | other << 24) << 32;
         if (other == s) continue;
         left[other] -= BUCKET - own;
         if (left[other] < BUCKET) small[n_small++] = other, n_large--;
     }
 }
 
-static void make_model(const uint8_t *record, model *m)
+/* 64 j - shrink */
+static int32_t number_of(int32_t j, uint32_t shrinks)
+{
+    int32_t size = j < 0 ? -j : j, shrink = (int8_t)(shrinks >> (size < 3 ? 8 * size : 24));
+    return 64 * j - (j < 0 ? -shrink : shrink);
+}
+
+static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
 {
     unsigned freq[SYMBOLS];
-    m->shift = record[0] < MAX_SHIFT ? record[0] : MAX_SHIFT;
-    for (int j = 0; j <= 3; j++) {
-        m->shrink[3 + j] = j ? (int8_t)record[j] : 0;
-        m->shrink[3 - j] = -m->shrink[3 + j];
-    }
+    t->shift[n] = record[0] < MAX_SHIFT ? record[0] : MAX_SHIFT;
+    t->shrink[n] = (uint32_t)record[1] << 8 | (uint32_t)record[2] << 16 | (uint32_t)record[3] << 24;
     for (int q = 0; q < 2; q++) {
-        frequencies(record + 4 + 3 * q, q || m->shift, freq);
-        fill_buckets(freq, m->b[q]);
+        frequencies(record + 4 + 3 * q, q || t->shift[n], freq);
+        fill_buckets(freq, t->bucket[n][q]);
+        for (int symbol = 0; symbol < SYMBOLS; symbol++)
+            t->value[n][q][symbol] = (float)number_of(2 * (symbol - MIDDLE) + q, t->shrink[n]);
     }
-    m->ready = 1;
+    t->ready[n] = 1;
 }
 
 /* ---- units ----------------------------------------------------------------------------------------------------------
@@ -178,110 +162,166 @@ static unsigned nibble(const uint8_t *p, uint64_t i)
     return p[i / 2] >> (i % 2 * 4) & 15;
 }
 
-static void open_unit(const wcd_view *v, uint64_t tile, uint64_t block, unit *u)
+static void open_unit(const wcd_view *v, uint64_t tile, uint64_t block, wcd_coded_unit *u)
 {
     const wcd_coded_view *c = &v->u.c;
     uint64_t at = tile * c->blocks + block, first = at ? wcd_u32(c->ends + 4 * (at - 1)) : 0;
     uint64_t end = wcd_u32(c->ends + 4 * at);
     end = end < c->stream_words ? end : c->stream_words;
     first = first < end ? first : end;
-    stream *in = &u->in;
-    in->p = c->stream + 2 * first, in->end = c->stream + 2 * end;
+    u->p = c->stream + 2 * first, u->end = c->stream + 2 * end;
     for (int l = 0; l < LANES; l++) {
-        int there = in->end - in->p >= 4;
-        in->x[l] = there ? wcd_u32(in->p) : 0;
-        in->p += there ? 4 : 0;
+        int there = u->end - u->p >= 4;
+        u->x[l] = there ? wcd_u32(u->p) : 0;
+        u->p += there ? 4 : 0;
     }
-    for (int i = 0; i < CLASSES; i++)
-        u->m[i].ready = 0;
     memset(u->state, 0, sizeof u->state);
+    u->a = machine[c->memory][0], u->b = machine[c->memory][1];
     u->cols = wcd_span_at(v, block * COLS);
     for (unsigned i = 0; i < u->cols; i++) {
         unsigned code = c->col_step[block * COLS + i];
         u->step[i] = c->step * (root[code % 16] * wc_bits_f32((127 - code / 16) << 23)) * 0.015625f;
-        u->col_class[i] = (uint8_t)nibble(c->col_class, block * COLS + i);
+        u->class_of[i] = nibble(c->col_class, block * COLS + i);
     }
 }
 
-/* The class of each column class in this row; its models are made when they are first needed. */
-static void classes_of_row(const wcd_view *v, uint64_t row, unit *u, model *of[CLASSES])
+/* The law of each column class in this row; tables are made when they are first needed. */
+static void laws_of_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wcd_coded_unit *u)
 {
     const wcd_coded_view *c = &v->u.c;
     int move = c->row_classes ? (int)nibble(c->row_class, row) - ROW_MIDDLE : 0;
     for (int i = 0; i < CLASSES; i++) {
         int at = i + move, last = (int)c->classes - 1;
         at = at < 0 ? 0 : at > last ? last : at;
-        of[i] = &u->m[at];
-        if (!of[i]->ready) make_model(v->blob + CLASS_SIZE * at, of[i]);
+        if (!t->ready[at]) make_class(v->blob + CLASS_SIZE * at, t, (unsigned)at);
+        u->law[i] = 128 * (uint32_t)at | (uint32_t)t->shift[at] << 16;
+        u->shrink[i] = t->shrink[at];
     }
 }
 
-/* A state below 2^16 takes a word. checked: the stream may end here; else there is a word, wanted or not: no branch. */
-static inline void refill(stream *in, unsigned lane, int checked)
+/* A state below 2^16 takes a word. checked: the stream may end here, and zeros follow; else there is a word, wanted or
+ * not: no branch. */
+static inline uint32_t refill(const uint8_t **p, const uint8_t *end, uint32_t x, int checked)
 {
-    uint32_t x = in->x[lane];
     if (checked) {
-        if (x >> 16) return;
-        int there = in->end - in->p >= 2;
-        in->x[lane] = x << 16 | (there ? wcd_u16(in->p) : 0u);
-        in->p += there ? 2 : 0;
-    } else {
-        uint32_t wanted = x < 65536, taken = x << 16 | wcd_u16(in->p);
-        in->x[lane] = wanted ? taken : x;
-        in->p += 2 * wanted;
+        if (x >> 16) return x;
+        int there = end - *p >= 2;
+        x = x << 16 | (there ? wcd_u16(*p) : 0u);
+        *p += there ? 2 : 0;
+        return x;
     }
+    uint32_t wanted = x < 65536, taken = x << 16 | wcd_u16(*p);
+    *p += 2 * wanted;
+    return x ^ ((x ^ taken) & (0 - wanted));
 }
 
-/* Value of point 2 k + (state & 1), and the next state. */
-static inline float take_point(const uint8_t next[2], const model *m, int k, uint8_t *state, float step)
+/* What a group is read from: copies, so that nothing that is written can be them. */
+typedef struct reader {
+    const uint8_t *p, *end;
+    uint32_t x[LANES], a, b;
+} reader;
+
+/* s' of a column in state s after k with the parity of `odd'. */
+static inline uint32_t next_state(const reader *in, uint32_t s, uint32_t odd)
 {
-    unsigned s = *state;
-    int j = 2 * k + (int)(s & 1), near = j < -3 ? -3 : j > 3 ? 3 : j;
-    *state = (uint8_t)(s >> 1 ^ (next[0] & (0u - (s & 1))) ^ (next[1] & (0u - ((unsigned)k & 1))));
-    return step * (float)(64 * j - m->shrink[3 + near]);
+    return s >> 1 ^ (in->a & (0 - (s & 1))) ^ (in->b & (0 - (odd & 1)));
 }
 
-/* n <= 8 columns from column c of the unit on. */
-static inline void group(unit *u, stream *in, const uint8_t next[2], model *const of[CLASSES], unsigned c, unsigned n,
-                         int checked, float *dst)
+/* The low bits of a group whose symbols are read: values and states anew, from the states before it. */
+static inline void low_bits(wcd_coded_unit *u, reader *in, unsigned c, unsigned n, const uint32_t *symbol,
+                            const uint32_t *s, int checked, float *dst)
 {
-    const model *m[LANES];
-    int k[LANES];
-    unsigned raw[LANES], any = 0;
     for (unsigned l = 0; l < n; l++) {
-        uint32_t x = in->x[l], slot = x % SLOTS;
-        m[l] = of[u->col_class[c + l]];
-        const bucket *b = &m[l]->b[u->state[c + l] & 1][slot / BUCKET];
-        int second = slot >= b->split;
-        in->x[l] = b->freq[second] * (x / SLOTS) + (uint16_t)(slot + b->rank[second]);
-        k[l] = b->symbol[second] - SYMBOLS / 2;
-        raw[l] = k[l] > -SYMBOLS / 2 ? m[l]->shift : RAW;
-        any |= raw[l];
-        refill(in, l, checked);
+        unsigned of = u->class_of[c + l], raw = symbol[l] ? u->law[of] >> 16 : RAW;
+        uint32_t low = in->x[l] & ((1u << raw) - 1);
+        int32_t k = symbol[l] ? (int32_t)((symbol[l] - MIDDLE) << raw | low) : (int16_t)low;
+        in->x[l] = refill(&in->p, in->end, in->x[l] >> raw, checked);
+        u->state[c + l] = next_state(in, s[l], (uint32_t)k);
+        dst[l] = u->step[c + l] * (float)number_of(2 * k + (int32_t)(s[l] & 1), u->shrink[of]);
     }
-    for (unsigned l = 0; any && l < n; l++) {
-        uint32_t low = in->x[l] & ((1u << raw[l]) - 1);
-        k[l] = k[l] > -SYMBOLS / 2 ? (int)((uint32_t)k[l] << raw[l] | low) : (int16_t)low;
-        in->x[l] >>= raw[l];
-        refill(in, l, checked);
+}
+
+/* Compiled once for whole groups and once for the others. */
+#ifdef __GNUC__
+#define TWICE static inline __attribute__((always_inline))
+#else
+#define TWICE static inline
+#endif
+
+/* n <= 16 columns from column c of the unit on. Loops of one step each: what is long is the way of a state from slot to
+ * bucket to product, and a CPU looks ahead by instructions. */
+TWICE void group(const wcd_coded_tables *t, wcd_coded_unit *u, reader *in, unsigned c, unsigned n, int checked,
+                 float *dst)
+{
+    const uint64_t *bucket = t->bucket[0][0];
+    const float *value = t->value[0][0];
+    uint64_t b[LANES];
+    uint32_t symbol[LANES], before[LANES], table[LANES], any = 0;
+    for (unsigned l = 0; l < n; l++) {
+        uint32_t law = u->law[u->class_of[c + l]];
+        before[l] = u->state[c + l];
+        table[l] = (law & 0x780) + before[l] % 2 * SYMBOLS;
+        b[l] = bucket[table[l] + in->x[l] % SLOTS / BUCKET];
+        any |= law >> 16;
+    }
+    for (unsigned l = 0; l < n; l++) {
+        uint32_t x = in->x[l], slot = x % SLOTS, own = slot / BUCKET, first = (uint32_t)b[l];
+        uint32_t second = (uint32_t)(b[l] >> 32), mask = 0 - (uint32_t)(slot % BUCKET >= first >> 24);
+        uint32_t half = first ^ ((first ^ second) & mask);
+        symbol[l] = own ^ ((own ^ second >> 24) & mask);
+        in->x[l] = (half & (SLOTS - 1)) * (x / SLOTS) + ((slot + (half >> 12)) & (SLOTS - 1));
     }
     for (unsigned l = 0; l < n; l++)
-        dst[l] = take_point(next, m[l], k[l], &u->state[c + l], u->step[c + l]);
+        in->x[l] = refill(&in->p, in->end, in->x[l], checked);
+    for (unsigned l = 0; l < n; l++) {
+        any |= !symbol[l];
+        u->state[c + l] = next_state(in, before[l], symbol[l]);
+        dst[l] = u->step[c + l] * value[table[l] + symbol[l]];
+    }
+    if (any) low_bits(u, in, c, n, symbol, before, checked, dst);
 }
 
-/* The next row of the unit. Eight columns take at most 32 bytes. */
-static void next_row(const wcd_view *v, uint64_t row, unit *u, float *dst)
+static reader begin(const wcd_coded_unit *u)
 {
-    const uint8_t *next = machine[v->u.c.memory];
-    model *of[CLASSES];
+    reader in = {.p = u->p, .end = u->end, .a = u->a, .b = u->b};
+    memcpy(in.x, u->x, sizeof in.x);
+    return in;
+}
+
+static void end(wcd_coded_unit *u, const reader *in)
+{
+    u->p = in->p;
+    memcpy(u->x, in->x, sizeof u->x);
+}
+
+static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
+{
+    reader in = begin(u);
     unsigned c = 0;
-    stream in = u->in;
-    classes_of_row(v, row, u, of);
-    for (; c + LANES <= u->cols && in.end - in.p >= 4 * LANES; c += LANES)
-        group(u, &in, next, of, c, LANES, 0, dst + c);
+    for (; c + LANES <= u->cols && in.end - in.p >= WCD_CODED_MOST; c += LANES)
+        group(t, u, &in, c, LANES, 0, dst + c);
+    end(u, &in);
+    return c;
+}
+
+/* The groups from column c on, whatever there is to read. */
+static void last_groups(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, float *dst)
+{
+    reader in = begin(u);
     for (; c < u->cols; c += LANES)
-        group(u, &in, next, of, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
-    u->in = in;
+        group(t, u, &in, c, u->cols - c < LANES ? u->cols - c : LANES, 1, dst + c);
+    end(u, &in);
+}
+
+static const wcd_coded_kernel wcd_coded_kernel_c = {groups};
+WCD_FAMILY(wcd_coded_kernel)
+
+/* The next row of the unit. */
+static void next_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
+{
+    if (v->u.c.row_classes || row % v->u.c.tile == 0) laws_of_row(v, row, t, u);
+    unsigned c = wcd_coded_kernel_used()->groups(t, u, dst);
+    if (c < u->cols) last_groups(t, u, c, dst);
 }
 
 /* ---- the decoder ----------------------------------------------------------------------------------------------------
@@ -304,28 +344,30 @@ static void take(const sink *s, uint64_t i, uint64_t col, unsigned n, const floa
         s->dst[i] = s->add || col ? s->dst[i] + sum : sum;
         return;
     }
-    float *dst = s->dst + i * s->ld + col;
     for (unsigned c = 0; c < n; c++)
-        dst[c] = s->add ? dst[c] + w[c] : w[c];
+        s->dst[i * s->ld + col + c] += w[c];
 }
 
 /* Rows r0 .. r0 + nr of one block; what lies before them in their tile is decoded, too. */
-static void read_block(const wcd_view *v, uint64_t block, uint64_t r0, uint64_t nr, const sink *s)
+static void read_block(const wcd_view *v, uint64_t block, uint64_t r0, uint64_t nr, wcd_coded_tables *t, const sink *s)
 {
-    unit u;
+    wcd_coded_unit u;
     float w[COLS];
     uint64_t tile = v->u.c.tile;
     for (uint64_t row = r0 - r0 % tile; row < r0 + nr; row++) {
+        int direct = row >= r0 && !s->x && !s->add;
         if (row % tile == 0) open_unit(v, row / tile, block, &u);
-        next_row(v, row, &u, w);
-        if (row >= r0) take(s, row - r0, block * COLS, u.cols, w);
+        next_row(v, row, t, &u, direct ? s->dst + (row - r0) * s->ld + block * COLS : w);
+        if (row >= r0 && !direct) take(s, row - r0, block * COLS, u.cols, w);
     }
 }
 
 static void all_blocks(const wcd_view *v, uint64_t r0, uint64_t nr, const sink *s)
 {
+    wcd_coded_tables t;
+    memset(t.ready, 0, sizeof t.ready);
     for (uint64_t block = 0; nr && block < v->u.c.blocks; block++)
-        read_block(v, block, r0, nr, s);
+        read_block(v, block, r0, nr, &t, s);
 }
 
 static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
@@ -345,12 +387,14 @@ static void product_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const flo
 
 static void span_coded(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
-    unit u;
+    wcd_coded_tables t;
+    wcd_coded_unit u;
     float w[COLS];
     uint64_t first = row - row % v->u.c.tile;
+    memset(t.ready, 0, sizeof t.ready);
     open_unit(v, row / v->u.c.tile, col / COLS, &u);
     for (uint64_t r = first; r <= row; r++)
-        next_row(v, r, &u, w);
+        next_row(v, r, &t, &u, w);
     memcpy(dst, w, n * sizeof *w);
 }
 

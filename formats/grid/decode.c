@@ -18,6 +18,7 @@
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
+#include "formats/grid/kernel.h"
 
 enum { ZERO_FIXED = 0, ZERO_INT = 1, ZERO_F16 = 2, ZERO_LINE = 3 };
 
@@ -34,12 +35,6 @@ static int parse_zero(const uint8_t params[WCD_PARAMS], wcd_grid_view *g)
     return (float)(int)(2 * g->zero_fixed) == 2 * g->zero_fixed;
 }
 
-static int open_positions(const uint8_t params[WCD_PARAMS], wcd_view *v)
-{
-    return wcd_positions_open(&v->u.g.p, params[12], params[13], params[14], wcd_u32(params + 24), wcd_u64(params + 16),
-                              v->rows, v->cols);
-}
-
 static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
     wcd_grid_view *g = &v->u.g;
@@ -49,8 +44,8 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     g->tile = params[28];
     g->holes = params[12];
     for (int i = 12; i < WCD_PARAMS; i++)
-        if (params[i] && i != 28 && i != 29 && (!g->holes || i == 15 || i > 29)) return 0;
-    if (g->holes && (g->holes < WCD_MASK || !open_positions(params, v))) return 0;
+        if (params[i] && i != 28 && i != 29 && (!g->holes || i > 29)) return 0;
+    if (g->holes && !wcd_positions_parse(&g->p, params, v->rows, v->cols)) return 0;
     if (g->bits < 1 || g->bits > 8 || g->scale_bits == 1 || g->scale_bits > 8) return 0;
     if (g->tile && !g->scale_bits) return 0;
     if (!wcd_exp2(params[3], &g->exp2) || g->group < 1 || g->group > v->cols) return 0;
@@ -94,8 +89,7 @@ static float on_line(const uint8_t *lines, uint64_t i, uint8_t code)
     return f16_at(lines, 2 * i) + product;
 }
 
-/* s and z of a row and the groups from group0 on. */
-static void statistics(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
 {
     const wcd_grid_view *g = &v->u.g;
     uint64_t all = v->rows * g->groups, first = row * g->groups + group0;
@@ -130,6 +124,9 @@ static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
         *w++ = s * ((float)*q++ - z);
 }
 
+static const wcd_grid_kernel wcd_grid_kernel_c = {dequantize};
+WCD_FAMILY(wcd_grid_kernel)
+
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
@@ -141,11 +138,11 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
         wcd_positions_codes(&g->p, v->blob, v->blob, g->bits, row, col, n, q, has);
     else
         wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
-    statistics(v, row, group0, n_groups, s, z);
+    wcd_grid_steps(v, row, group0, n_groups, s, z);
     for (unsigned k = 0; k < n_groups; k++) {
         uint64_t stop = (group0 + k + 1) * g->group - col;
         unsigned end = stop < n ? (unsigned)stop : n;
-        dequantize(dst + i, q + i, end - i, s[k], z[k]);
+        wcd_grid_kernel_used()->dequantize(dst + i, q + i, end - i, s[k], z[k]);
         i = end;
     }
     for (i = 0; g->holes && i < n; i++)

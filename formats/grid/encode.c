@@ -67,28 +67,6 @@ static wc_status grid_size(wc_ctx *ctx, const wc_part *part, uint64_t *out)
     return WC_OK;
 }
 
-/* The codes of all rows at the positions of the mask, one after the other: packed by the 64, of which blocks are made.
- */
-static wc_status put_survivors(wc_ctx *ctx, const wc_grid *g, const layout *l, uint8_t *dst)
-{
-    enum { AT_ONCE = 64 };
-    uint8_t code[AT_ONCE];
-    uint64_t count = 0, written = 0;
-    for (size_t r = 0; r < g->rows; r++) {
-        const uint8_t *has = g->mask + r * g->cols;
-        WC_TRY(wc_positions_put(ctx, &l->p, r, has, &count, dst));
-        for (size_t j = 0; j < g->cols; j++) {
-            if (!has[j]) continue;
-            code[written++ % AT_ONCE] = g->code[r * g->cols + j];
-            if (written % AT_ONCE == 0)
-                wc_pack(code, AT_ONCE, g->bits, dst + wc_packed_size(written - AT_ONCE, g->bits));
-        }
-    }
-    uint64_t rest = written % AT_ONCE;
-    wc_pack(code, rest, g->bits, dst + wc_packed_size(written - rest, g->bits));
-    return WC_OK;
-}
-
 static void put_params(const wc_grid *g, const layout *l, uint8_t params[WC_PARAMS_SIZE])
 {
     /* + 0: a fixed zero of -0 is written as +0, the only form that readers take. */
@@ -102,12 +80,7 @@ static void put_params(const wc_grid *g, const layout *l, uint8_t params[WC_PARA
     wc_put_le(params + 8, zero, 4);
     params[28] = (uint8_t)g->tile;
     params[29] = (uint8_t)g->zero_bits;
-    if (!g->holes) return;
-    params[12] = (uint8_t)l->p.layout;
-    params[13] = (uint8_t)g->at.n;
-    params[14] = (uint8_t)g->at.m;
-    wc_put_le(params + 16, g->at.nnz, 8);
-    wc_put_le(params + 24, g->at.block > 1 ? g->at.block : 0, 4);
+    if (g->holes) wc_positions_params(&l->p, params);
 }
 
 static wc_status check_numbers(wc_ctx *ctx, const wc_grid *g)
@@ -139,7 +112,7 @@ static wc_status grid_encode(wc_ctx *ctx, const wc_part *part, uint8_t *dst, uin
     uint64_t all_groups = g->rows * wc_grid_groups(g);
     unsigned zero_bits = wc_grid_zero_code_bits(g);
     memset(dst, 0, l.size);
-    if (g->holes) WC_TRY(put_survivors(ctx, g, &l, dst));
+    if (g->holes) WC_TRY(wc_positions_put_codes(ctx, &l.p, g->mask, g->code, g->bits, dst));
     for (uint64_t r = 0; !g->holes && r < g->rows; r++)
         wc_pack(g->code + r * g->cols, g->cols, g->bits, dst + r * l.row_size);
     put_f16(g->scale, wc_grid_scales(g), dst + l.scales);

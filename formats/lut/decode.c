@@ -2,9 +2,12 @@
  *
  *     params  0 u8 bits   1 u8 scope of a table: 0 tensor, 1 row, 2 row and group   2 u8 scaled
  *             3 i8 scale_exp   4 u32 group
- *     blob    codes: rows packed sequences of cols values
+ *             12 u8 holes: 0 none, else a layout of positions   13 u8 n   14 u8 m   16 u64 nnz   24 u32 block
+ *     blob    codes: rows packed sequences of cols values; with holes one packed sequence [nnz]
  *             tables: f16 [1 | rows | rows, groups][2^bits]
- *             scales: f16 [rows, groups], when scaled; sections start at multiples of 8 bytes
+ *             scales: f16 [rows, groups], when scaled
+ *             ends, positions: with holes, decode/positions.h
+ *             sections start at multiples of 8 bytes
  *
  * s = f16 * 2^scale_exp (2^scale_exp without scales) and T[q] are exact in f32, so a value is rounded once. A code
  * cannot exceed its table, whatever the bytes of the blob are. */
@@ -22,8 +25,10 @@ static int parse(const uint8_t params[WCD_PARAMS], wcd_view *v)
     l->scope = params[1];
     l->scaled = params[2];
     l->group = wcd_u32(params + 4);
+    l->holes = params[12];
     for (int i = 8; i < WCD_PARAMS; i++)
-        if (params[i]) return 0;
+        if (params[i] && (!l->holes || i < 12 || i > 27)) return 0;
+    if (l->holes && !wcd_positions_parse(&l->p, params, v->rows, v->cols)) return 0;
     if (l->bits < 1 || l->bits > 8 || l->scope > SCOPE_GROUP || params[2] > 1) return 0;
     if (l->group < 1 || l->group > v->cols || !wcd_exp2(params[3], &l->exp2)) return 0;
     l->groups = (v->cols - 1) / l->group + 1;
@@ -38,8 +43,10 @@ static wcd_status open_lut(const uint8_t params[WCD_PARAMS], wcd_view *v)
     uint64_t tables = l->scope == SCOPE_TENSOR ? 1 : l->scope == SCOPE_ROW ? v->rows : all_groups;
     if (!wcd_mul(tables, (uint64_t)2 << l->bits, (uint64_t)1 << 62, &table_bytes)) return WCD_E_CORRUPT;
     l->row_size = wcd_packed_size(v->cols, l->bits);
-    uint64_t end = v->rows * l->row_size, at_tables = wcd_place(&end, table_bytes);
+    uint64_t end = l->holes ? wcd_packed_size(l->p.nnz, l->bits) : v->rows * l->row_size,
+             at_tables = wcd_place(&end, table_bytes);
     uint64_t at_scales = l->scaled ? wcd_place(&end, 2 * all_groups) : 0;
+    if (l->holes) wcd_positions_place(&l->p, v->rows, &end);
     if (end != v->size) return WCD_E_CORRUPT;
     v->numeric = 1;
     if (!v->blob) return WCD_OK;
@@ -53,8 +60,11 @@ static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, 
     const wcd_lut_view *l = &v->u.l;
     const unsigned levels = 1u << l->bits;
     float level[MAX_LEVELS];
-    uint8_t q[WCD_SPAN];
-    wcd_unpack(v->blob + row * l->row_size, v->cols, l->bits, col, n, q);
+    uint8_t q[WCD_SPAN], has[WCD_SPAN];
+    if (l->holes)
+        wcd_positions_codes(&l->p, v->blob, v->blob, l->bits, row, col, n, q, has);
+    else
+        wcd_unpack(v->blob + row * l->row_size, v->cols, l->bits, col, n, q);
     uint64_t table = l->scope == SCOPE_ROW ? row : 0;
     for (unsigned i = 0, end; i < n; i = end) {
         uint64_t g = (col + i) / l->group, at = row * l->groups + g, stop = (g + 1) * l->group - col;
@@ -67,6 +77,8 @@ static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, 
         for (unsigned j = i; j < end; j++)
             dst[j] = s * level[q[j]];
     }
+    for (unsigned i = 0; l->holes && i < n; i++)
+        if (!has[i]) dst[i] = 0;
 }
 
 const wcd_decoder wcd_decoder_lut = {.id = 3, .version = 1, .name = "lut", .open = open_lut, .span = span_lut};

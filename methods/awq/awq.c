@@ -13,6 +13,7 @@ struct options {
     wc_grid_options grid; /* of the quantizer that follows */
     int points;
     int metric; /* enum metric */
+    bool fold;
 };
 
 static const wc_opt opts[] = {
@@ -20,6 +21,8 @@ static const wc_opt opts[] = {
      "exponents 0, 1/points, .. that are tried; 1: no scaling"},
     {"metric", WC_OPT_WORD, offsetof(struct options, metric), HESSIAN, 0, 1, "hessian|diagonal",
      "what the exponent minimises: the layer error, or the part of it on the diagonal of H"},
+    {"fold", WC_OPT_BOOL, offsetof(struct options, fold), 1, 0, 1, NULL,
+     "q, k, v and gate, up: one diagonal for all of them, in the norm in front, where nothing else is in the way"},
     WC_GRID_OPTIONS(struct options, grid),
     {0},
 };
@@ -32,7 +35,7 @@ static const char *applies(const wc_place *at, const void *opt)
 
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
-    (void)opt;
+    if (((const struct options *)opt)->fold) return; /* W and its statistics come with the diagonal in them */
     *out = (wc_part){.kind = WC_PART_DIAGONAL, .diagonal = {.cols = at->cols}};
 }
 
@@ -41,7 +44,7 @@ struct search {
     const wc_job *job;
     const struct options *o;
     float *x;        /* [cols] E|x_j|; the mean for inputs that were always 0: other data may use them */
-    float *c, *best; /* [cols] diagonals, f16 values */
+    float *c;        /* [cols] a diagonal, f16 values */
     float *diag;     /* [cols] H_jj c_j^2 */
     float *weight;   /* [cols] of the grid's search */
     float *w, *left; /* [rows, cols] W / c, and W - W^ */
@@ -53,7 +56,6 @@ static wc_status search_alloc(struct search *s)
     size_t n = s->job->at.cols, size = s->job->at.rows * n;
     WC_TRY(WC_ALLOC(ctx, s->x, n, "input sizes"));
     WC_TRY(WC_ALLOC(ctx, s->c, n, "column scales"));
-    WC_TRY(WC_ALLOC(ctx, s->best, n, "column scales"));
     WC_TRY(WC_ALLOC(ctx, s->diag, n, "column weights"));
     WC_TRY(WC_ALLOC(ctx, s->weight, n, "column weights"));
     WC_TRY(WC_ALLOC(ctx, s->w, size, "scaled weights"));
@@ -62,7 +64,7 @@ static wc_status search_alloc(struct search *s)
 
 static void search_free(struct search *s)
 {
-    free(s->x), free(s->c), free(s->best), free(s->diag), free(s->weight), free(s->w), free(s->left);
+    free(s->x), free(s->c), free(s->diag), free(s->weight), free(s->w), free(s->left);
 }
 
 static wc_status input_sizes(struct search *s)
@@ -80,6 +82,11 @@ static wc_status input_sizes(struct search *s)
     for (size_t j = 0; j < n; j++)
         if (!(s->x[j] > 0)) s->x[j] = live ? (float)(sum / (double)live) : 1;
     return WC_OK;
+}
+
+static double exponent(const struct options *o, int i)
+{
+    return (double)i / o->points;
 }
 
 /* c = 1/s, s_j = max(x_j^alpha, 1e-4) / sqrt(max s min s), as it is stored. */
@@ -113,13 +120,14 @@ static double error_of(const struct search *s)
     return s->o->metric == DIAGONAL ? sum : wc_quadratic_form(job->ctx, s->left, rows, h, n);
 }
 
-static wc_status try_alpha(struct search *s, double alpha, double *error)
+/* *error of exponent number i. */
+static wc_status try_exponent(struct search *s, int i, double *error)
 {
     const wc_job *job = s->job;
     size_t rows = job->at.rows, n = job->at.cols;
     const float *h = job->stats->h;
     wc_part part = {.kind = WC_PART_GRID};
-    diagonal_for(s, alpha);
+    diagonal_for(s, exponent(s->o, i));
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < n; j++)
             s->w[r * n + j] = job->w[r * n + j] / s->c[j];
@@ -132,9 +140,9 @@ static wc_status try_alpha(struct search *s, double alpha, double *error)
     WC_TRY(wc_grid_solve(job->ctx, &problem, &part.grid, NULL));
     wc_part_free(&part);
     *error = error_of(s);
-    return isfinite(*error)
-               ? WC_OK
-               : wc_fail(job->ctx, WC_NUMERIC, "%s: the error at exponent %g is %g", job->tensor, alpha, *error);
+    return isfinite(*error) ? WC_OK
+                            : wc_fail(job->ctx, WC_NUMERIC, "%s: the error at exponent %g is %g", job->tensor,
+                                      exponent(s->o, i), *error);
 }
 
 static wc_status store(const wc_job *job, const float *c, wc_diagonal *out)
@@ -145,29 +153,69 @@ static wc_status store(const wc_job *job, const float *c, wc_diagonal *out)
     return WC_OK;
 }
 
-static wc_status run(wc_job *job, const void *opt, wc_part *out)
+/* error [points] += those of all exponents. */
+static wc_status cost(const wc_job *job, const void *opt, double *error)
 {
     struct search s = {.job = job, .o = opt};
     wc_status status = WC_OK;
-    double least = INFINITY;
-    wc_part made;
-    plan(&job->at, opt, &made);
     WC_TRY_OUT(search_alloc(&s));
     WC_TRY_OUT(input_sizes(&s));
     for (int i = 0; i < s.o->points; i++) {
-        double error;
-        WC_TRY_OUT(try_alpha(&s, (double)i / s.o->points, &error));
-        if (!(error < least)) continue;
-        least = error;
-        for (size_t j = 0; j < job->at.cols; j++)
-            s.best[j] = s.c[j];
+        double e;
+        WC_TRY_OUT(try_exponent(&s, i, &e));
+        error[i] += e;
     }
-    WC_TRY_OUT(store(job, s.best, &made.diagonal));
-    *out = made;
 out:
     search_free(&s);
     return status;
 }
+
+static wc_status diagonal(const wc_job *job, const void *opt, size_t k, float *c)
+{
+    struct search s = {.job = job, .o = opt, .c = c};
+    wc_status status;
+    WC_TRY(WC_ALLOC(job->ctx, s.x, job->at.cols, "input sizes"));
+    status = input_sizes(&s);
+    if (status == WC_OK) diagonal_for(&s, exponent(s.o, (int)k));
+    free(s.x);
+    return status;
+}
+
+static wc_status run(wc_job *job, const void *opt, wc_part *out)
+{
+    const struct options *o = opt;
+    double *error = NULL;
+    float *c = NULL;
+    wc_status status = WC_OK;
+    wc_part made = {0};
+    size_t best = 0;
+    plan(&job->at, opt, &made);
+    if (!made.kind) return WC_OK;
+    WC_TRY_OUT(WC_ALLOC(job->ctx, error, (size_t)o->points, "the errors of exponents"));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, c, job->at.cols, "column scales"));
+    WC_TRY_OUT(cost(job, opt, error));
+    for (size_t i = 1; i < (size_t)o->points; i++)
+        if (error[i] < error[best]) best = i;
+    WC_TRY_OUT(diagonal(job, opt, best, c));
+    WC_TRY_OUT(store(job, c, &made.diagonal));
+    *out = made;
+out:
+    free(error), free(c);
+    return status;
+}
+
+static size_t choices(const void *opt)
+{
+    const struct options *o = opt;
+    return o->fold ? (size_t)o->points : 0;
+}
+
+static void refuse(void *opt)
+{
+    ((struct options *)opt)->fold = false;
+}
+
+static const wc_folding folding = {choices, refuse, cost, diagonal};
 
 /* Per exponent a grid (rtn) and the layer error. */
 static double flops(const wc_place *at, const void *opt, bool drift)
@@ -195,6 +243,7 @@ const wc_method wc_method_awq = {
     .opts = opts,
     .applies = applies,
     .plan = plan,
+    .folding = &folding,
     .run = run,
     .flops = flops,
     .scratch = scratch,

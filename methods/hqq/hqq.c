@@ -33,8 +33,7 @@ static const char *applies(const wc_place *at, const void *opt)
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {
     wc_grid_options grid = grid_of(opt);
-    *out = (wc_part){.kind = WC_PART_GRID};
-    wc_grid_plan(at->rows, at->cols, &grid, &out->grid);
+    wc_place_grid(at, &grid, out);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -43,6 +42,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_grid_options grid = grid_of(opt);
     wc_part made;
     plan(&job->at, opt, &made);
+    made.grid.mask = job->mask;
     WC_TRY(wc_job_round(job, &grid, &o->hqq, &made));
     *out = made;
     return WC_OK;
@@ -59,6 +59,7 @@ static double flops(const wc_place *at, const void *opt, bool drift)
 const wc_method wc_method_hqq = {
     .name = "hqq",
     .summary = "half-quadratic quantization: zeros by a robust fit to the weights; needs no calibration, uses none",
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = opts,
     .applies = applies,

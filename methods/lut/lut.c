@@ -95,7 +95,9 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
                         .scope = !fitted            ? WC_LUT_TENSOR
                                  : group < at->cols ? WC_LUT_GROUP
                                                     : WC_LUT_ROW,
-                        .scaled = !fitted};
+                        .scaled = !fitted,
+                        .holes = at->masked};
+    if (at->masked) out->lut.at = wc_place_positions(at);
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -107,6 +109,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     float *weight = NULL;
     wc_part made;
     plan(&job->at, opt, &made);
+    made.lut.mask = job->mask;
     WC_TRY_OUT(WC_ALLOC(job->ctx, weight, job->at.cols, "column weights"));
     wc_feedback_options feedback = {o->damp, o->order, o->drift, o->residual};
     if (o->feedback) WC_TRY_OUT(wc_job_feedback(job, &feedback, &h, &use));
@@ -116,7 +119,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
         column_weights(job, o, use ? &h : NULL, weight);
     wc_lut_problem problem = {
         .tensor = job->tensor,
-        .w = job->w,
+        .w = wc_job_aim(job),
         .weight = weight,
         .levels = (wc_levels)o->levels,
         .minmax = o->minmax,
@@ -150,6 +153,7 @@ const wc_method wc_method_lut = {
     .name = "lut",
     .summary = "non-uniform levels, fitted or published, with error feedback and descent over codes and levels",
     .needs = WC_NEEDS_HESSIAN,
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = lut_opts,
     .applies = applies,
@@ -170,6 +174,7 @@ const wc_method wc_method_squeezellm = {
     .name = "squeezellm",
     .summary = "levels per row by k-means weighted with the inputs' second moments; for outliers put that stage first",
     .needs = WC_NEEDS_HESSIAN,
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = squeezellm_opts,
     .applies = applies,
@@ -216,6 +221,7 @@ static double nf4_flops(const wc_place *at, const void *opt, bool drift)
 const wc_method wc_method_nf4 = {
     .name = "nf4",
     .summary = "the 4-bit table of QLoRA, nearest levels, an f16 scale per group; needs no calibration",
+    .keeps_mask = true,
     .opt_size = sizeof(struct options),
     .opts = nf4_opts,
     .plan = nf4_plan,

@@ -1,10 +1,12 @@
 /* Entropy-coded trellis quantization at a requested rate, near the Shannon limit of the layer. See README.md. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/coded.h"
 #include "methods/job.h"
 #include "solve/rd_solve.h"
+#include "solve/wiener.h"
 
 struct options {
     double bits;
@@ -103,21 +105,30 @@ static void drop_dead(const wc_job *job, double c, wc_hessian *h)
     }
 }
 
+/* Mean of the diagonal of H as it came. */
+static double mean_moment(const wc_hessian *h)
+{
+    double mean = 0;
+    for (size_t j = 0; j < h->n; j++)
+        mean += (double)h->h[j * h->n + j] / (double)h->n;
+    return mean / (1 + h->damping) / h->scale;
+}
+
 /* Damping that goes with a step c, relative to the mean of the diagonal of H. */
 static double matched_damping(const wc_job *job, double kappa, double c, const wc_hessian *h)
 {
     size_t rows = job->at.rows, cols = job->at.cols;
-    double square = 0, mean = 0;
+    double square = 0;
     for (size_t i = 0; i < rows * cols; i++)
         square += (double)job->w[i] * (double)job->w[i] / ((double)rows * (double)cols);
-    for (size_t j = 0; j < cols; j++)
-        mean += (double)h->h[j * cols + j] / (double)cols / (1 + h->damping);
-    double extra = kappa * c * c / (4 * square * mean);
+    double extra = kappa * c * c / (4 * square * mean_moment(h) * h->scale);
     return isfinite(extra) ? extra : 0;
 }
 
-/* A factor of H as it is says what the step will be; then one of H with the damping that goes with that step. */
-static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h)
+/* A factor of H as it is says what the step will be; then one of H' = H + extra I with the damping that goes with that
+ * step. tr((W - W^) H (W - W^)^T) + extra |W^|^2 is the same as the error in H' from W H H'^-1, but for a constant:
+ * that is the target. (Damping alone asks for W, and pays for weak directions of it that are not heard.) */
+static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h, float *target)
 {
     float *identity = NULL;
     wc_status status = make_factor(job, o, job->stats->h, 0, h);
@@ -126,7 +137,12 @@ static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h)
     WC_TRY_OUT(status);
     double c = wc_rd_first_step(h, job->w, job->at.rows, job->at.cols, o->bits);
     double extra = matched_damping(job, o->kappa, c, h);
-    if (extra > 1e-6) WC_TRY_OUT(make_factor(job, o, identity ? identity : job->stats->h, extra, h));
+    memcpy(target, job->w, job->at.rows * job->at.cols * sizeof *target);
+    if (extra > 1e-6) {
+        WC_TRY_OUT(make_factor(job, o, identity ? identity : job->stats->h, extra, h));
+        double mu = extra * mean_moment(h) * h->scale;
+        WC_TRY_OUT(wc_wiener_target(job->ctx, h, mu, job->at.rows, job->w, target));
+    }
     if (!identity) drop_dead(job, c, h);
 out:
     free(identity);
@@ -138,12 +154,14 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     const struct options *o = opt;
     wc_status status = WC_OK;
     wc_hessian h = {0};
+    float *target = NULL;
     wc_part made;
     wc_rd_point point;
     plan(&job->at, opt, &made);
-    WC_TRY_OUT(prepare(job, o, &h));
+    WC_TRY_OUT(WC_ALLOC(job->ctx, target, job->at.rows * job->at.cols, "a target"));
+    WC_TRY_OUT(prepare(job, o, &h, target));
     wc_rd_problem problem = {.tensor = job->tensor,
-                             .w = job->w,
+                             .w = target,
                              .h = &h,
                              .lambda = o->lambda,
                              .passes = o->passes,
@@ -154,6 +172,7 @@ out:
     job->damping_used = status == WC_OK ? h.damping : 0;
     job->escalations = h.escalations;
     wc_hessian_free(&h);
+    free(target);
     return status;
 }
 
@@ -171,7 +190,7 @@ static uint64_t scratch(const wc_place *at, const void *opt)
     wc_coded g = geometry(at, opt);
     wc_ctx ctx;
     wc_ctx_init(&ctx, 0);
-    return wc_rd_scratch(&ctx, &g) + 2 * 4 * (uint64_t)at->cols * at->cols + 2 * (uint64_t)at->rows * at->cols;
+    return wc_rd_scratch(&ctx, &g) + 2 * 4 * (uint64_t)at->cols * at->cols + 10 * (uint64_t)at->rows * at->cols;
 }
 
 const wc_method wc_method_rd = {

@@ -155,7 +155,7 @@ static void put_symbol(coder *c, unsigned lane, const table *t, unsigned symbol)
     c->x[lane] = (c->x[lane] / f << WC_CODED_SCALE) + t->slot[t->start[symbol] + c->x[lane] % f];
 }
 
-/* Up to 8 neighbours of a row: the decoder reads their symbols, then their low bits. */
+/* Up to 16 neighbours of a row: the decoder reads their symbols, then their low bits. */
 static void put_group(coder *c, const wc_coded *p, const table *tables, size_t r, size_t col, unsigned n)
 {
     unsigned symbol[WC_CODED_LANES], which[WC_CODED_LANES];

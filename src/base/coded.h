@@ -14,7 +14,7 @@
 enum {
     WC_CODED_SYMBOLS = 64,
     WC_CODED_SCALE = 12,      /* log2 of the sum of frequencies */
-    WC_CODED_LANES = 8,       /* interleaved rANS states of a unit */
+    WC_CODED_LANES = 16,      /* interleaved rANS states of a unit */
     WC_CODED_COLS = 256,      /* columns of a unit */
     WC_CODED_RAW = 16,        /* bits of an escaped k */
     WC_CODED_LAST = 32767,    /* |k| is at most this */

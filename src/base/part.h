@@ -159,6 +159,9 @@ typedef struct wc_lut {
     uint8_t *code;   /* q: [rows, cols], 0 .. 2^bits-1 */
     uint16_t *table; /* T: f16 [wc_lut_tables, 2^bits] */
     uint16_t *scale; /* f16 [rows, groups] if scaled, else NULL */
+    bool holes;      /* as in a grid, also the next two */
+    wc_positions at;
+    const uint8_t *mask;
 } wc_lut;
 
 static inline size_t wc_lut_groups(const wc_lut *l)

@@ -137,6 +137,15 @@ static wc_status check(wc_ctx *ctx, const wc_statsfile *f, const header *h)
     return WC_OK;
 }
 
+bool wc_statsfile_is(const char *path)
+{
+    char first[sizeof magic];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool yes = fd >= 0 && read(fd, first, sizeof first) == (ssize_t)sizeof first && !memcmp(first, magic, sizeof magic);
+    if (fd >= 0) close(fd);
+    return yes;
+}
+
 wc_status wc_statsfile_open(wc_ctx *ctx, const char *path, wc_statsfile *out)
 {
     wc_statsfile f = {.fd = -1, .path = strdup(path)};

@@ -44,6 +44,9 @@ wc_status wc_statsfile_put(wc_ctx *ctx, wc_statsfile *f, uint32_t layer, uint32_
 void wc_statsfile_have(wc_statsfile *f, uint32_t layer, uint32_t stage, uint64_t xxh3);
 wc_status wc_statsfile_finish(wc_ctx *ctx, wc_statsfile *f, const char *final_path);
 
+/* Whether the file begins as one of these. */
+bool wc_statsfile_is(const char *path);
+
 /* Reading. WC_BADFILE for a damaged, truncated or foreign file. */
 wc_status wc_statsfile_open(wc_ctx *ctx, const char *path, wc_statsfile *out);
 /* WC_BADFILE if the record is missing, has another width, or its checksum is wrong. Free with wc_stats_free. */

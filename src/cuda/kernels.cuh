@@ -301,8 +301,9 @@ static __global__ void wcu_hadamard_round(const wcu_part p, const uint8_t *base,
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 /* dst = rows r0 .. r0 + n of the sum of the first n_parts parts: a thread has a unit. */
-static __global__ void wcu_sum_rows(const wcu_part *all, uint32_t n_parts, const uint8_t *base, uint64_t r0, uint64_t n,
-                                    void *dst, uint32_t type, uint64_t ld)
+static __global__ void __launch_bounds__(256, 2)
+    wcu_sum_rows(const wcu_part *all, uint32_t n_parts, const uint8_t *base, uint64_t r0, uint64_t n, void *dst,
+                 uint32_t type, uint64_t ld)
 {
     uint64_t k = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, units = all[0].units, i = k / units, unit = k % units;
     float w[WCU_UNIT], v[WCU_UNIT];

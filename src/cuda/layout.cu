@@ -69,13 +69,13 @@ void place_codes(writer *w, wcu_part *p)
 /* Codes of the columns col .. col + n of a row; has [n]: 0 where there is none. */
 void codes_at(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, uint8_t *q, uint8_t *has)
 {
-    int grid = v->d->id == WCU_GRID;
-    uint64_t row_size = grid ? v->u.g.row_size : v->u.l.row_size;
+    bool grid = v->d->id == WCU_GRID;
+    unsigned bits = grid ? v->u.g.bits : v->u.l.bits;
     memset(has, 1, n);
-    if (grid && v->u.g.holes)
-        wcd_positions_codes(&v->u.g.p, v->blob, v->blob, v->u.g.bits, row, col, n, q, has);
+    if (grid ? v->u.g.holes : v->u.l.holes)
+        wcd_positions_codes(grid ? &v->u.g.p : &v->u.l.p, v->blob, v->blob, bits, row, col, n, q, has);
     else
-        wcd_unpack(v->blob + row * row_size, v->cols, grid ? v->u.g.bits : v->u.l.bits, col, n, q);
+        wcd_unpack(v->blob + row * (grid ? v->u.g.row_size : v->u.l.row_size), v->cols, bits, col, n, q);
 }
 
 void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
@@ -129,10 +129,11 @@ void lay_out_lut(writer *w, const wcd_view *v, wcu_part *p)
     const wcd_lut_view *l = &v->u.l;
     uint64_t tables = l->scope == 0 ? 1 : l->scope == 1 ? v->rows : v->rows * l->groups;
     p->bits = l->bits, p->form = l->scope, p->group = l->group, p->groups = l->groups;
-    p->exp2 = l->exp2, p->scale_kind = l->scaled != 0;
+    p->exp2 = l->exp2, p->scale_kind = l->scaled != 0, p->holes = l->holes != 0;
     place_codes(w, p);
     p->u.g.zeros = copied(w, l->tables, tables * 2 << l->bits, 0);
     if (l->scaled) p->u.g.scales = copied(w, l->scales, 2 * v->rows * l->groups, 0);
+    if (p->holes) p->u.g.mask = section(w, 4 * p->rows * p->units);
     put_codes(w, v, p);
 }
 

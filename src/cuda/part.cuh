@@ -299,6 +299,7 @@ WCU_HD void wcu_lut_unit(const wcu_part &p, const uint8_t *base, uint64_t row, u
 {
     uint8_t q[WCU_UNIT];
     wcu_codes(p, base, row, unit, q);
+    uint32_t mask = p.holes ? wcu_at<uint32_t>(base, p.u.g.mask, row * p.units + unit) : 0xffffffff;
     uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == 1 ? row << p.bits : 0;
     float s = p.exp2;
     for (unsigned c = 0; c < n; c++) {
@@ -308,7 +309,7 @@ WCU_HD void wcu_lut_unit(const wcu_part &p, const uint8_t *base, uint64_t row, u
             if (p.form == 2) table = at << p.bits;
             if (p.scale_kind) s = wcu_f16_at(base, p.u.g.scales, at) * p.exp2;
         }
-        w[c] = s * wcu_f16_at(base, p.u.g.zeros, table + q[c]);
+        w[c] = mask >> c & 1 ? s * wcu_f16_at(base, p.u.g.zeros, table + q[c]) : 0;
     }
 }
 
@@ -595,7 +596,7 @@ WCU_HD_CALL float wcu_leaf_value(const wcu_part &p, const uint8_t *base, uint64_
 
 /* A unit of A B, or of (A link) B when link is not NULL: sums over k in order, every product and every sum rounded. */
 WCU_HD_CALL void wcu_times_unit(const wcu_part &a, const wcu_part *link, const wcu_part &b, const uint8_t *base,
-                           uint64_t row, uint64_t unit, float *w)
+                                uint64_t row, uint64_t unit, float *w)
 {
     const wcu_part &left = link ? *link : a;
     float l[WCU_UNIT], t[WCU_UNIT], r[WCU_UNIT];
@@ -621,7 +622,8 @@ WCU_HD_CALL void wcu_times_unit(const wcu_part &a, const wcu_part *link, const w
     }
 }
 
-WCU_HD_CALL float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t col)
+WCU_HD_CALL float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row,
+                                uint64_t col)
 {
     uint64_t m2 = p.u.r.m2, n2 = p.u.r.n2, sum = row / m2 * (p.cols / n2) + col / n2, inner = row % m2 * n2 + col % n2;
     float w = 0;
@@ -632,8 +634,8 @@ WCU_HD_CALL float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const 
     return w;
 }
 
-WCU_HD_CALL void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row, uint64_t unit,
-                             float *w)
+WCU_HD_CALL void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row,
+                                  uint64_t unit, float *w)
 {
     int32_t from = p.form == WCU_PIVOT ? wcu_at<int32_t>(base, p.u.r.map, row) : 0;
     unsigned n = wcu_unit_size(p, unit);
@@ -650,7 +652,8 @@ WCU_HD_CALL void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, cons
 }
 
 /* Any part; `all': the tensor's parts. */
-WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit,
+                          float *w)
 {
     if (p.kind == WCU_LOWRANK)
         wcu_lowrank_unit(p, all + p.child, base, row, unit, w);

@@ -50,6 +50,8 @@ typedef struct wcd_lut_view {
     uint32_t group;
     uint64_t groups, row_size;
     const uint8_t *tables, *scales;
+    int holes; /* codes only at the positions p */
+    wcd_positions p;
 } wcd_lut_view;
 
 typedef struct wcd_sparse_view {
@@ -183,6 +185,9 @@ wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t versi
 unsigned wcd_stack_levels(const wcd_view *v);
 wcd_view wcd_stack_level(const wcd_view *v, unsigned l);
 uint64_t wcd_stack_cut(const wcd_view *v, unsigned levels, uint8_t params[WCD_PARAMS]);
+
+/* Of a grid: s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on. */
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z);
 
 /* *out = 2^e for a byte e that is a signed exponent in -126..126, else 0 is returned. */
 int wcd_exp2(uint8_t e, float *out);

@@ -42,6 +42,13 @@ int wcd_positions_open(wcd_positions *p, unsigned layout, unsigned n, unsigned m
     return 1;
 }
 
+int wcd_positions_parse(wcd_positions *p, const uint8_t *params, uint64_t rows, uint64_t cols)
+{
+    if (params[12] < WCD_MASK || params[15]) return 0;
+    return wcd_positions_open(p, params[12], params[13], params[14], wcd_u32(params + 24), wcd_u64(params + 16), rows,
+                              cols);
+}
+
 /* At most 2^56 numbers of 8 bytes in a section, so nothing wraps. */
 void wcd_positions_place(wcd_positions *p, uint64_t rows, uint64_t *end)
 {

@@ -26,6 +26,9 @@ typedef struct wcd_positions {
  * each other or the shape. */
 int wcd_positions_open(wcd_positions *p, unsigned layout, unsigned n, unsigned m, uint32_t block, uint64_t nnz,
                        uint64_t rows, uint64_t cols);
+/* The same from bytes 12 to 27 of the parameters of a grid or a lut, of which byte 12, the layout, is not 0: a mask or
+ * n of m. */
+int wcd_positions_parse(wcd_positions *p, const uint8_t *params, uint64_t rows, uint64_t cols);
 /* Places the two sections behind *end. */
 void wcd_positions_place(wcd_positions *p, uint64_t rows, uint64_t *end);
 

@@ -177,7 +177,7 @@ static bool stored(const job *j, entry *e)
     wcd_part_info p;
     if (j->in->has_checkpoint) {
         const wc_st_tensor *s = wc_checkpoint_find(&j->in->checkpoint, e->source);
-        if (!s) return false;
+        if (!s || s->packed) return false;
         if (s->interleaved) e->heads = 0; /* it is in the order wanted */
         e->type = s->ggml ? s->ggml : float_type(s->dtype);
         e->blob = wc_checkpoint_data(&j->in->checkpoint, s);
@@ -265,7 +265,7 @@ static wc_status put_float(const job *j, const entry *e, float x, uint8_t *dst)
 {
     uint16_t h = e->type == WC_GGML_F16 ? wc_f32_f16(x) : wc_f32_bf16(x);
     if (e->type == WC_GGML_F16 && isfinite(x) && (h & 0x7c00) == 0x7c00)
-        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: tensor %s holds %g, which is beyond f16: use --type bf16 or f32",
+        return wc_fail(j->ctx, WC_UNSUPPORTED, "%s: tensor %s holds %g, which is beyond f16: use --dtype bf16 or f32",
                        j->in->path, e->source, (double)x);
     if (e->type == WC_GGML_F32)
         memcpy(dst, &x, 4);
@@ -327,10 +327,10 @@ wc_status wc_export_gguf(wc_ctx *ctx, const wc_input *in, const wc_gguf_options 
     WC_TRY_OUT(architecture(&j));
     WC_TRY_OUT(list_tensors(&j));
     WC_TRY_OUT(put_keys(&j));
-    WC_TRY_OUT(wc_gguf_write(ctx, &j.w, opt->path, make_data, &j));
+    if (opt->path) WC_TRY_OUT(wc_gguf_write(ctx, &j.w, opt->path, make_data, &j));
     j.result.bytes = wc_gguf_file_size(&j.w);
     j.result.tensors = (size_t)j.w.n;
-    if (j.result.converted)
+    if (j.result.converted && opt->path)
         wc_log(ctx, WC_LOG_WARN,
                "%zu tensors have no type in GGUF and are written as %s, %s the first; compress with "
                "ggml(type=...) to keep their size",

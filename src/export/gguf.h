@@ -9,7 +9,7 @@
 #include "input.h"
 
 typedef struct wc_gguf_options {
-    const char *path; /* of the file */
+    const char *path; /* of the file; NULL: only what would be refused, and the size */
     unsigned type;    /* of what has no type in GGUF: WC_GGML_F16, _F32 or _BF16 */
     const char *pre;  /* tokenizer.ggml.pre, or NULL: recognised from the tokenizer's patterns */
     const char *name; /* general.name */

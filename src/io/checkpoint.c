@@ -17,7 +17,7 @@
 typedef unsigned long long ull;
 
 /* 100 bytes per tensor are usual, so this is room for half a million. */
-enum { MAX_INDEX = 64 << 20 };
+enum { MAX_INDEX = 64 << 20, MAX_CONFIG = 16 << 20 };
 
 #define CONVERT                                                                                                      \
     "is a PyTorch pickle, which can run any code when loaded and is never opened here; convert it once, in Python: " \
@@ -433,6 +433,68 @@ static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
     return WC_OK;
 }
 
+/* ---- quantized checkpoints ---- */
+
+/* config.json as that of the float model. */
+static wc_status plain_config(wc_ctx *ctx, json_t *root, wc_checkpoint *c)
+{
+    json_object_del(root, "quantization_config");
+    json_object_del(root, "compression_config");
+    char *text = json_dumps(root, JSON_INDENT(2));
+    wc_status status =
+        text ? wc_buf_append(ctx, &c->config, text, strlen(text)) : wc_fail(ctx, WC_NOMEM, "no memory for config.json");
+    free(text);
+    return status;
+}
+
+/* What tools wrote before config.json had a key for it. The method, which those files need not name, is added. */
+static wc_status older_config(wc_ctx *ctx, const char *dir, char **path, json_t **out)
+{
+    static const struct {
+        const char *file, *method;
+    } older[] = {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}};
+    *out = NULL;
+    for (size_t i = 0; i < sizeof older / sizeof *older && !*out; i++) {
+        WC_TRY(join_existing(ctx, dir, older[i].file, path));
+        if (!*path) continue;
+        WC_TRY(wc_json_read(ctx, *path, MAX_CONFIG, out));
+        json_object_set_new(*out, "quant_method", json_string(older[i].method));
+    }
+    return WC_OK;
+}
+
+static bool has_codes(const wc_checkpoint *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (ends_with(c->tensor[i]->name, ".qweight")) return true;
+    return false;
+}
+
+/* Takes the layers that other tools have quantized for what they stand for. A config.json that does not parse is left
+ * to those who need it. */
+static wc_status open_quantized(wc_ctx *ctx, wc_checkpoint *c)
+{
+    json_t *root = NULL, *beside = NULL;
+    char *path = NULL;
+    wc_status status = WC_OK;
+    if (c->config_path && wc_json_read(ctx, c->config_path, MAX_CONFIG, &root) != WC_OK) {
+        wc_clear_error(ctx);
+        return WC_OK;
+    }
+    const json_t *config = json_object_get(root, "quantization_config");
+    if (!config) config = json_object_get(root, "compression_config");
+    if (!config && has_codes(c)) WC_TRY_OUT(older_config(ctx, c->dir, &path, &beside));
+    if (beside) config = beside;
+    if (!json_is_object(config)) goto out;
+    WC_TRY_OUT(wc_quant_open(ctx, config, path ? path : c->config_path, c->shard, c->tensor, &c->n, &c->quant));
+    if (c->quant && root) WC_TRY_OUT(plain_config(ctx, root, c));
+out:
+    json_decref(root);
+    json_decref(beside);
+    free(path);
+    return status;
+}
+
 static wc_status open_file(wc_ctx *ctx, const char *path, wc_checkpoint *c)
 {
     if (ends_with(path, ".json")) return open_index(ctx, path, c);
@@ -467,6 +529,7 @@ wc_status wc_checkpoint_open(wc_ctx *ctx, const char *path, wc_checkpoint *out)
     if (!c.tensor) WC_TRY_OUT(list_tensors(ctx, &c));
     if (!c.gguf) WC_TRY_OUT(join_existing(ctx, c.dir, "config.json", &c.config_path));
     if (!c.gguf) WC_TRY_OUT(join_existing(ctx, c.dir, "tokenizer.json", &c.tokenizer_path));
+    if (!c.gguf) WC_TRY_OUT(open_quantized(ctx, &c));
     *out = c;
     return WC_OK;
 out:
@@ -487,6 +550,7 @@ void wc_checkpoint_close(wc_checkpoint *c)
     free(c->tokenizer_path);
     wc_gguf_close(c->gguf);
     free(c->gguf);
+    wc_quant_close(&c->quant);
     wc_buf_free(&c->config);
     wc_buf_free(&c->tokenizer);
     memset(c, 0, sizeof *c);
@@ -593,6 +657,7 @@ wc_status wc_checkpoint_rows(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_te
         return wc_fail(ctx, WC_BUG, "tensor `%s': rows %llu + %llu of %llu",
                        wc_escape_name(shown, sizeof shown, t->name), (ull)r0, (ull)nr, (ull)t->rows);
     if (!t->size || !nr) return WC_OK;
+    if (t->packed) return wc_quant_rows(ctx, t->packed, r0, nr, dst);
     if (t->ggml || t->interleaved) return gguf_rows(ctx, c, t, r0, nr, dst);
     size_t bytes = wc_dtype_bits(t->dtype) / 8, n = (size_t)(nr * t->cols), blocks = wc_ceil_div(n, BLOCK);
     const uint8_t *src = wc_checkpoint_data(c, t) + r0 * t->cols * bytes;
@@ -658,7 +723,7 @@ static wc_status check_blocks(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_t
     wc_status status = WC_ALLOC(ctx, w, SLAB * t->cols, "rows");
     for (uint64_t r = 0; status == WC_OK && r < t->rows; r += SLAB) {
         uint64_t nr = wc_min(SLAB, t->rows - r);
-        status = gguf_rows(ctx, c, t, r, nr, w);
+        status = wc_checkpoint_rows(ctx, c, t, r, nr, w);
         for (uint64_t i = 0; status == WC_OK && i < nr * t->cols; i++)
             if (!isfinite(w[i]))
                 status = wc_fail(ctx, WC_BADFILE, "%s: tensor `%s' holds %g at [%llu, %llu]", c->path, t->name,
@@ -671,7 +736,7 @@ static wc_status check_blocks(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_t
 wc_status wc_checkpoint_check_finite(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t)
 {
     enum { SLAB = 1 << 25 }; /* elements; a slab's pages are released when it is done */
-    if (t->ggml) return check_blocks(ctx, c, t);
+    if (t->ggml || t->packed) return check_blocks(ctx, c, t);
     if (!wc_dtype_is_float(t->dtype) && t->dtype != WC_F64) return WC_OK;
     const uint8_t *p = wc_checkpoint_data(c, t);
     size_t bytes = wc_dtype_bits(t->dtype) / 8, n = (size_t)(t->size / bytes);
@@ -713,9 +778,12 @@ wc_status wc_checkpoint_fingerprint(wc_ctx *ctx, const wc_checkpoint *c, uint64_
     for (size_t i = 0; i < c->n_shards; i++)
         wc_map_scattered(&c->shard[i].map, true);
     for (size_t i = 0; i < c->n; i++) {
-        const wc_st_tensor *t = c->tensor[i];
-        hash_tensor(h, t, wc_checkpoint_data(c, t));
-        wc_map_release(&c->shard[t->shard].map, t->offset, t->size); /* a fault maps its neighbours as well */
+        const wc_st_tensor *part[WC_QUANT_PARTS] = {c->tensor[i]};
+        size_t n = part[0]->packed ? wc_quant_stored(part[0]->packed, part) : 1;
+        for (size_t k = 0; k < n; k++) {
+            hash_tensor(h, part[k], wc_checkpoint_data(c, part[k]));
+            wc_map_release(&c->shard[part[k]->shard].map, part[k]->offset, part[k]->size); /* and its neighbours */
+        }
     }
     for (size_t i = 0; i < c->n_shards; i++)
         wc_map_scattered(&c->shard[i].map, false);

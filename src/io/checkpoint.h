@@ -1,18 +1,21 @@
 /* checkpoint.h - a model on disk as people name it: a folder, a .safetensors file, the index of a sharded model, or a
- * GGUF file, which is then seen as the Hugging Face model that it came from. */
+ * GGUF file, which is then seen as the Hugging Face model that it came from. A checkpoint that GPTQ, AWQ or
+ * compressed-tensors has quantized is seen as the float model that it stands for (io/quantized.h). */
 #ifndef WC_IO_CHECKPOINT_H
 #define WC_IO_CHECKPOINT_H
 
 #include "io/gguf.h"
+#include "io/quantized.h"
 #include "io/safetensors.h"
 #include "model/weight.h"
 
 typedef struct wc_checkpoint {
-    char *dir;                /* folder of the model, "." at least */
-    char *path;               /* what the user gave, for messages */
-    char *config_path;        /* dir/config.json; NULL when absent */
-    char *tokenizer_path;     /* dir/tokenizer.json; NULL when absent */
-    wc_gguf *gguf;            /* NULL, or the file; its tensors are in the one shard, under their Hugging Face names */
+    char *dir;            /* folder of the model, "." at least */
+    char *path;           /* what the user gave, for messages */
+    char *config_path;    /* dir/config.json; NULL when absent */
+    char *tokenizer_path; /* dir/tokenizer.json; NULL when absent */
+    wc_gguf *gguf;        /* NULL, or the file; its tensors are in the one shard, under their Hugging Face names */
+    wc_quant *quant;      /* NULL, or its quantized layers; config is then config.json without quantization_config */
     wc_buf config, tokenizer; /* texts made from a GGUF file's metadata; empty: there is none */
     wc_safetensors *shard;
     size_t n_shards;
@@ -37,10 +40,10 @@ void wc_checkpoint_close(wc_checkpoint *c); /* zeroes it; NULL is fine */
 
 const wc_st_tensor *wc_checkpoint_find(const wc_checkpoint *c, const char *name); /* NULL: no such tensor */
 
-/* The stored bytes, t->size of them, not aligned. Valid until close. */
+/* The stored bytes, t->size of them, not aligned. Valid until close. Not for packed tensors, which lie in several. */
 const uint8_t *wc_checkpoint_data(const wc_checkpoint *c, const wc_st_tensor *t);
 
-/* All bytes as stored, but rows in Hugging Face's order: appended to out. */
+/* All bytes as stored, but rows in Hugging Face's order: appended to out. Not for packed tensors. */
 wc_status wc_checkpoint_raw(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t, wc_buf *out);
 
 /* dst [nr, cols] = rows r0 .. r0 + nr of t seen as [rows, cols], exactly. F32, F16 and BF16; others WC_UNSUPPORTED. NaN
@@ -57,8 +60,9 @@ void wc_checkpoint_release(const wc_checkpoint *c);
 wc_status wc_checkpoint_check_finite(wc_ctx *ctx, const wc_checkpoint *c, const wc_st_tensor *t);
 
 /* A 64-bit identity of the model, for "are these the weights that the statistics came from?": XXH3 over, for each
- * tensor in order of name: name with its NUL, dtype id (u32), number of dimensions (u32), dimensions (u64 each), all
- * little-endian, then the content: all of it up to 16 MiB; above, 256 pages of 4096 bytes, page k at byte floor(k (size
+ * tensor in order of name (for a quantized layer each that holds it): name with its NUL, dtype id (u32), number of
+ * dimensions (u32), dimensions (u64 each), all little-endian, then the content: all of it up to 16 MiB; above, 256
+ * pages of 4096 bytes, page k at byte floor(k (size
  * - 4096) / 255), so first and last are among them. The same for any sharding and file name. Not a proof against
  * tampering. */
 wc_status wc_checkpoint_fingerprint(wc_ctx *ctx, const wc_checkpoint *c, uint64_t *out);

@@ -29,6 +29,9 @@ typedef struct wc_st_tensor {
     /* Of a GGUF file, else 0: */
     uint32_t ggml;        /* the type of its blocks (base/ggml.h); dtype is then F32, what they are read as */
     uint32_t interleaved; /* heads in whose rows it is stored interleaved (io/gguf_model.h) */
+    /* Of a checkpoint that was quantized, else NULL: the layer that it stands for (io/quantized.h). dtype is F32;
+     * offset is nothing, size that of all tensors that hold it. */
+    const struct wc_quant_linear *packed;
 } wc_st_tensor;
 
 typedef struct wc_st_meta {

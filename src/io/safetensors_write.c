@@ -176,6 +176,30 @@ out:
     return status;
 }
 
+/* The items in the order of the file, to be freed, and the header. */
+static wc_status prepare(wc_ctx *ctx, const wc_st_item *item, size_t n, const wc_st_meta *meta, size_t n_meta,
+                         const wc_st_item ***sorted, wc_buf *header, uint64_t *data_size)
+{
+    WC_TRY(WC_ALLOC(ctx, *sorted, n, "the order of tensors"));
+    for (size_t i = 0; i < n; i++)
+        (*sorted)[i] = &item[i];
+    WC_TRY(check_distinct(ctx, *sorted, n));
+    qsort(*sorted, n, sizeof **sorted, by_rank_and_name);
+    return build_header(ctx, *sorted, n, meta, n_meta, header, data_size);
+}
+
+wc_status wc_safetensors_size(wc_ctx *ctx, const wc_st_item *item, size_t n, uint64_t *size)
+{
+    const wc_st_item **sorted = NULL;
+    wc_buf header = {0};
+    uint64_t data_size;
+    wc_status status = prepare(ctx, item, n, NULL, 0, &sorted, &header, &data_size);
+    if (status == WC_OK) *size = header.size + data_size;
+    wc_buf_free(&header);
+    free(sorted);
+    return status;
+}
+
 wc_status wc_safetensors_write(wc_ctx *ctx, const char *path, const wc_st_item *item, size_t n, const wc_st_meta *meta,
                                size_t n_meta)
 {
@@ -183,12 +207,7 @@ wc_status wc_safetensors_write(wc_ctx *ctx, const char *path, const wc_st_item *
     const wc_st_item **sorted = NULL;
     wc_buf header = {0}, tmp = {0};
     uint64_t data_size;
-    WC_TRY_OUT(WC_ALLOC(ctx, sorted, n, "the order of tensors"));
-    for (size_t i = 0; i < n; i++)
-        sorted[i] = &item[i];
-    WC_TRY_OUT(check_distinct(ctx, sorted, n));
-    qsort(sorted, n, sizeof *sorted, by_rank_and_name);
-    WC_TRY_OUT(build_header(ctx, sorted, n, meta, n_meta, &header, &data_size));
+    WC_TRY_OUT(prepare(ctx, item, n, meta, n_meta, &sorted, &header, &data_size));
     WC_TRY_OUT(wc_buf_printf(ctx, &tmp, "%s.tmp", path));
     WC_TRY_OUT(write_file(ctx, (const char *)tmp.data, path, &header, data_size, sorted, n));
 out:

@@ -30,4 +30,8 @@ wc_status wc_st_put(wc_ctx *ctx, wc_st_sink *sink, const void *data, size_t size
 wc_status wc_safetensors_write(wc_ctx *ctx, const char *path, const wc_st_item *item, size_t n, const wc_st_meta *meta,
                                size_t n_meta);
 
+/* The size of the file that wc_safetensors_write makes of these items without further metadata. The same failures, but
+ * those of writing. */
+wc_status wc_safetensors_size(wc_ctx *ctx, const wc_st_item *item, size_t n, uint64_t *size);
+
 #endif

@@ -85,7 +85,7 @@ static void largest_first(const double *w, const double *z, size_t found, size_t
 {
     for (size_t i = 0; i < count; i++) {
         values[i] = w[found - 1 - i];
-        memcpy(vectors + i * n, z + (found - 1 - i) * n, n * sizeof *z);
+        if (vectors) memcpy(vectors + i * n, z + (found - 1 - i) * n, n * sizeof *z);
     }
 }
 
@@ -97,20 +97,21 @@ wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *va
     wc_status status = WC_OK;
     double *work = NULL, *w = NULL, *z = NULL, size = 0;
     lapack_int *iwork = NULL, *support = NULL, isize = 0, found = 0, info;
-    size_t take = count > n / 2 ? n : count;
+    size_t take = count > n / 2 || !vectors ? n : count;
+    char job = vectors ? 'V' : 'N';
     lapack_int order = (lapack_int)n, first = (lapack_int)(n - take + 1);
     if (!count || count > n || n > WC_EIGH_MAX)
         return wc_fail(ctx, WC_BUG, "%zu eigenvectors of order %zu were asked for, at most %d", count, n, WC_EIGH_MAX);
     WC_TRY(check_finite(ctx, a, n, n));
-    info = LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, 'V', 'I', 'L', order, a, order, 0, 0, first, order, 0, &found, NULL,
+    info = LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, job, 'I', 'L', order, a, order, 0, 0, first, order, 0, &found, NULL,
                                NULL, order, NULL, &size, -1, &isize, -1);
     if (info) return wc_fail(ctx, WC_BUG, "dsyevr's workspace query failed: %d", (int)info);
     WC_TRY_OUT(WC_ALLOC(ctx, work, (size_t)size, "eigenvectors"));
     WC_TRY_OUT(WC_ALLOC(ctx, iwork, (size_t)isize, "eigenvectors"));
     WC_TRY_OUT(WC_ALLOC(ctx, support, 2 * n, "eigenvectors"));
     WC_TRY_OUT(WC_ALLOC(ctx, w, n, "eigenvalues"));
-    WC_TRY_OUT(WC_ALLOC(ctx, z, take * n, "eigenvectors"));
-    info = LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, 'V', 'I', 'L', order, a, order, 0, 0, first, order, 0, &found, w, z,
+    WC_TRY_OUT(WC_ALLOC(ctx, z, vectors ? take * n : 0, "eigenvectors"));
+    info = LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, job, 'I', 'L', order, a, order, 0, 0, first, order, 0, &found, w, z,
                                order, support, work, (lapack_int)size, iwork, isize);
     if (info || (size_t)found != take)
         WC_TRY_OUT(wc_fail(ctx, WC_NUMERIC, "eigenvectors of order %zu did not converge: %d of %zu, code %d", n,

@@ -124,7 +124,8 @@ size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n)
 }
 
 /* A = U D U^T with D = pivot^2: X = B U^{-T} D^{-1} U^{-1}. */
-void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
+/* pivot NULL: only the second solution. */
+static void solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
 {
     enum { ROWS = 256 };
     size_t panels = wc_ceil_div(m, ROWS);
@@ -132,9 +133,10 @@ void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, si
     for (size_t p = 0; p < panels; p++) {
         float *x = b + p * ROWS * n;
         size_t rows = wc_min(ROWS, m - p * ROWS);
-        cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
-                    (int)n);
-        for (size_t i = 0; i < rows; i++)
+        if (pivot)
+            cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n,
+                        x, (int)n);
+        for (size_t i = 0; pivot && i < rows; i++)
             for (size_t j = 0; j < n; j++)
                 x[i * n + j] /= pivot[j] * pivot[j];
         cblas_strsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasUnit, (int)rows, (int)n, 1, u, (int)n, x,
@@ -142,11 +144,21 @@ void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, si
     }
 }
 
+void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m)
+{
+    solve_right(ctx, u, pivot, n, b, m);
+}
+
+void wc_upper_solve_right(wc_ctx *ctx, const float *u, size_t n, float *b, size_t m)
+{
+    solve_right(ctx, u, NULL, n, b, m);
+}
+
 /* ---- second moments --------------------------------------------------------------------------------------------- */
 
-/* Large tiles, because BLAS packs both operands of each product anew; but enough of them to share out, and a tile on
- * the diagonal, half of which is not wanted, is cut in four down to SYRK_DIAGONAL. Depends on the shape only. */
-enum { SYRK_TILE = 1024, SYRK_SMALL_TILE = 512, SYRK_DIAGONAL = 256 };
+/* Large tiles, because BLAS packs both operands of each product anew; but enough of them to share out. Of a tile on the
+ * diagonal only the lower half is computed. Depends on the shape only. */
+enum { SYRK_TILE = 1024, SYRK_SMALL_TILE = 512 };
 
 /* One tile's square of the second moments. */
 typedef struct syrk_tile {
@@ -158,31 +170,17 @@ typedef struct syrk_tile {
 /* acc tile (i0.., j0..) of the packed lower triangle += X_i^T X_j. */
 static void add_product(const syrk_tile *s, double *acc)
 {
-    wc_gemm1(WC_T, WC_N, s->ni, s->nj, s->t, 1, s->x + s->i0, s->n, s->x + s->j0, s->n, 0, s->product, s->nj);
+    if (s->i0 == s->j0)
+        cblas_ssyrk(CblasRowMajor, CblasLower, CblasTrans, (int)s->ni, (int)s->t, 1, s->x + s->i0, (int)s->n, 0,
+                    s->product, (int)s->nj);
+    else
+        wc_gemm1(WC_T, WC_N, s->ni, s->nj, s->t, 1, s->x + s->i0, s->n, s->x + s->j0, s->n, 0, s->product, s->nj);
     for (size_t i = 0; i < s->ni; i++) {
         size_t row = s->i0 + i, end = wc_min(s->nj, row + 1 > s->j0 ? row + 1 - s->j0 : 0);
         double *dst = acc + row * (row + 1) / 2 + s->j0;
         for (size_t j = 0; j < end; j++)
             dst[j] += (double)s->product[i * s->nj + j];
     }
-}
-
-/* The diagonal tile i0 .. i0 + ni: two smaller ones on the diagonal and the square below, until they are small. */
-static void add_diagonal(syrk_tile s, double *acc)
-{
-    size_t half = s.ni > SYRK_DIAGONAL ? s.ni / 2 : s.ni;
-    if (half == s.ni) {
-        add_product(&s, acc);
-        return;
-    }
-    syrk_tile upper = s, below = s, lower = s;
-    upper.ni = upper.nj = half;
-    below.i0 = lower.i0 = lower.j0 = s.i0 + half;
-    below.ni = lower.ni = lower.nj = s.ni - half;
-    below.nj = half;
-    add_diagonal(upper, acc);
-    add_product(&below, acc);
-    add_diagonal(lower, acc);
 }
 
 wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, double *acc)
@@ -205,10 +203,7 @@ wc_status wc_syrk_accumulate(wc_ctx *ctx, const float *x, size_t t, size_t n, do
                        bj * size,
                        wc_min(size, n - bj * size),
                        scratch + (size_t)omp_get_thread_num() * size * size};
-        if (bi == bj)
-            add_diagonal(s, acc);
-        else
-            add_product(&s, acc);
+        add_product(&s, acc);
     }
     free(scratch);
     return WC_OK;

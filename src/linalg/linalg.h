@@ -31,6 +31,8 @@ size_t wc_cholesky_upper(wc_ctx *ctx, float *r, size_t n);
 /* Solves X A = B for X given A = R R^T from wc_cholesky_upper, with R = U diag(pivot), U unit upper triangular: only
  * the strict upper triangle of u [n, n] is read. B [m, n] is overwritten by B A^{-1}. */
 void wc_cholesky_solve_right(wc_ctx *ctx, const float *u, const float *pivot, size_t n, float *b, size_t m);
+/* X U = B, the same U. */
+void wc_upper_solve_right(wc_ctx *ctx, const float *u, size_t n, float *b, size_t m);
 
 /* Second-moment accumulation in double: acc is the packed lower triangle of an [n, n] matrix (n (n+1) / 2 doubles, row
  * i starts at i (i+1) / 2); acc += X^T X for X [t, n] f32. Products are formed by f32 gemm over this one chunk (at most
@@ -55,8 +57,8 @@ void wc_times_lower64(wc_ctx *ctx, const double *l, size_t n, double *x, size_t 
 void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b, size_t m);
 
 /* The `count' largest eigenvalues of the symmetric A [n, n] (both halves filled, overwritten), largest first:
- * values [count], vectors [count, n], one per row, orthonormal. 1 <= count <= n <= WC_EIGH_MAX. LAPACK's dsyevr, on one
- * thread: 4/3 n^3 flops, half of them bound by memory, then 2 n^2 count and, for count <= n/2, about n count^2. Takes 8
+ * values [count], vectors [count, n], one per row, orthonormal, or NULL: values only. 1 <= count <= n <= WC_EIGH_MAX. LAPACK's dsyevr, on one
+ * thread: 4/3 n^3 flops, half of them bound by memory, then, for vectors, 2 n^2 count and, for count <= n/2, about n count^2; they take 8
  * bytes times n count (n^2 for count > n/2) of memory. WC_NUMERIC: no convergence, or A is not finite. */
 enum { WC_EIGH_MAX = 32766 };
 wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *values, double *vectors);

@@ -94,6 +94,12 @@ static float shrunk(float d, double beta, double power, float least)
     return a > least ? copysignf(a - (float)(pow((double)a, power - 1) / beta), d) : 0;
 }
 
+/* Whether a weight counts: not in a hole. */
+static inline bool counts(const wc_tile *t, size_t j, size_t r)
+{
+    return !t->p->mask || t->h[j * L + r] > 0;
+}
+
 /* sum_j phi of the rows with the zeros z, as they would be stored. */
 static void hqq_objective(const wc_tile *t, const float *z, const float *inv, double power, float unit, double *phi)
 {
@@ -103,7 +109,7 @@ static void hqq_objective(const wc_tile *t, const float *z, const float *inv, do
     for (size_t j = 0; j < t->g; j++) {
         t->p->kernel->round(L, t->w + j * L, t->s, inv, z, t->qmax, code, value);
         for (size_t r = 0; r < L; r++)
-            phi[r] += (double)powf(fabsf(t->w[j * L + r] - value[r]) * unit, (float)power);
+            if (counts(t, j, r)) phi[r] += (double)powf(fabsf(t->w[j * L + r] - value[r]) * unit, (float)power);
     }
 }
 
@@ -111,18 +117,19 @@ static void hqq_objective(const wc_tile *t, const float *z, const float *inv, do
 static void hqq_step(const wc_tile *t, float *z, const float *inv, double beta, float unit)
 {
     const wc_hqq *o = t->p->hqq;
-    float value[L], least = (float)pow(1 / beta, 1 / (2 - o->power)), sum[L] = {0};
+    float value[L], least = (float)pow(1 / beta, 1 / (2 - o->power)), sum[L] = {0}, n[L] = {0};
     uint8_t code[L];
     for (size_t j = 0; j < t->g; j++) {
         const float *w = t->w + j * L;
         t->p->kernel->round(L, w, t->s, inv, z, t->qmax, code, value);
         for (size_t r = 0; r < L; r++) {
+            if (!counts(t, j, r)) continue;
             float kept = shrunk((w[r] - value[r]) * unit, beta, o->power, least) / unit;
-            sum[r] += (float)code[r] - (w[r] - kept) * inv[r];
+            sum[r] += (float)code[r] - (w[r] - kept) * inv[r], n[r]++;
         }
     }
     for (size_t r = 0; r < L; r++)
-        if (t->s[r] != 0) z[r] = sum[r] / (float)t->g;
+        if (t->s[r] != 0 && n[r] > 0) z[r] = sum[r] / n[r];
 }
 
 /* The iterates differ in nothing but z, so the best of them, the start included, is kept: never worse than the range's

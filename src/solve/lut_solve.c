@@ -30,10 +30,12 @@ struct panel {
     float *level, *mid;           /* [tables, k, nr] */
     float *scale, *inv;           /* [groups, nr] as it will be decoded / 2^scale_exp, 1/s or 0 */
     uint8_t *code;                /* [cols, nr] */
+    uint8_t *mask;                /* [cols, nr] with holes: 1 where there is a code, else NULL */
     float *e, *value, *t;         /* [cols, nr] W - W^, W^, targets or D */
     float *ordered, *x;           /* [cols, nr] */
     float *q, *err, *tl, *ll;     /* [nr] */
     float *try_s, *try_i, *least; /* [nr] */
+    float *value_column;          /* [nr] */
     double *loss;                 /* [nr] */
     float *onehot, *product;      /* [cols, nr] refit: of one level */
     double *normal;               /* [nr, k, k + 1] refit: P^T H P | P^T D, lower triangle */
@@ -67,7 +69,7 @@ static wc_status panel_alloc(wc_ctx *ctx, const struct solver *s, struct panel *
 {
     const wc_hessian *h = s->p->h;
     size_t all = s->out->cols * s->rows, tables = tables_of(s->out) * s->k * s->rows;
-    float **columns[] = {&p->q, &p->err, &p->tl, &p->ll, &p->try_s, &p->try_i, &p->least};
+    float **columns[] = {&p->q, &p->err, &p->tl, &p->ll, &p->try_s, &p->try_i, &p->least, &p->value_column};
     *p = (struct panel){.s = s};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
         WC_TRY(WC_ALLOC(ctx, *columns[i], s->rows, "a panel's column"));
@@ -76,6 +78,7 @@ static wc_status panel_alloc(wc_ctx *ctx, const struct solver *s, struct panel *
     WC_TRY(WC_ALLOC(ctx, p->scale, wc_lut_groups(s->out) * s->rows, "a panel's scales"));
     WC_TRY(WC_ALLOC(ctx, p->inv, wc_lut_groups(s->out) * s->rows, "a panel's scales"));
     WC_TRY(WC_ALLOC(ctx, p->code, all, "a panel's codes"));
+    if (s->out->holes) WC_TRY(WC_ALLOC(ctx, p->mask, all, "a panel's mask"));
     WC_TRY(WC_ALLOC(ctx, p->e, all, "a panel"));
     if (!s->out->scaled) WC_TRY(wc_kmeans_alloc(ctx, s->out->group, s->k, &p->kmeans));
     if (!h) return WC_OK;
@@ -87,9 +90,10 @@ static wc_status panel_alloc(wc_ctx *ctx, const struct solver *s, struct panel *
 
 static void panel_free(struct panel *p)
 {
-    free(p->level), free(p->mid), free(p->scale), free(p->inv), free(p->code), free(p->e), free(p->value), free(p->t);
+    free(p->level), free(p->mid), free(p->scale), free(p->inv), free(p->code), free(p->mask), free(p->e),
+        free(p->value), free(p->t);
     free(p->ordered), free(p->x), free(p->q), free(p->err), free(p->tl), free(p->ll), free(p->try_s), free(p->try_i);
-    free(p->least), free(p->loss), free(p->onehot), free(p->product), free(p->normal);
+    free(p->least), free(p->value_column), free(p->loss), free(p->onehot), free(p->product), free(p->normal);
     wc_kmeans_free(&p->kmeans);
 }
 
@@ -108,17 +112,39 @@ static void set_middles(struct panel *p, size_t table, size_t r)
         p->mid[at + i * p->nr] = (p->level[at + i * p->nr] + p->level[at + (i + 1) * p->nr]) / 2;
 }
 
+static inline bool kept(const struct panel *p, size_t column, size_t r)
+{
+    return !p->mask || p->mask[column * p->nr + r];
+}
+
 static void fit_table(struct panel *p, size_t table, size_t r)
 {
     const wc_lut *l = p->s->out;
-    size_t first = table * l->group, n = wc_min(l->group, l->cols - first), nr = p->nr;
-    float level[256];
-    for (size_t j = 0; j < n; j++)
-        p->kmeans.sample[j] = (wc_sample){p->e[(first + j) * nr + r], p->s->p->weight[first + j]};
-    wc_kmeans_fit(&p->kmeans, n, KMEANS_ROUNDS, level);
+    size_t first = table * l->group, end = wc_min(first + l->group, l->cols), n = 0, nr = p->nr;
+    float level[256] = {0};
+    for (size_t j = first; j < end; j++)
+        if (kept(p, j, r)) p->kmeans.sample[n++] = (wc_sample){p->e[j * nr + r], p->s->p->weight[j]};
+    if (n) wc_kmeans_fit(&p->kmeans, n, KMEANS_ROUNDS, level);
     for (size_t i = 0; i < p->s->k; i++)
         p->level[(table * p->s->k + i) * nr + r] = f16_value(level[i]);
     set_middles(p, table, r);
+}
+
+/* kernel->normal for a column with holes, which count nothing. */
+static void normal_column(struct panel *p, size_t j, const wck_lut_table *table)
+{
+    size_t nr = p->nr;
+    const float *t = p->e + j * nr;
+    float h = p->s->p->weight[j];
+    uint8_t *code = p->code + j * nr;
+    p->s->kernel->round(nr, table, t, p->try_s, p->try_i, code, p->value_column);
+    for (size_t r = 0; r < nr; r++) {
+        float level = table->level[code[r] * nr + r], d = p->value_column[r] - t[r];
+        if (!kept(p, j, r)) continue;
+        p->err[r] += h * (d * d);
+        p->tl[r] += h * (t[r] * level);
+        p->ll[r] += h * (level * level);
+    }
 }
 
 /* Errors of the scales try_s for one group; those that lose less are kept. Leaves the sums of the normal equation. */
@@ -133,7 +159,11 @@ static void try_scales(struct panel *p, size_t group)
     for (size_t r = 0; r < nr; r++)
         p->try_i[r] = p->try_s[r] != 0 ? 1 / p->try_s[r] : 0;
     for (size_t j = first; j < wc_min(first + l->group, l->cols); j++)
-        p->s->kernel->normal(nr, &table, p->e + j * nr, p->s->p->weight[j], p->try_s, p->try_i, p->err, p->tl, p->ll);
+        if (p->mask)
+            normal_column(p, j, &table);
+        else
+            p->s->kernel->normal(nr, &table, p->e + j * nr, p->s->p->weight[j], p->try_s, p->try_i, p->err, p->tl,
+                                 p->ll);
     for (size_t r = 0; r < nr; r++)
         if (p->err[r] < p->least[r]) {
             p->least[r] = p->err[r];
@@ -155,7 +185,7 @@ static void fit_scales(struct panel *p, size_t group)
     memset(top, 0, nr * sizeof *top);
     for (size_t j = first; j < wc_min(first + l->group, l->cols); j++)
         for (size_t r = 0; r < nr; r++)
-            top[r] = fmaxf(top[r], fabsf(p->e[j * nr + r]));
+            if (kept(p, j, r)) top[r] = fmaxf(top[r], fabsf(p->e[j * nr + r]));
     for (size_t r = 0; r < nr; r++)
         p->least[r] = INFINITY;
     for (int i = 0; i < (minmax ? 1 : CANDIDATES); i++) {
@@ -202,6 +232,8 @@ static void round_column(struct panel *p, size_t column, const float *t, float *
     size_t nr = p->nr, at = column / p->s->out->group * nr;
     wck_lut_table table = table_of(p, column);
     p->s->kernel->round(nr, &table, t, p->scale + at, p->inv + at, p->code + column * nr, q);
+    for (size_t r = 0; p->mask && r < nr; r++)
+        if (!kept(p, column, r)) q[r] = 0, p->code[column * nr + r] = 0;
 }
 
 static void round_step(void *self, size_t pos, size_t count, size_t nr, const float *t, const float *pivot, float *q)
@@ -241,7 +273,7 @@ static void expand(struct panel *p)
     for (size_t j = 0; j < p->s->out->cols; j++) {
         const float *level = table_of(p, j).level, *scale = p->scale + j / p->s->out->group * nr;
         for (size_t r = 0; r < nr; r++)
-            p->value[j * nr + r] = scale[r] * level[p->code[j * nr + r] * nr + r];
+            p->value[j * nr + r] = kept(p, j, r) ? scale[r] * level[p->code[j * nr + r] * nr + r] : 0;
     }
 }
 
@@ -295,15 +327,16 @@ static void level_equations(struct panel *p)
     memset(p->normal, 0, nr * row * sizeof *p->normal);
     for (size_t i = 0; i < k; i++) {
         for (size_t a = 0; a < n * nr; a++)
-            p->onehot[a] = p->code[a] == i;
+            p->onehot[a] = p->code[a] == i && (!p->mask || p->mask[a]);
         wc_gemm1(WC_N, WC_N, n, nr, n, 1, h->h, n, p->onehot, nr, 0, p->product, nr);
         for (size_t j = 0; j < n; j++)
             for (size_t r = 0; r < nr; r++)
-                p->normal[r * row + p->code[j * nr + r] * (k + 1) + i] += (double)p->product[j * nr + r];
+                if (kept(p, j, r))
+                    p->normal[r * row + p->code[j * nr + r] * (k + 1) + i] += (double)p->product[j * nr + r];
     }
     for (size_t j = 0; j < n; j++)
         for (size_t r = 0; r < nr; r++)
-            p->normal[r * row + p->code[j * nr + r] * (k + 1) + k] += (double)p->t[j * nr + r];
+            if (kept(p, j, r)) p->normal[r * row + p->code[j * nr + r] * (k + 1) + k] += (double)p->t[j * nr + r];
 }
 
 /* Solves A x = b, A [k, k] symmetric positive semidefinite, b the last column of a [k, k + 1], by Gauss without
@@ -393,6 +426,7 @@ static double solve_panel(struct panel *p, size_t r0, size_t nr)
     const struct solver *s = p->s;
     p->nr = nr;
     wc_panel_load(s->p->w, s->out->cols, r0, nr, s->out->scale_exp, p->e);
+    if (p->mask) wc_panel_load_mask(s->out->mask, s->out->cols, r0, nr, p->mask);
     fit_levels(p);
     double loss = find_codes(p);
     if (s->p->h && s->p->passes) expand(p);

@@ -30,10 +30,11 @@ typedef struct wc_lut_problem {
     bool refit;          /* they also refit levels */
 } wc_lut_problem;
 
-/* *out holds the geometry on entry; scope WC_LUT_TENSOR with scales for published tables, any other scope without
- * scales for k-means. Its scale_exp and arrays are made, and left NULL on failure. *loss (may be NULL) is what feedback
- * left before refinement, in the units of W and stats->h; 0 without h. WC_BADFILE: W is not finite. Deterministic for
- * any number of threads. */
+/* *out holds the geometry on entry, with holes their mask (they have no say in levels and scales, and feedback and
+ * descent carry their error on to the codes, as in grid_solve.h); scope WC_LUT_TENSOR with scales for published tables,
+ * any other scope without scales for k-means. Its scale_exp and arrays are made, and left NULL on failure. *loss (may
+ * be NULL) is what feedback left before refinement, in the units of W and stats->h; 0 without h. WC_BADFILE: W is not
+ * finite. Deterministic for any number of threads. */
 wc_status wc_lut_solve(wc_ctx *ctx, const wc_lut_problem *p, wc_lut *out, double *loss);
 
 #endif

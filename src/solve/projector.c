@@ -106,6 +106,15 @@ static void left_vectors(wc_ctx *ctx, const double *f, size_t cols, const double
     }
 }
 
+/* g = F F^T, or the smaller F^T F: [k, k], k = min(rows, cols). */
+static void gram(wc_ctx *ctx, const double *f, size_t rows, size_t cols, double *g)
+{
+    if (rows > cols)
+        wc_gemm64(ctx, WC_T, WC_N, cols, cols, rows, f, cols, f, cols, 0, g, cols);
+    else
+        wc_gemm64(ctx, WC_N, WC_T, rows, rows, cols, f, cols, f, cols, 0, g, rows);
+}
+
 /* Frees *f as soon as it can: it is the largest array. */
 static wc_status decompose(wc_ctx *ctx, double **f, size_t cols, wc_projector *p)
 {
@@ -114,10 +123,7 @@ static wc_status decompose(wc_ctx *ctx, double **f, size_t cols, wc_projector *p
     size_t k = tall ? cols : p->rows;
     double *g = NULL, *v = NULL;
     WC_TRY_OUT(WC_ALLOC(ctx, g, k * k, "the Gram matrix"));
-    if (tall)
-        wc_gemm64(ctx, WC_T, WC_N, k, k, p->rows, *f, cols, *f, cols, 0, g, k);
-    else
-        wc_gemm64(ctx, WC_N, WC_T, k, k, cols, *f, cols, *f, cols, 0, g, k);
+    gram(ctx, *f, p->rows, cols, g);
     for (size_t i = 0; i < k; i++)
         p->total += g[i * k + i];
     if (tall) {
@@ -155,6 +161,24 @@ wc_status wc_projector_make(wc_ctx *ctx, const char *tensor, const float *e, siz
 out:
     free(f);
     wc_projector_free(&made);
+    return status;
+}
+
+wc_status wc_spectrum(wc_ctx *ctx, const char *tensor, const float *e, size_t rows, size_t cols,
+                      const wc_metric *metric, double *lambda)
+{
+    size_t k = wc_min(rows, cols);
+    double *f = NULL, *g = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, f, rows * cols, "the whitened matrix"));
+    WC_TRY_OUT(wc_whiten(ctx, tensor, &e, &rows, 1, cols, metric, f, NULL));
+    WC_TRY_OUT(WC_ALLOC(ctx, g, k * k, "the Gram matrix"));
+    gram(ctx, f, rows, cols, g);
+    WC_TRY_OUT(wc_eigh_top(ctx, g, k, k, lambda, NULL));
+    for (size_t j = 0; j < k; j++)
+        lambda[j] = fmax(lambda[j], 0);
+out:
+    free(f), free(g);
     return status;
 }
 

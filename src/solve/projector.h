@@ -45,6 +45,11 @@ wc_status wc_projector_make(wc_ctx *ctx, const char *tensor, const float *e, siz
                             const wc_metric *metric, size_t rank, wc_projector *out);
 void wc_projector_free(wc_projector *p);
 
+/* lambda [min(rows, cols)] = all eigenvalues of G, largest first, >= 0, without vectors: the error at every rank. As
+ * wc_projector_make in everything else. */
+wc_status wc_spectrum(wc_ctx *ctx, const char *tensor, const float *e, size_t rows, size_t cols,
+                      const wc_metric *metric, double *lambda);
+
 /* f [sum of rows, cols] = the `count' matrices e[i] [rows[i], cols] under each other, times S: one root of H for all of
  * them. *used as in wc_left_factor. */
 wc_status wc_whiten(wc_ctx *ctx, const char *tensor, const float *const *e, const size_t *rows, size_t count,

@@ -21,11 +21,57 @@ for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
     [ -e "$lib" ] || continue
     # _FORTIFY_SOURCE, stack protector and sanitizer runtimes are the builder's choice.
     nm -D --undefined-only "$lib" | sed 's/@.*//; s/.* //' |
-        grep -v -x -e memcpy -e memmove -e memset -e memcmp -e memchr -e strlen -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
+        grep -v -x -e memcpy -e memmove -e memset -e memcmp -e memchr -e strlen -e strcmp -e getenv -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
     [ ! -s "$dir/undefined" ] || fail "$lib needs $(tr '\n' ' ' <"$dir/undefined")"
     nm -D --defined-only "$lib" | sed 's/.* //' | sort >"$dir/exported"
     sed -n 's/.*WCD_API .*[ *]\(wcd_[a-z_]*\)(.*/\1/p' include/wcdecode.h | sort >"$dir/declared"
     diff "$dir/declared" "$dir/exported" >&2 || fail "$lib exports other names than include/wcdecode.h declares"
+done
+
+# The same values and products from the sources alone, which have portable C only, and from the library at every level.
+cat >"$dir/values.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "wcdecode.h"
+
+int main(int argc, char **argv)
+{
+    for (int a = 1; a < argc; a++) {
+        static double image[1 << 16];
+        FILE *in = fopen(argv[a], "rb");
+        size_t size = in ? fread(image, 1, sizeof image, in) : 0;
+        wcd_file f;
+        wcd_tensor t;
+        if (!in || wcd_open(&f, image, size) != WCD_OK) return 1;
+        fclose(in);
+        for (uint32_t i = 0; i < wcd_count(&f); i++) {
+            if (wcd_at(&f, i, &t) != WCD_OK) return 1;
+            float *w = calloc((t.rows + 2) * (t.cols + 1), sizeof *w), *x = w + t.rows * t.cols, *y = x + t.cols;
+            for (uint64_t j = 0; j < t.cols; j++)
+                x[j] = (float)(j % 7) - 2.75f;
+            printf("%.*s %d", (int)t.name_size, t.name, (int)wcd_rows(&t, 0, t.rows, w, t.cols));
+            printf(" %d", (int)wcd_matvec(&t, x, y));
+            for (uint64_t j = 0; j < t.rows * t.cols + t.cols + t.rows; j++)
+                printf(" %a", w[j]);
+            printf("\n");
+            free(w);
+        }
+    }
+    return 0;
+}
+END
+golden="tests/data/golden/kinds.wcz tests/data/golden/parts.wcz tests/data/golden/transforms.wcz"
+for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
+    [ -e "$lib" ] || continue
+    cp "$lib" "$dir/libwcdecode.so.0"
+    $CC -std=c99 -Wall -Wextra -Werror -Iinclude -o "$dir/values" "$dir/values.c" "$dir/libwcdecode.so.0" -Wl,-rpath,"$dir"
+    for level in c avx2 avx512; do
+        # shellcheck disable=SC2086
+        WCD_CPU_LEVEL=$level "$dir/values" $golden >"$dir/values.now" || fail "$lib does not read the golden files"
+        [ -e "$dir/values.first" ] || mv "$dir/values.now" "$dir/values.first"
+        [ ! -e "$dir/values.now" ] || cmp "$dir/values.first" "$dir/values.now" || fail "$lib: other values at level $level"
+    done
 done
 
 echo '#include "wcdecode.h"' >"$dir/alone.c"

@@ -31,7 +31,7 @@ gives 'export of the original' 0 '' export --to gguf "$small" -o "$tmp/o.gguf"
 same 'logits equal those of the original' "$tmp/o.gguf" "$small"
 gives 'rtn' 0 '' compress --recipe 'rtn(bits=4)' "$small" -o "$tmp/grid.wcz"
 gives 'what has no type becomes floats' 0 '15 tensors have no type in GGUF and are written as F32' \
-    export --to gguf "$tmp/grid.wcz" -o "$tmp/grid.gguf" --type f32
+    export --to gguf "$tmp/grid.wcz" -o "$tmp/grid.gguf" --dtype f32
 same 'f32 is exact' "$tmp/grid.gguf" "$tmp/grid.wcz"
 
 gives 'compress a GGUF' 0 'a GGUF file; what was lost' compress --recipe 'rtn(bits=8)' --blocks 1 --embed-bits 16 "$tmp/q.gguf" -o "$tmp/again.wcz"
@@ -61,7 +61,7 @@ gives 'a truncated GGUF' 3 'cut.gguf: ends inside the data of tensor' inspect "$
 gives 'an unknown mix' 2 'there are Q4_0, .*TQ2_0' quantize --format Q9_K "$small" -o "$tmp/no.wcz"
 gives 'format and method' 2 'leave out --method' quantize --format Q4_0 --method rtn "$small" -o "$tmp/no.wcz"
 gives 'export to where' 2 'write --to gguf' export "$tmp/q.wcz"
-gives 'export of what type' 2 'write f16, bf16 or f32' export --to gguf --type q8 "$tmp/q.wcz" -o "$tmp/no.gguf"
+gives 'export of what type' 2 'write f16, bf16 or f32' export --to gguf --dtype q8 "$tmp/q.wcz" -o "$tmp/no.gguf"
 gives 'never over the source' 2 'is the source itself' export --to gguf "$tmp/o.gguf" -o "$tmp/o.gguf" -f
 absent 'nothing half-written' "$tmp/no.gguf" "$tmp/no.gguf.partial" "$tmp/no.wcz"
 finish

@@ -25,6 +25,17 @@ list plain 'awq(points=1) | rtn(bits=3)'
 base=$error
 list awq 'awq(points=5) | rtn(bits=3)'
 below 'awq lowers the error' "$error" "$base"
+run inspect "$tmp/awq.wcz"
+check 'its diagonals of q and up are in the norms' /usr/bin/python3 -c 'import sys
+lines = [l for l in open(sys.argv[1]) if "proj.weight" in l]
+sys.exit(len(lines) != 14 or any(("inputs diagonal" in l) != ("o_proj" in l or "down_proj" in l) for l in lines))' "$tmp/out"
+run compress --recipe 'awq(points=5) | rtn(bits=3)' --rule '*0.self_attn.k_proj.weight=rtn(bits=3)' "$small" \
+    -o "$tmp/no.wcz" $stats --dry-run --json
+check 'but not where another linear has none' /usr/bin/python3 -c 'import json, sys
+for t in json.load(open(sys.argv[1]))["plan"]["tensors"]:
+    if "awq" in t["recipe"]:
+        alone = any(s in t["name"] for s in ("0.self_attn", "o_proj", "down_proj"))
+        assert ("fold=false" in t["recipe"]) == alone, t' "$tmp/out"
 list awq_gptq 'awq(points=5) | gptq(bits=3)'
 below 'and gptq lowers it further' "$error" "$base"
 list slim 'rtn(bits=4,group=0,scale_bits=0,search=slim)'

@@ -17,6 +17,10 @@ list three 'svdllm(rank=8,factor_bits=8) | gptq(bits=2) | lqer(rank=8)'
 list alone 'asvd(ratio=0.5)'
 list product 'svdllm(ratio=0.5)'
 product=$error
+list budget 'svdllm(budget=0.5)'
+below 'ranks by budget lower the error' "$error" "$product"
+check 'for no more bytes' [ "$(stat -c %s "$tmp/budget.wcz")" -le "$(stat -c %s "$tmp/product.wcz")" ]
+check 'the statistics decided' grep -q "of the weights with the inputs' statistics" "$tmp/err"
 list pifa 'svdllm(ratio=0.5,storage=pifa)'
 below 'pivot rows have room for a larger rank' "$error" "$product"
 list saes 'saes(ratio=0.5,factor_bits=8)'
@@ -48,6 +52,12 @@ gives 'impossible rank is kept' 0 'is kept as it is: the rank exceeds min\(rows,
     compress --recipe 'svd(rank=300)' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'no room for rank 1' 2 'the ratio has no room for rank 1' \
     compress --recipe keep --rule '*q_proj.weight=svd(ratio=0.001)' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'rank and budget' 2 'a rank and a budget contradict each other' \
+    compress --recipe 'svd(rank=4,budget=0.5)' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'floors above the budget' 2 'the least ranks of 14 matrices take [0-9]* bytes more than the budget' \
+    compress --recipe 'svd(budget=0.2,floor=60)' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'a budget for what is not known' 2 'a budget is for the first step' \
+    compress --recipe 'rtn(bits=3) | svd(budget=0.1)' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'odd factor bits' 2 'factor_bits is 4 to 8, or 16' \
     compress --recipe keep --rule '*q_proj.weight=svd(rank=2,factor_bits=9)' "$small" -o "$tmp/no.wcz" --dry-run
 finish

@@ -79,6 +79,20 @@ def small(folder, config, tensors):
 
 
 @kind
+def tiny(folder, config, tensors):
+    """Good, with a third of the MLP's width and an eighth of the vocabulary: for work without calibration."""
+    config["intermediate_size"], config["vocab_size"] = 256, 512
+    for name, (dtype, shape, data) in tensors.items():
+        if "down_proj" in name:
+            rows = [data[2 * 768 * r : 2 * (768 * r + 256)] for r in range(256)]
+            tensors[name] = (dtype, [256, 256], b"".join(rows))
+        elif "embed" in name or "gate_proj" in name or "up_proj" in name:
+            n = 512 if "embed" in name else 256
+            tensors[name] = (dtype, [n, 256], data[: 2 * n * 256])
+    save(folder, config, tensors)
+
+
+@kind
 def sharded(folder, config, tensors):
     """Two shards and their index, good."""
     names = list(tensors)
@@ -208,6 +222,27 @@ def dead_columns(folder, config, tensors):
     norm = tensors["model.layers.0.input_layernorm.weight"][2]
     for channel in (0, 17, 255):
         norm[2 * channel : 2 * channel + 2] = f16(0)
+    save(folder, config, tensors)
+
+
+def scaled(tensors, factor):
+    for name, (_, shape, data) in tensors.items():
+        if "_proj" in name:
+            values = struct.unpack("<%de" % (len(data) // 2), data)
+            tensors[name] = ("F32", shape, struct.pack("<%df" % len(values), *(factor * x for x in values)))
+
+
+@kind
+def faint(folder, config, tensors):
+    """Linears whose quantization steps are below the normal numbers of f16."""
+    scaled(tensors, 2e-5)
+    save(folder, config, tensors)
+
+
+@kind
+def loud(folder, config, tensors):
+    """Linears whose quantization steps are above the numbers of f16."""
+    scaled(tensors, 3e8)
     save(folder, config, tensors)
 
 

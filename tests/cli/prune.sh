@@ -21,7 +21,18 @@ blocks=$error
 list repaired 'gqsa(25%) | gptq(bits=4,group=16) | eora(rank=8)'
 below 'low rank repairs what was pruned' "$error" "$blocks"
 list rounded 'magnitude(30%) | rtn(bits=4)'
-for want in 'half 50% mask' 'four of 2:4' 'blocks of 75% mask x16' 'sparsegpt sparse 50% mask F16' 'ria sparse 2:4 F16'; do
+list squeezed 'wanda(50%) | squeezellm(bits=4)'
+list levels 'sparsegpt(2:4) | lut(bits=3)'
+list floats 'magnitude(50%,compare=model,floor=0.01) | nf4'
+check 'one threshold for all matrices, settled for each' /usr/bin/python3 -c 'import json, sys
+steps = [t["recipe"] for t in json.load(open(sys.argv[1]))["plan"]["tensors"] if "magnitude" in t["recipe"]]
+sys.exit(len(steps) != 14 or len(set(steps)) < 8 or any("compare=layer" not in s for s in steps))' "$tmp/floats.json"
+gives 'a floor above what is left' 2 'each of 14 matrices keeps' \
+    compress --recipe 'magnitude(50%,compare=model,floor=0.1)' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'a threshold after another step' 2 'compare=model is for the first step' \
+    compress --recipe 'hadamard | magnitude(50%,compare=model) | rtn' "$small" -o "$tmp/no.wcz" --dry-run
+for want in 'half 50% mask' 'four of 2:4' 'blocks of 75% mask x16' 'sparsegpt sparse 50% mask F16' 'ria sparse 2:4 F16' \
+    'squeezed 4b g256 row tables of 50% mask' 'levels row tables of 2:4' 'floats lut 4b g64 one table scaled of'; do
     gives "inspect $want" 0 '' inspect "$tmp/${want%% *}.wcz"
     check "inspect: $want" grep -q "${want#* }" "$tmp/out"
 done
@@ -52,7 +63,7 @@ gives 'a pattern that does not fit' 2 "its columns are not a multiple of the pat
     compress --recipe keep --rule '*q_proj.weight=wanda(2:5)' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'two masks' 2 'wanda cannot follow sparsegpt: a tensor has one mask' \
     compress --recipe 'sparsegpt(50%) | wanda(50%)' "$small" -o "$tmp/no.wcz"
-gives 'a mask that would be lost' 2 'squeezellm cannot follow wanda' \
-    compress --recipe 'wanda(50%) | squeezellm' "$small" -o "$tmp/no.wcz"
+gives 'a mask that would be lost' 2 'gptvq cannot follow wanda' \
+    compress --recipe 'wanda(50%) | gptvq' "$small" -o "$tmp/no.wcz"
 absent 'nothing left behind' "$tmp/no.wcz" "$tmp/no.wcz.partial"
 finish

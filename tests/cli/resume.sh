@@ -1,60 +1,87 @@
 #!/bin/bash
 # resume.sh - killed at any moment, the same command continues and the file is the same to the byte; a run that does not match
-# is refused. WC_KILLS: how many times (default 12) a run is killed at a random moment; the sequence of moments is fixed.
+# is refused. Kills fall between two calls that change the file system (kill_at.c): WC_KILLS of them (default 5) while a run
+# goes on, and one at each of the last WC_LAST (default 9) calls of a run, where the output gets its name.
 . tests/cli/lib.sh
 make_small
-kills=${WC_KILLS:-12}
+kills=${WC_KILLS:-5} last=${WC_LAST:-9}
 RANDOM=20261122
+${CC:-cc} -shared -fPIC -O1 -o "$tmp/kill_at.so" tests/cli/kill_at.c -ldl || exit 1
 
-# timed COMMAND...: its wall-clock in milliseconds.
-timed()
+# calls COMMAND...: runs it; how many calls it made.
+calls()
 {
-    local t0 t1
-    t0=$(date +%s%N)
-    "$@" >/dev/null 2>&1
-    t1=$(date +%s%N)
-    echo $(((t1 - t0) / 1000000))
+    WC_KILL_COUNT=$tmp/count LD_PRELOAD=$tmp/kill_at.so "$@" >/dev/null 2>&1
+    cat "$tmp/count"
 }
 
-# killed SIGNAL MILLISECONDS COMMAND...: ends the command after that time; its exit code in $code, its words in $tmp/killed.
-killed()
+# dies N COMMAND...: is killed before its N-th call; its exit code in $code: 137, or 0 when it made fewer.
+dies()
 {
-    local signal=$1 ms=$2
-    shift 2
-    "$@" >/dev/null 2>"$tmp/killed" &
-    local pid=$!
-    sleep "$(printf '%d.%03d' $((ms / 1000)) $((ms % 1000)))"
-    kill "-$signal" $pid 2>/dev/null
-    wait $pid 2>/dev/null
+    local at=$1
+    shift
+    WC_KILL_AT=$at LD_PRELOAD=$tmp/kill_at.so "$@" >/dev/null 2>"$tmp/killed" &
+    wait $! 2>/dev/null # in the background, or the shell tells of every death
     code=$?
 }
 
-# survives NAME OUTPUT REFERENCE COMMAND...: kill -9 at random moments of what is left to do, then once in peace.
-survives()
+# so_far NAME: after a run that was to be killed: ended in one of the two ways, and an output that appeared is whole.
+so_far()
 {
-    local name=$1 output=$2 reference=$3 whole n=0 moment
-    shift 3
-    whole=$(timed "$@")
-    cp "$output" "$reference"
+    [ "$code" = 137 ] || [ "$code" = 0 ] || fail "$1" "exit code $code" "$(tail -n 3 "$tmp/killed")"
+    [ ! -e "$output" ] || cmp -s "$output" "$reference" || fail "$1" 'an output that appeared differs'
     rm -f "$output"
-    for ((i = 0; i < kills; i++)); do
-        # Short moments most of the time, so that many kills fall into one run; now and then a long one.
-        moment=$((RANDOM % (i % 3 == 0 ? whole : whole / 3 + 50)))
-        killed KILL $moment "$@"
-        [ "$code" != 137 ] || n=$((n + 1))
-        if [ -e "$output" ]; then
-            cmp -s "$output" "$reference" || fail "$name: an output that appeared" "differs after kill $i at $moment ms"
-            rm -f "$output"
-        fi
-    done
-    check "$name: continues after $n kills" "$@"
+}
+
+# in_peace NAME COMMAND...
+in_peace()
+{
+    local name=$1
+    shift
+    check "$name" "$@"
     check "$name: the same bytes" cmp "$output" "$reference"
     absent "$name: nothing left behind" "$output.partial" "$output.work"
+    rm -f "$output"
+}
+
+# survives NAME OUTPUT REFERENCE COMMAND...; the output exists afterwards.
+survives()
+{
+    local name=$1 total rest at bad=$failures
+    output=$2 reference=$3
+    shift 3
+    total=$(calls "$@")
+    mv "$output" "$reference"
+    for ((i = 0; i < kills; i++)); do
+        dies $((1 + RANDOM % (total / 4 + 1))) "$@"
+        so_far "$name: kill $i on the way"
+    done
+    in_peace "$name: continues after $kills kills" "$@"
+
+    # The end: the state before it is kept, and every call from there on is the last one once.
+    dies $((total - last)) "$@"
+    cp -r "$output.work" "$tmp/end.work" && cp "$output.partial" "$tmp/end.partial"
+    rest=$(calls "$@")
+    for ((at = rest - last > 0 ? rest - last : 1; at <= rest; at++)); do
+        rm -rf "$output" "$output.work" && cp -r "$tmp/end.work" "$output.work" && cp "$tmp/end.partial" "$output.partial"
+        dies $at "$@"
+        so_far "$name: killed before call $at of $rest"
+        "$@" >/dev/null 2>"$tmp/killed"
+        code=$?
+        [ -e "$output" ] || fail "$name: after call $at of $rest" "no output, exit code $code" "$(tail -n 3 "$tmp/killed")"
+        so_far "$name: after call $at of $rest"
+    done
+    rm -rf "$tmp/end.work" "$tmp/end.partial"
+    [ $failures != $bad ] || ok "$name: killed before each of the last $last calls"
+    cp "$reference" "$output"
 }
 
 # shellcheck disable=SC2086
 survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
 survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$small" -o "$tmp/b.wcz"
+# shellcheck disable=SC2086
+survives 'compress, folded norms' "$tmp/f.wcz" "$tmp/f.reference" \
+    "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$small" -o "$tmp/f.wcz" $quick
 # shellcheck disable=SC2086
 survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
     "$wc" compress --recipe 'bitstack(levels=3)' "$small" -o "$tmp/e.wcz" $quick
@@ -155,13 +182,8 @@ check 'damaged partial output: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.referenc
 
 restore
 rm "$tmp/a.wcz.partial"
-# shellcheck disable=SC2086
-run quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
-if [ "$code" = 4 ] || cmp -s "$tmp/a.wcz" "$tmp/a.reference"; then
-    ok 'partial output removed: refused or made again'
-else
-    fail 'partial output removed: refused or made again' "code $code" "$(tail -n 1 "$tmp/err")"
-fi
+check 'partial output removed: made again' job
+check 'partial output removed: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 
 # ---- two at once -----------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,13 @@ cp -r "$tmp/kept.work" "$tmp/e.wcz.work"
 run search --bits 2 "$small" -o "$tmp/e.wcz" $few --calib-tokens 1280 --fresh
 if grep -q 'are taken over' "$tmp/err"; then fail 'other tokens: searched again' "$(tail -n 1 "$tmp/err")"; else ok 'other tokens: searched again'; fi
 
+# An unfinished run of something else is not found out only after the search.
+mkdir "$tmp/f.wcz.work"
+head -c 300 /dev/zero >"$tmp/f.wcz.work/journal"
+# shellcheck disable=SC2086
+gives 'an unfinished run of another command' 8 'unfinished run with other .*--fresh' search --bits 2 "$small" -o "$tmp/f.wcz" $few
+if grep -q 'round 1' "$tmp/err"; then fail 'refused before the search' "$(tail -n 3 "$tmp/err")"; else ok 'refused before the search'; fi
+
 # shellcheck disable=SC2086
 {
     gives 'by size' 0 '' search --size 1500KiB "$small" -o "$tmp/d.wcz" $few

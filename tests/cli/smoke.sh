@@ -6,7 +6,7 @@ head -c 6000 tests/data/eval/technical.txt >"$tmp/text"
 
 gives 'version' 0 '' version
 gives 'help' 0 '' --help
-for command in quantize compress prune calibrate eval inspect verify cut methods; do
+for command in quantize compress prune calibrate eval inspect verify diff cut methods; do
     gives "$command --help" 0 '' "$command" --help
 done
 gives 'methods' 0 '' methods

@@ -217,16 +217,21 @@ static int grids(char *why, unsigned size)
     return 0;
 }
 
-static int grids_with_holes(char *why, unsigned size)
+/* Every layout of positions that has codes only where there are values. */
+static int parts_with_holes(char *why, unsigned size)
 {
     static const struct {
         unsigned layout, n, m;
         uint32_t block;
         uint64_t nnz;
-    } table[] = {{2, 0, 0, 0, 401}, {3, 2, 4, 0, 560}, {2, 0, 0, 8, 320}, {3, 5, 8, 2, 700}};
+    } table[] = {{2, 0, 0, 0, 401}, {3, 2, 4, 0, 560}, {2, 0, 0, 8, 320},
+                 {3, 5, 8, 2, 700}, {2, 0, 0, 0, 333}, {3, 2, 4, 0, 560}};
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
         sample s = sample_sized(7, 160, 1, 0);
-        sample_grid(&s, 2 + i, 0, i % 3, 32, 0);
+        if (i < 4)
+            sample_grid(&s, 2 + i, 0, i % 3, 32, 0);
+        else
+            sample_lut(&s, i - 2, i - 3, i % 2, 40);
         sample_holes(&s, table[i].layout, table[i].n, table[i].m, table[i].block, table[i].nnz);
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("holes %u: %s", i, text);
@@ -464,7 +469,7 @@ static int misuse(char *why, unsigned size)
 
 const cuda_case cuda_cases[] = {
     {"grids", grids},
-    {"grids with holes", grids_with_holes},
+    {"parts with holes", parts_with_holes},
     {"luts", luts},
     {"sparse parts", sparse_parts},
     {"plain and coded floats", plain_and_coded_floats},

@@ -84,6 +84,7 @@ static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
         blob[i] = (uint8_t)(sample_random() & (finite && i % 2 ? 0xbf : 0xff));
     if (v->d->id == SPARSE) fill_positions(&v->u.s.p, blob, v->rows);
     if (v->d->id == GRID && v->u.g.holes) fill_positions(&v->u.g.p, blob, v->rows);
+    if (v->d->id == LUT && v->u.l.holes) fill_positions(&v->u.l.p, blob, v->rows);
     if (v->d->id == FLOAT && v->u.f.coded) fill_codes(v, blob, finite);
 }
 

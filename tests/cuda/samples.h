@@ -32,7 +32,7 @@ typedef struct sample {
 sample sample_sized(uint64_t rows, uint64_t cols, uint32_t n_parts, uint32_t n_transforms);
 spec *sample_part(sample *s, uint16_t kind);
 void sample_grid(sample *s, unsigned bits, unsigned scale_bits, unsigned zero_kind, uint32_t group, unsigned tile);
-void sample_holes(sample *s, unsigned layout, unsigned n, unsigned m, uint32_t block, uint64_t nnz); /* of that grid */
+void sample_holes(sample *s, unsigned layout, unsigned n, unsigned m, uint32_t block, uint64_t nnz); /* of that part */
 void sample_lut(sample *s, unsigned bits, unsigned scope, unsigned scaled, uint32_t group);
 void sample_sparse(sample *s, unsigned dtype, unsigned layout, unsigned n, unsigned m, uint64_t nnz);
 void sample_floats(sample *s, unsigned dtype);

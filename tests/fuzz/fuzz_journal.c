@@ -23,7 +23,7 @@ static void open_image(const uint8_t *data, size_t size, bool fresh)
     wc_ctx_init(&ctx, 1);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size) abort();
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    wc_status status = wc_journal_open(&ctx, path, 1, fresh, &j);
+    wc_status status = wc_journal_open(&ctx, path, path, 1, fresh, &j);
     if (status == WC_OK) {
         if (j.n > size / sizeof *j.record) abort();
         (void)wc_journal_last(&j, WC_JOURNAL_EDGE);

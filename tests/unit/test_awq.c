@@ -112,8 +112,8 @@ static void the_oracle_chooses_the_same(void **unused)
                *c = slurp(folder, "c.bin", (size_t)points * l.cols);
         snprintf(command, sizeof command, "rm -r %s", folder);
         assert_int_equal(system(command), 0);
-        snprintf(options, sizeof options, "points=%d,bits=%d,group=%d,sym=0,scale_bits=0,search=0", points, bits,
-                 group);
+        snprintf(options, sizeof options, "fold=no,points=%d,bits=%d,group=%d,sym=0,scale_bits=0,search=0", points,
+                 bits, group);
         assert_int_equal(run(&l, options, 2, &part, NULL), WC_OK);
         for (int i = 0; i < points; i++) {
             double off = 0;
@@ -171,11 +171,11 @@ static void more_exponents_are_never_worse(void **unused)
     for (size_t g = 0; g < sizeof grids / sizeof *grids; g++) {
         char options[128];
         wc_part one, many, again;
-        snprintf(options, sizeof options, "points=1,%s", grids[g]);
+        snprintf(options, sizeof options, "fold=no,points=1,%s", grids[g]);
         assert_int_equal(run(&l, options, 1, &one, NULL), WC_OK);
         for (size_t j = 0; j < l.cols; j++)
             assert_true(one.diagonal.scale[j] == 0x3c00 && one.diagonal.scale_exp == 0);
-        snprintf(options, sizeof options, "points=10,%s", grids[g]);
+        snprintf(options, sizeof options, "fold=no,points=10,%s", grids[g]);
         assert_int_equal(run(&l, options, 1, &many, NULL), WC_OK);
         assert_int_equal(run(&l, options, 3, &again, NULL), WC_OK);
         assert_memory_equal(many.diagonal.scale, again.diagonal.scale, l.cols * sizeof *many.diagonal.scale);
@@ -202,7 +202,7 @@ static void odd_inputs(void **unused)
                 for (size_t i = 0; i < l.cols; i++)
                     l.h[i * l.cols + j] *= f, l.h[j * l.cols + i] *= f;
             }
-            assert_int_equal(run(&l, "", 2, &part, NULL), WC_OK);
+            assert_int_equal(run(&l, "fold=no", 2, &part, NULL), WC_OK);
             for (size_t j = 0; j < l.cols; j++)
                 assert_true(part.diagonal.scale[j] >= 0x0400 && part.diagonal.scale[j] < 0x7c00);
             wc_part_free(&part);
@@ -210,12 +210,12 @@ static void odd_inputs(void **unused)
         }
     struct layer l = make_layer(4, 6, 20);
     l.abs_mean[2] = NAN;
-    assert_int_equal(run(&l, "", 1, &part, error), WC_NUMERIC);
+    assert_int_equal(run(&l, "fold=no", 1, &part, error), WC_NUMERIC);
     assert_non_null(strstr(error, "layer.7: the mean magnitude of input 2"));
     l.abs_mean[2] = 1, l.h[3] = NAN;
-    assert_int_equal(run(&l, "", 1, &part, error), WC_NUMERIC);
+    assert_int_equal(run(&l, "fold=no", 1, &part, error), WC_NUMERIC);
     l.h[3] = 1, l.w[7] = INFINITY;
-    assert_int_equal(run(&l, "", 1, &part, error), WC_BADFILE);
+    assert_int_equal(run(&l, "fold=no", 1, &part, error), WC_BADFILE);
     free_layer(&l);
 }
 

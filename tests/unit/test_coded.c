@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "decode/decoder.h"
+#include "decode/level.h"
 #include "parts_util.h"
 
 typedef struct encoded {
@@ -100,6 +101,36 @@ static void compare(wc_part *p, const char *what)
     free(dst), free(sum), free(y), free(x), free(e.data);
     wc_part_free(p);
     assert_int_equal(p->kind, 0);
+}
+
+/* Every CPU level gives the bits of plain C, which the other tests check, and reads as many words. Widths on both sides
+ * of whole groups; streams that end in the middle of a row. */
+static void every_level_gives_the_same_bits(void **state)
+{
+    static const size_t cols[] = {16, 31, 96, 256, 300};
+    (void)state;
+    for (unsigned n = 0; n < 40; n++) {
+        size_t rows = 30 + n, c = cols[n % 5];
+        wc_part p = coded_fill(rows, c, 1 + n * 7 % 40, n % 9 == 1 ? 8 : n % 9, 1 + n * 5 % 16, n % 2, n % 3);
+        encoded e = encode(&p);
+        float *dst[WCD_N_LEVELS];
+        if (n >= 20) /* any bytes in the streams */
+            for (uint64_t i = (uint64_t)(e.view.u.c.stream - e.data); i < e.size; i++)
+                e.data[i] = (uint8_t)draw(n % 4 ? 256 : 3);
+        for (int l = 0; l < WCD_N_LEVELS; l++) {
+            dst[l] = calloc(rows * c, sizeof(float));
+            assert_non_null(dst[l]);
+            wcd_cpu_use((wcd_level)l);
+            assert_int_equal(wcd_view_set_rows(&e.view, 0, rows, dst[l], c), WCD_OK);
+            if (memcmp(dst[0], dst[l], rows * c * sizeof(float)))
+                fail_msg("%s differs, case %u", wcd_level_name((wcd_level)l), n);
+        }
+        for (int l = 0; l < WCD_N_LEVELS; l++)
+            free(dst[l]);
+        wcd_cpu_use(wcd_cpu_best());
+        free(e.data);
+        wc_part_free(&p);
+    }
 }
 
 static void every_part_decodes_to_the_exact_value(void **state)
@@ -245,13 +276,10 @@ static void the_encoder_checks_every_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_law_gives_frequencies),
-        cmocka_unit_test(every_part_decodes_to_the_exact_value),
-        cmocka_unit_test(extremes_survive),
-        cmocka_unit_test(streams_are_as_long_as_the_entropy),
-        cmocka_unit_test(any_bytes_in_the_blob_are_harmless),
-        cmocka_unit_test(bad_parameters_are_refused),
-        cmocka_unit_test(the_encoder_checks_every_number),
+        cmocka_unit_test(every_law_gives_frequencies),        cmocka_unit_test(every_part_decodes_to_the_exact_value),
+        cmocka_unit_test(every_level_gives_the_same_bits),    cmocka_unit_test(extremes_survive),
+        cmocka_unit_test(streams_are_as_long_as_the_entropy), cmocka_unit_test(any_bytes_in_the_blob_are_harmless),
+        cmocka_unit_test(bad_parameters_are_refused),         cmocka_unit_test(the_encoder_checks_every_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

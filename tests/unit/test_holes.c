@@ -1,5 +1,6 @@
-/* Positions: grids with holes and sparse parts of blocks, encoder -> decoder against values computed one by one; what
- * hostile bytes do; what encoders and decoders refuse. test_parts_format.c has the sparse parts of single columns. */
+/* Positions: grids and luts with holes and sparse parts of blocks, encoder -> decoder against values computed one by
+ * one; what hostile bytes do; what encoders and decoders refuse. test_parts_format.c has the sparse parts of single
+ * columns. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -98,6 +99,20 @@ static void every_grid_with_holes_decodes_to_the_exact_value(void **state)
             }
 }
 
+static void every_lut_with_holes_decodes_to_the_exact_value(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SHAPES; i++)
+        for (unsigned bits = 1; bits <= 8; bits++)
+            for (wc_lut_scope scope = WC_LUT_TENSOR; scope <= WC_LUT_GROUP; scope++) {
+                const struct shape *s = &shapes[i];
+                wc_part p = lut_plan(s->rows, s->cols, bits, wc_min(s->cols, 32), scope, bits % 2);
+                p.lut.scale_exp = (int)bits - 4;
+                p = lut_holes_fill(p, s->step, s->at);
+                compare(&p);
+            }
+}
+
 static void sparse_blocks_decode_to_the_stored_values(void **state)
 {
     (void)state;
@@ -130,6 +145,11 @@ static void sizes_are_those_of_the_card(void **state)
         p.grid.at = cases[i].at;
         assert_int_equal(wc_part_bytes(NULL, &p, &bytes), WC_OK);
         assert_int_equal(bytes, cases[i].bytes);
+        p = lut_plan(64, 1024, 4, 1024, WC_LUT_ROW, false); /* 32 bytes a row instead of a scale of 2 */
+        p.lut.holes = true;
+        p.lut.at = cases[i].at;
+        assert_int_equal(wc_part_bytes(NULL, &p, &bytes), WC_OK);
+        assert_int_equal(bytes, cases[i].bytes + 64 * 30);
     }
 }
 
@@ -144,10 +164,13 @@ static uint8_t draw(void)
 static void any_bytes_in_the_blob_are_harmless(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 2 * SHAPES; i++) {
-        const struct shape *s = &shapes[i / 2];
+    for (size_t i = 0; i < 3 * SHAPES; i++) {
+        const struct shape *s = &shapes[i / 3];
         wc_part p = grid_plan(s->rows, s->cols, 3, wc_min(s->cols, 16), 3, true);
-        if (i % 2) {
+        if (i % 3 == 2) {
+            p = lut_plan(s->rows, s->cols, 3, wc_min(s->cols, 16), WC_LUT_GROUP, true);
+            p = lut_holes_fill(p, s->step, s->at);
+        } else if (i % 3) {
             p = (wc_part){.kind = WC_PART_SPARSE, .sparse = {.rows = s->rows, .cols = s->cols, .dtype = WC_F16}};
             p = blocks_fill(p, s->step, s->at);
         } else {
@@ -201,6 +224,10 @@ static void bad_parameters_are_refused(void **state)
     refuses(holes_fill(p, 2, (wc_positions){0}), mask, sizeof mask / sizeof *mask);
     refuses(holes_fill(p, 0, (wc_positions){.n = 2, .m = 4}), nm, sizeof nm / sizeof *nm);
     refuses(holes_fill(p, 2, (wc_positions){.block = 8}), block, sizeof block / sizeof *block);
+    wc_part t = lut_plan(3, 40, 4, 8, WC_LUT_ROW, true);
+    refuses(lut_holes_fill(t, 2, (wc_positions){0}), mask, sizeof mask / sizeof *mask);
+    refuses(lut_holes_fill(t, 0, (wc_positions){.n = 2, .m = 4}), nm, sizeof nm / sizeof *nm);
+    refuses(lut_holes_fill(t, 2, (wc_positions){.block = 8}), block, sizeof block / sizeof *block);
     wc_part s = {.kind = WC_PART_SPARSE, .sparse = {.rows = 3, .cols = 40, .dtype = WC_F16}};
     refuses(blocks_fill(s, 2, (wc_positions){.block = 8}), sparse, sizeof sparse / sizeof *sparse);
 }
@@ -257,12 +284,22 @@ static void encoders_check_every_mask(void **state)
     p.grid.at.n = 8, p.grid.at.m = 20;
     encoder_refuses(&p, "have no code of 8 bits");
     drop_mask(&p), wc_part_free(&p);
+
+    p = lut_holes_fill(lut_plan(3, 40, 4, 8, WC_LUT_ROW, false), 2, (wc_positions){.block = 4});
+    mask = (uint8_t *)(uintptr_t)p.lut.mask;
+    mask[5] ^= 1;
+    encoder_refuses(&p, "lut part: row 0, column 5: a block of 4 has values and holes");
+    p.lut.mask = NULL;
+    encoder_refuses(&p, "lut part: no numbers");
+    p.lut.mask = mask;
+    drop_mask(&p), wc_part_free(&p);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_grid_with_holes_decodes_to_the_exact_value),
+        cmocka_unit_test(every_lut_with_holes_decodes_to_the_exact_value),
         cmocka_unit_test(sparse_blocks_decode_to_the_stored_values),
         cmocka_unit_test(sizes_are_those_of_the_card),
         cmocka_unit_test(any_bytes_in_the_blob_are_harmless),

@@ -43,7 +43,7 @@ static wc_journal must_open(scratch *s, bool fresh)
 {
     wc_journal j;
     wc_clear_error(&s->ctx);
-    if (wc_journal_open(&s->ctx, s->path, FINGERPRINT, fresh, &j) != WC_OK) fail_msg("%s", s->ctx.error);
+    if (wc_journal_open(&s->ctx, s->path, s->dir, FINGERPRINT, fresh, &j) != WC_OK) fail_msg("%s", s->ctx.error);
     return j;
 }
 
@@ -133,15 +133,30 @@ static void another_fingerprint_is_refused(void **state)
     scratch *s = *state;
     wc_journal j;
     write_records(s);
-    assert_int_equal(wc_journal_open(&s->ctx, s->path, FINGERPRINT + 1, false, &j), WC_RESUME);
+    assert_int_equal(wc_journal_open(&s->ctx, s->path, s->dir, FINGERPRINT + 1, false, &j), WC_RESUME);
     assert_non_null(strstr(s->ctx.error, "--fresh"));
     j = must_open(s, false); /* the refusal harmed nothing */
     assert_int_equal(j.n, RECORDS);
     wc_journal_close(&j, false);
     wc_clear_error(&s->ctx);
-    assert_int_equal(wc_journal_open(&s->ctx, s->path, FINGERPRINT + 1, true, &j), WC_OK);
+    assert_int_equal(wc_journal_open(&s->ctx, s->path, s->dir, FINGERPRINT + 1, true, &j), WC_OK);
     assert_int_equal(j.n, 0);
     assert_false(j.resumed);
+    wc_journal_close(&j, false);
+}
+
+/* Killed after the renaming of its output: the records are about bytes that are no longer there under that name. */
+static void without_its_file_nothing_is_believed(void **state)
+{
+    scratch *s = *state;
+    wc_journal j;
+    write_records(s);
+    assert_int_equal(wc_journal_open(&s->ctx, s->path, "/tmp/no such file", FINGERPRINT, false, &j), WC_OK);
+    assert_true(j.lost && !j.resumed);
+    assert_int_equal(j.n, 0);
+    wc_journal_close(&j, false);
+    j = must_open(s, false); /* dropped for good */
+    assert_true(!j.lost && !j.resumed);
     wc_journal_close(&j, false);
 }
 
@@ -149,7 +164,7 @@ static void a_second_user_is_refused(void **state)
 {
     scratch *s = *state;
     wc_journal first = must_open(s, false), second;
-    assert_int_equal(wc_journal_open(&s->ctx, s->path, FINGERPRINT, false, &second), WC_IO);
+    assert_int_equal(wc_journal_open(&s->ctx, s->path, s->dir, FINGERPRINT, false, &second), WC_IO);
     assert_non_null(strstr(s->ctx.error, "another wcompress"));
     wc_journal_close(&first, false);
     second = must_open(s, false);
@@ -164,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_torn_tail_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_ends_the_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(another_fingerprint_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_its_file_nothing_is_believed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_user_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,7 +229,7 @@ static void lists_that_make_no_sense_are_refused(void **unused)
     static const char *const bad[][2] = {
         {"sparsegpt(50%) | wanda(50%)", "a tensor has one mask"},
         {"gptq | wanda(50%)", "prune first, then quantize"},
-        {"wanda(50%) | squeezellm", "the mask would be lost"},
+        {"wanda(50%) | gptvq", "the mask would be lost"},
     };
     wc_ctx ctx;
     wc_ctx_init(&ctx, 1);

@@ -246,6 +246,13 @@ static model *holes_model(void)
     p = grid_plan(4, 48, 3, 16, 4, true);
     p.grid.scale_exp = 2;
     add_one(m, "block", WC_F32, holes_fill(p, 2, (wc_positions){.block = 8}), 0);
+    add_one(m, "lut.none", WC_F32, lut_holes_fill(lut_plan(2, 9, 2, 9, WC_LUT_ROW, false), 0, (wc_positions){0}), 0);
+    p = lut_plan(5, 70, 4, 16, WC_LUT_TENSOR, true);
+    add_one(m, "lut.mask", WC_F32, lut_holes_fill(p, 3, (wc_positions){0}), -4);
+    p = lut_plan(3, 24, 3, 8, WC_LUT_GROUP, true);
+    add_one(m, "lut.pattern", WC_F32, lut_holes_fill(p, 0, (wc_positions){.n = 2, .m = 4}), 2);
+    p = lut_plan(4, 48, 2, 48, WC_LUT_ROW, false);
+    add_one(m, "lut.block", WC_F32, lut_holes_fill(p, 2, (wc_positions){.block = 8}), 0);
     return m;
 }
 

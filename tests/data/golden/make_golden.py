@@ -77,7 +77,7 @@ def positions(rows, cols, step, n, m, block):
 
 
 def with_holes(kind, params, blob, rows, cols, step, n, m, block):
-    """A grid of one row of codes per row, rewritten: only the codes of positions."""
+    """A grid or a lut of one row of codes per row, rewritten: only the codes of positions."""
     bits = params[0]
     has, sections = positions(rows, cols, step, n, m, block)
     codes = [code(r * cols + c, bits) for r in range(rows) for c in range(cols) if has[r][c]]
@@ -153,17 +153,17 @@ def coded_points(rows, cols, tile, memory):
 
 
 def coded_stream(points, class_of, models):
-    """One unit, encoded from its end: 8 states of rANS, words in the order in which a reader takes them."""
-    x, words = [1 << 16] * 8, []
+    """One unit, encoded from its end: 16 states of rANS, words in the order in which a reader takes them."""
+    x, words = [1 << 16] * 16, []
 
     def emit(lane):
         words.append(x[lane] & 0xFFFF)
         x[lane] >>= 16
 
     for r in reversed(range(len(points))):
-        for c0 in reversed(range(0, len(points[r]), 8)):
+        for c0 in reversed(range(0, len(points[r]), 16)):
             group = []
-            for lane in reversed(range(min(8, len(points[r]) - c0))):
+            for lane in reversed(range(min(16, len(points[r]) - c0))):
                 j = points[r][c0 + lane]
                 k, (shift, _, freq, where) = j >> 1, models[class_of(r, c0 + lane)]
                 symbol = (k >> shift) + 32
@@ -178,7 +178,7 @@ def coded_stream(points, class_of, models):
                 if x[lane] >= f << 20:
                     emit(lane)
                 x[lane] = (x[lane] // f << 12) + where[symbol, x[lane] % f]
-    return struct.pack("<8I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
+    return struct.pack("<16I", *x) + struct.pack("<%dH" % len(words), *reversed(words))
 
 
 def coded(rows, cols, tile, memory, classes, row_classes, spare):
@@ -425,9 +425,15 @@ def coded_parts():
 def holes():
     def grid_holes(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp, *at):
         return with_holes(*grid(rows, cols, bits, group, scale_bits, zero_int, zero_fixed, scale_exp), rows, cols, *at)
+    def lut_holes(rows, cols, bits, group, scope, scaled, scale_exp, *at):
+        return with_holes(*lut(rows, cols, bits, group, scope, scaled, scale_exp), rows, cols, *at)
     return build([
         (b"block", 1, (4, 48), 0.5, 0, [grid_holes(4, 48, 3, 16, 4, 1, 0.0, 2, 2, 0, 0, 8)]),
         (b"block.sparse", 1, (4, 64), 0.5, 0, [blocks(4, 64, 3, 0, 0, 4, -4)]),
+        (b"lut.block", 1, (4, 48), 0.5, 0, [lut_holes(4, 48, 2, 48, 1, 0, 0, 2, 0, 0, 8)]),
+        (b"lut.mask", 1, (5, 70), 0.5, 0, [lut_holes(5, 70, 4, 16, 0, 1, -4, 3, 0, 0, 0)]),
+        (b"lut.none", 1, (2, 9), 0.5, 0, [lut_holes(2, 9, 2, 9, 1, 0, 0, 0, 0, 0, 0)]),
+        (b"lut.pattern", 1, (3, 24), 0.5, 0, [lut_holes(3, 24, 3, 8, 2, 1, 2, 0, 2, 4, 0)]),
         (b"mask", 1, (5, 70), 0.5, 0, [grid_holes(5, 70, 4, 16, 0, 0, 8.0, -4, 3, 0, 0, 0)]),
         (b"none", 1, (2, 9), 0.5, 0, [grid_holes(2, 9, 2, 9, 0, 1, 0.0, 0, 0, 0, 0, 0)]),
         (b"pattern", 1, (3, 24), 0.5, 0, [grid_holes(3, 24, 2, 8, 3, 0, 1.5, 0, 0, 2, 4, 0)]),

@@ -1,0 +1,286 @@
+/* Rows of a unit of a coded part, with vectors. decode.c has the same in plain C; docs/FORMAT.md, card `coded'.
+ *
+ * A row is read in groups of 16 columns, one per rANS state. Nothing in a group waits for a neighbour but the words:
+ * a state below 2^16 takes the next, in the order of the states, which vector code does by expanding as many words as
+ * are wanted. A chain of dependent work so runs through each state, from slot to bucket to product to word. A bucket is
+ * 8 bytes, so that one load fetches both of its symbols. Trellis states belong to columns, and are a whole row old when
+ * they are needed. */
+#include <immintrin.h>
+
+#include "formats/coded/kernel.h"
+
+enum { LANES = WCD_CODED_LANES, MIDDLE = WCD_CODED_SYMBOLS / 2 };
+
+/* Buckets by number, two to a vector of 128 bits. Not gather instructions: where microcode keeps those from being
+ * speculated on, one takes as long as thirty loads. */
+static inline __m128i two(const uint64_t *bucket, const uint32_t *at)
+{
+    __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)(bucket + at[0]));
+    return _mm_castps_si128(_mm_loadh_pi(_mm_castsi128_ps(low), (const __m64 *)(const void *)(bucket + at[1])));
+}
+
+static inline __m256i four(const uint64_t *bucket, const uint32_t *at)
+{
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(two(bucket, at)), two(bucket, at + 4), 1);
+}
+
+#ifdef __AVX512BW__
+
+enum { WIDTH = 16 };
+
+typedef struct vectors {
+    __m512i x[LANES / WIDTH], law, shrink;
+} vectors;
+
+static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        v->x[i] = _mm512_loadu_si512(u->x + WIDTH * i);
+    v->law = _mm512_loadu_si512(u->law), v->shrink = _mm512_loadu_si512(u->shrink);
+}
+
+static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        _mm512_storeu_si512(u->x + WIDTH * i, v->x[i]);
+}
+
+static inline __m512i words(const uint8_t **p, __m512i x)
+{
+    __mmask16 wanted = _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32(65536));
+    __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)*p));
+    *p += 2 * (unsigned)__builtin_popcount(wanted);
+    return _mm512_mask_or_epi32(x, wanted, _mm512_slli_epi32(x, 16), _mm512_maskz_expand_epi32(wanted, next));
+}
+
+/* The lower and the upper halves of the buckets that slots are in. */
+static inline void buckets(const wcd_coded_tables *t, __m512i at, __m512i *low, __m512i *high)
+{
+    uint32_t number[LANES];
+    const uint64_t *bucket = t->bucket[0][0];
+    _mm512_storeu_si512(number, at);
+    __m512 a = _mm512_castsi512_ps(
+        _mm512_inserti64x4(_mm512_castsi256_si512(four(bucket, number)), four(bucket, number + 8), 1));
+    __m512 b = _mm512_castsi512_ps(
+        _mm512_inserti64x4(_mm512_castsi256_si512(four(bucket, number + 2)), four(bucket, number + 10), 1));
+    *low = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0x88));
+    *high = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
+}
+
+/* What sixteen columns have after their symbols. */
+typedef struct several {
+    __m512i x, k, symbol, class_of, raw, s, q;
+} several;
+
+static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m512i x,
+                           several *e)
+{
+    const __m512i slots = _mm512_set1_epi32(WCD_CODED_SLOTS - 1);
+    e->class_of = _mm512_loadu_si512(u->class_of + c), e->s = _mm512_loadu_si512(u->state + c);
+    e->q = _mm512_and_si512(e->s, _mm512_set1_epi32(1));
+    __m512i law = _mm512_permutexvar_epi32(e->class_of, v->law), low, high;
+    e->raw = _mm512_srli_epi32(law, 16);
+    __m512i table = _mm512_or_si512(law, _mm512_slli_epi32(e->q, 6));
+    table = _mm512_and_si512(table, _mm512_set1_epi32(0x7c0));
+    __m512i slot = _mm512_and_si512(x, slots), own = _mm512_srli_epi32(slot, 6);
+    buckets(t, _mm512_or_si512(table, own), &low, &high);
+    __m512i rest = _mm512_and_si512(slot, _mm512_set1_epi32(63));
+    __mmask16 second = _mm512_cmpge_epu32_mask(rest, _mm512_srli_epi32(low, 24));
+    __m512i half = _mm512_mask_mov_epi32(low, second, high);
+    e->symbol = _mm512_mask_srli_epi32(own, second, high, 24);
+    e->k = _mm512_sub_epi32(e->symbol, _mm512_set1_epi32(MIDDLE));
+    __m512i number = _mm512_and_si512(_mm512_add_epi32(slot, _mm512_srli_epi32(half, 12)), slots);
+    e->x = _mm512_mullo_epi32(_mm512_and_si512(half, slots), _mm512_srli_epi32(x, 12));
+    e->x = _mm512_add_epi32(e->x, number);
+}
+
+static inline void low_bits(several *e)
+{
+    __mmask16 escaped = _mm512_testn_epi32_mask(e->symbol, e->symbol);
+    __m512i raw = _mm512_mask_mov_epi32(e->raw, escaped, _mm512_set1_epi32(WCD_CODED_RAW));
+    __m512i bits = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), raw), e->x);
+    e->k = _mm512_or_si512(_mm512_sllv_epi32(e->k, raw), bits);
+    e->k = _mm512_mask_srai_epi32(e->k, escaped, _mm512_slli_epi32(bits, 16), 16);
+    e->x = _mm512_srlv_epi32(e->x, raw);
+}
+
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+{
+    const __m512i one = _mm512_set1_epi32(1), three = _mm512_set1_epi32(3);
+    __m512i next = _mm512_srli_epi32(e->s, 1);
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->s, one), next, _mm512_set1_epi32((int)u->a));
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->k, one), next, _mm512_set1_epi32((int)u->b));
+    _mm512_storeu_si512(u->state + c, next);
+    __m512i j = _mm512_add_epi32(_mm512_slli_epi32(e->k, 1), e->q);
+    __m512i far = _mm512_sub_epi32(three, _mm512_min_epu32(_mm512_abs_epi32(j), three));
+    __m512i shrink = _mm512_permutexvar_epi32(e->class_of, v->shrink);
+    shrink = _mm512_srai_epi32(_mm512_sllv_epi32(shrink, _mm512_slli_epi32(far, 3)), 24);
+    shrink = _mm512_mask_sub_epi32(shrink, _mm512_movepi32_mask(j), _mm512_setzero_si512(), shrink);
+    __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(j, 6), shrink));
+    _mm512_storeu_ps(dst, _mm512_mul_ps(_mm512_loadu_ps(u->step + c), value));
+}
+
+static inline int any_low_bits(const several *e)
+{
+    return _mm512_testn_epi32_mask(e->symbol, e->symbol) | _mm512_test_epi32_mask(e->raw, e->raw);
+}
+
+#else
+
+enum { WIDTH = 8 };
+
+typedef struct vectors {
+    __m256i x[LANES / WIDTH], law[2], shrink[2]; /* of column classes 0 .. 7 and 8 .. 15 */
+} vectors;
+
+static inline __m256i load8(const uint32_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        v->x[i] = load8(u->x + WIDTH * i);
+    for (int i = 0; i < 2; i++)
+        v->law[i] = load8(u->law + 8 * i), v->shrink[i] = load8(u->shrink + 8 * i);
+}
+
+static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        _mm256_storeu_si256((__m256i *)(void *)(u->x + WIDTH * i), v->x[i]);
+}
+
+/* Byte l of the entry of a mask: how many of its bits below l are set. */
+#define RANK(m)                                                                                                    \
+    (((m)&1) * 0x0101010101010100u + ((m) >> 1 & 1) * 0x0101010101010000u + ((m) >> 2 & 1) * 0x0101010101000000u + \
+     ((m) >> 3 & 1) * 0x0101010100000000u + ((m) >> 4 & 1) * 0x0101010000000000u +                                 \
+     ((m) >> 5 & 1) * 0x0101000000000000u + ((m) >> 6 & 1) * 0x0100000000000000u)
+#define RANK4(m)  RANK(m), RANK((m) + 1u), RANK((m) + 2u), RANK((m) + 3u)
+#define RANK16(m) RANK4(m), RANK4((m) + 4u), RANK4((m) + 8u), RANK4((m) + 12u)
+#define RANK64(m) RANK16(m), RANK16((m) + 16u), RANK16((m) + 32u), RANK16((m) + 48u)
+static const uint64_t rank[256] = {RANK64(0u), RANK64(64u), RANK64(128u), RANK64(192u)};
+
+static inline __m256i words(const uint8_t **p, __m256i x)
+{
+    __m256i wanted = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
+    unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(wanted));
+    __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)*p));
+    __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)&rank[mask]));
+    *p += 2 * (unsigned)__builtin_popcount(mask);
+    next = _mm256_or_si256(_mm256_slli_epi32(x, 16), _mm256_permutevar8x32_epi32(next, order));
+    return _mm256_blendv_epi8(x, next, wanted);
+}
+
+/* of[class], from 16 that lie in two vectors. */
+static inline __m256i pick(const __m256i of[2], __m256i class_of)
+{
+    __m256 low = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(of[0], class_of));
+    __m256 high = _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(of[1], class_of));
+    __m256 which = _mm256_castsi256_ps(_mm256_slli_epi32(class_of, 28)); /* bit 3 to the sign */
+    return _mm256_castps_si256(_mm256_blendv_ps(low, high, which));
+}
+
+/* What eight columns have after their symbols. */
+typedef struct several {
+    __m256i x, k, symbol, class_of, raw, s, q;
+} several;
+
+static inline void buckets(const wcd_coded_tables *t, __m256i at, __m256i *low, __m256i *high)
+{
+    uint32_t number[8];
+    const uint64_t *bucket = t->bucket[0][0];
+    _mm256_storeu_si256((__m256i *)(void *)number, at);
+    __m256 a = _mm256_castsi256_ps(four(bucket, number)), b = _mm256_castsi256_ps(four(bucket, number + 2));
+    *low = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+    *high = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
+}
+
+static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m256i x,
+                           several *e)
+{
+    const __m256i slots = _mm256_set1_epi32(WCD_CODED_SLOTS - 1);
+    e->class_of = load8(u->class_of + c), e->s = load8(u->state + c);
+    e->q = _mm256_and_si256(e->s, _mm256_set1_epi32(1));
+    __m256i law = pick(v->law, e->class_of), low, high;
+    e->raw = _mm256_srli_epi32(law, 16);
+    __m256i table = _mm256_or_si256(law, _mm256_slli_epi32(e->q, 6));
+    table = _mm256_and_si256(table, _mm256_set1_epi32(0x7c0));
+    __m256i slot = _mm256_and_si256(x, slots), own = _mm256_srli_epi32(slot, 6);
+    buckets(t, _mm256_or_si256(table, own), &low, &high);
+    __m256i rest = _mm256_and_si256(slot, _mm256_set1_epi32(63));
+    __m256i first = _mm256_cmpgt_epi32(_mm256_srli_epi32(low, 24), rest), half = _mm256_blendv_epi8(high, low, first);
+    e->symbol = _mm256_blendv_epi8(_mm256_srli_epi32(high, 24), own, first);
+    e->k = _mm256_sub_epi32(e->symbol, _mm256_set1_epi32(MIDDLE));
+    __m256i number = _mm256_and_si256(_mm256_add_epi32(slot, _mm256_srli_epi32(half, 12)), slots);
+    e->x = _mm256_mullo_epi32(_mm256_and_si256(half, slots), _mm256_srli_epi32(x, 12));
+    e->x = _mm256_add_epi32(e->x, number);
+}
+
+static inline void low_bits(several *e)
+{
+    __m256i escaped = _mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256());
+    __m256i raw = _mm256_blendv_epi8(e->raw, _mm256_set1_epi32(WCD_CODED_RAW), escaped);
+    __m256i bits = _mm256_andnot_si256(_mm256_sllv_epi32(_mm256_set1_epi32(-1), raw), e->x);
+    __m256i all = _mm256_srai_epi32(_mm256_slli_epi32(bits, 16), 16);
+    e->k = _mm256_blendv_epi8(_mm256_or_si256(_mm256_sllv_epi32(e->k, raw), bits), all, escaped);
+    e->x = _mm256_srlv_epi32(e->x, raw);
+}
+
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+{
+    const __m256i one = _mm256_set1_epi32(1), three = _mm256_set1_epi32(3), zero = _mm256_setzero_si256();
+    __m256i odd = _mm256_sub_epi32(zero, _mm256_and_si256(e->k, one)), next = _mm256_srli_epi32(e->s, 1);
+    next = _mm256_xor_si256(next, _mm256_and_si256(_mm256_sub_epi32(zero, e->q), _mm256_set1_epi32((int)u->a)));
+    next = _mm256_xor_si256(next, _mm256_and_si256(odd, _mm256_set1_epi32((int)u->b)));
+    _mm256_storeu_si256((__m256i *)(void *)(u->state + c), next);
+    __m256i j = _mm256_add_epi32(_mm256_slli_epi32(e->k, 1), e->q);
+    __m256i far = _mm256_sub_epi32(three, _mm256_min_epu32(_mm256_abs_epi32(j), three));
+    __m256i shrink = _mm256_sllv_epi32(pick(v->shrink, e->class_of), _mm256_slli_epi32(far, 3));
+    shrink = _mm256_sign_epi32(_mm256_srai_epi32(shrink, 24), j);
+    __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_slli_epi32(j, 6), shrink));
+    _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(u->step + c), value));
+}
+
+static inline int any_low_bits(const several *e)
+{
+    __m256i any = _mm256_or_si256(_mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256()), e->raw);
+    return !_mm256_testz_si256(any, any);
+}
+#endif
+
+static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
+                         float *dst)
+{
+    several e[LANES / WIDTH];
+    int any = 0;
+    for (unsigned i = 0; i < LANES / WIDTH; i++) {
+        symbols(t, u, c + WIDTH * i, v, v->x[i], &e[i]);
+        e[i].x = words(p, e[i].x);
+        any |= any_low_bits(&e[i]);
+    }
+    for (unsigned i = 0; any && i < LANES / WIDTH; i++) {
+        low_bits(&e[i]);
+        e[i].x = words(p, e[i].x);
+    }
+    for (unsigned i = 0; i < LANES / WIDTH; i++) {
+        v->x[i] = e[i].x;
+        values(u, c + WIDTH * i, v, &e[i], dst + WIDTH * i);
+    }
+}
+
+static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
+{
+    vectors v;
+    const uint8_t *p = u->p;
+    unsigned c = 0;
+    load_vectors(u, &v);
+    for (; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
+        group(t, u, c, &p, &v, dst + c);
+    store_vectors(&v, u);
+    u->p = p;
+    return c;
+}
+
+const wcd_coded_kernel WCD_NAME(wcd_coded_kernel) = {groups};
