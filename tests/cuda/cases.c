@@ -417,6 +417,31 @@ static int golden_files(char *why, unsigned size)
     return 0;
 }
 
+/* Positions and prefix codes out of any bytes: some values, and no access outside, which sanitizers watch over. */
+static int damaged_blobs(char *why, unsigned size)
+{
+    for (unsigned i = 0; i < 24; i++) {
+        loaded l;
+        void *dst = NULL;
+        sample s = sample_sized(9, 300, 1, 0);
+        switch (i % 6) {
+        case 0: sample_sparse(&s, F16, 0, 0, 0, 200); break;
+        case 1: sample_sparse(&s, F32, 1, 0, 0, 1); break;
+        case 2: sample_sparse(&s, BF16, 2, 0, 0, 900); break;
+        case 3: sample_grid(&s, 3, 0, 0, 32, 0), sample_holes(&s, 2, 0, 0, 0, 500); break;
+        case 4: sample_coded_floats(&s, BF16, "22", 777); break;
+        default: sample_coded_floats(&s, F32, "0022", 50);
+        }
+        if (!sample_build(&s, -1, F32) || upload(&s.t, &l, why, size)) return 1;
+        if (cudaMalloc(&dst, 9 * 300 * 4) != cudaSuccess) FAIL("no memory");
+        wcd_cuda_status status = wcd_cuda_rows(&l.w, 0, 9, dst, WCD_CUDA_F32, 300, NULL);
+        if (status != WCD_CUDA_OK || cudaStreamSynchronize(NULL) != cudaSuccess)
+            FAIL("sample %u: %s", i, wcd_cuda_status_text(status));
+        cudaFree(dst), unload(&l), free(s.image);
+    }
+    return 0;
+}
+
 /* Mistakes are answered, and nothing is launched. */
 static int misuse(char *why, unsigned size)
 {
@@ -478,6 +503,7 @@ const cuda_case cuda_cases[] = {
     {"sums", sums},
     {"transforms", transformed},
     {"golden files", golden_files},
+    {"damaged blobs", damaged_blobs},
     {"misuse", misuse},
 };
 const unsigned cuda_case_count = sizeof cuda_cases / sizeof *cuda_cases;

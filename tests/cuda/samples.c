@@ -81,7 +81,8 @@ static void fill_codes(const wcd_view *v, uint8_t *blob, int finite)
 static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
 {
     for (uint64_t i = 0; i < v->size; i++)
-        blob[i] = (uint8_t)(sample_random() & (finite && i % 2 ? 0xbf : 0xff));
+        blob[i] = (uint8_t)(sample_random() & (finite > 0 && i % 2 ? 0xbf : 0xff));
+    if (finite < 0) return;
     if (v->d->id == SPARSE) fill_positions(&v->u.s.p, blob, v->rows);
     if (v->d->id == GRID && v->u.g.holes) fill_positions(&v->u.g.p, blob, v->rows);
     if (v->d->id == LUT && v->u.l.holes) fill_positions(&v->u.l.p, blob, v->rows);
