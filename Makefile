@@ -26,6 +26,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/wcompress
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INSTALL ?= install
 JOBS ?= $(shell nproc)
@@ -124,6 +125,21 @@ $(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
 	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a $(TEST_LDFLAGS) -lcmocka $(LIBS)
 # This one counts allocations, and makes them fail.
 $(O)/tests/test_generate: TEST_LDFLAGS := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+# The CUDA sources as C++, on a CUDA runtime made of fibers; without a C++ compiler their test says that it skips.
+CUDA_TEST_SRC := tests/cuda/cases.c tests/cuda/samples.c
+HAVE_CXX := $(shell command -v $(CXX))
+EMULATED_OBJ := $(if $(HAVE_CXX),$(patsubst %,$(O)/emulated/%.o,$(wildcard src/cuda/*.cu tests/cuda/emulated/*.cc)))
+EMULATED_FLAGS := -std=c++17 -Wall -Wshadow -Wno-unknown-pragmas -ffp-contract=off -Itests/cuda/emulated -I. -Isrc -Iinclude \
+                  $(WERROR)
+$(O)/emulated/%.o: %
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(CFLAGS) $(EMULATED_FLAGS) -MMD -MP -x c++ -c -o $@ $<
+$(O)/tests/test_cuda: tests/unit/test_cuda.c $(CUDA_TEST_SRC) $(EMULATED_OBJ) $(O)/libwcdecode.a
+	$(call say,TEST,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) $(if $(HAVE_CXX),,-DWC_NO_CXX) -MMD -MP -MT $@ -Itests -Itests/cuda/emulated -o $@ $< \
+	    $(if $(HAVE_CXX),$(CUDA_TEST_SRC) $(EMULATED_OBJ) $(O)/libwcdecode.a -lstdc++) -lcmocka -lm
 tests: $(TESTS)
 t/%: $(O)/tests/test_%
 	$(Q)$<
@@ -138,6 +154,43 @@ f/%: $(O)/fuzz/fuzz_%
 program: $(O)/wcompress
 where:
 	@echo $(O)
+
+# ---- CUDA ---------------------------------------------------------------------------------------------------------------
+
+# Needs nvcc, a C compiler and nothing else; CPU users build none of it. docs/CUDA.md says how to run the test and the benchmark.
+NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+# Code for Ampere and Hopper; PTX of the first for all others.
+NVCC_ARCH ?= -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a
+# --fmad=false: dequantized values must be the same bits as on the CPU; products say fmaf where they mean it.
+NVCC_FLAGS := -std=c++17 -O3 --fmad=false $(NVCC_ARCH) -I. -Isrc -Iinclude -Xcompiler -ffp-contract=off,-fvisibility=hidden,-fPIC
+CUDA_OBJ := $(patsubst %.cu,build/cuda/%.o,$(wildcard src/cuda/*.cu))
+.PHONY: cuda cuda-check
+ifeq ($(NVCC),)
+cuda cuda-check:
+	@echo 'skip cuda: no nvcc, not on the PATH and not in /usr/local/cuda (NVCC=... names one)'
+else
+cuda: build/libwcdecode_cuda.a build/libwcdecode_cuda.so build/cuda/test_cuda build/cuda/bench_cuda
+# Compiling for every architecture is a check in itself; where there is a device, the test runs on it.
+cuda-check: cuda
+	$(Q)if nvidia-smi -L 2>/dev/null | grep -q GPU; then build/cuda/test_cuda; else echo 'skip test_cuda: no CUDA device'; fi
+endif
+build/cuda/%.o: %.cu $(wildcard src/cuda/*.cuh) include/wcdecode_cuda.h
+	$(call say,NVCC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVCC_FLAGS) -c -o $@ $<
+build/libwcdecode_cuda.a: $(CUDA_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+# Holds a copy of the decode library for itself, hidden.
+build/libwcdecode_cuda.so: $(CUDA_OBJ) $(O)/libwcdecode.a
+	$(call say,LINK,$@)
+	$(Q)$(NVCC) $(NVCC_ARCH) -shared -Xlinker -soname,libwcdecode_cuda.so.0,--exclude-libs,ALL -o $@ $^
+build/cuda/test_cuda: tests/cuda/main.c $(CUDA_TEST_SRC) build/libwcdecode_cuda.a $(O)/libwcdecode.a
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(NVCC_ARCH) -O1 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lm
+build/cuda/bench_cuda: tests/cuda/bench.c tests/cuda/samples.c build/libwcdecode_cuda.a $(O)/libwcdecode.a
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(NVCC_ARCH) -O2 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lcublas -lm
 
 # ---- what a user runs --------------------------------------------------------------------------------------------------
 
@@ -192,14 +245,21 @@ install: all
 	$(INSTALL) -m 755 build/libwcdecode.so $(DESTDIR)$(LIBDIR)/libwcdecode.so.$(VERSION)
 	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
-	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
+	$(INSTALL) -m 644 include/wcdecode.h include/wcdecode_openmp.h $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man3
+	$(INSTALL) -m 644 docs/wcdecode.3 $(DESTDIR)$(MANDIR)/man3/wcdecode.3
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/generate
+	$(INSTALL) -m 755 scripts/wcdecode.py $(DESTDIR)$(DATADIR)/wcdecode.py
+	$(INSTALL) -m 644 $(wildcard examples/generate/*) $(DESTDIR)$(DATADIR)/generate
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
 	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
+	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h)
+	rm -f $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+	rm -rf $(DESTDIR)$(DATADIR)
 
 clean:
 	rm -rf build
@@ -214,9 +274,12 @@ help:
 	    'make cli          the tests of the commands' \
 	    'make asan         both under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	    'make fuzz         every fuzzer for WC_FUZZ_SECONDS (default 2), sanitized      make f/NAME   one of them' \
-	    'make style        formatting, include rules, stray characters' \
+	    'make cuda         build/libwcdecode_cuda.{a,so}, its test and its benchmark, where there is an nvcc' \
+    'make cuda-check   the same, and runs the test where there is a device' \
+    'make style        formatting, include rules, stray characters' \
 	    'make bench        speed, as shares of what this machine can do, measured in the same run' \
-	    'make format       lay out the sources by .clang-format; make format-check only looks' \
+	    'make bench-rd     bits above the rate-distortion function: rd beside gptq and lut; SIZE=1024 STATES="8 64"' \
+    'make format       lay out the sources by .clang-format; make format-check only looks' \
 	    'make install      under PREFIX (default /usr/local), DESTDIR before it; make uninstall' \
 	    'make clean        remove build/' \
 	    'V=1 shows the commands; CC, CFLAGS, LDFLAGS, WERROR=-Werror as usual.'
@@ -225,5 +288,11 @@ help:
 .PHONY: bench
 bench: build/wcompress
 	$(Q)$< bench --tokenizer tests/data/docs4m/tokenizer.json
+# Bits above the rate-distortion function; one core or all, minutes. SIZE and STATES as in methods/rd/README.md.
+.PHONY: bench-rd
+SIZE ?= 2048
+STATES ?= 8 64 256
+bench-rd: build/wcompress
+	$(Q)$< bench --bound --size $(SIZE) $(STATES:%=--states %)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -45,6 +45,8 @@ shopt -s nullglob
 decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/base/ggml*.h formats/formats.def formats/*/decode.c formats/*/kernel.h'
 rule base 'src/base/*.[ch]' 'src/base/*'
 rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c formats/*/kernel.h formats/*/*_kernel.c include/wcdecode.h' "$decode"
+rule 'CUDA library' 'src/cuda/*.cu src/cuda/*.cuh include/wcdecode_cuda.h' \
+    'src/cuda/* include/wcdecode*.h src/decode/decoder.h src/decode/packed.h src/base/half.h'
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'
 rule linalg 'src/linalg/*.[ch]' 'src/base/* src/linalg/*'
 rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/* src/calib/stats.h'
@@ -103,10 +105,10 @@ for header in src/*/*.h src/*.h methods/*.h methods/*/*.h formats/*.h; do
 done
 rm -f "$said"
 verdict 'headers compile alone' "${alone%$'\n'}"
-verdict 'wcdecode.h is C99' "$(echo '#include "wcdecode.h"' |
+verdict 'wcdecode.h is C99' "$(printf '#include "wcdecode.h"\n#include "wcdecode_cuda.h"\n' |
     ${CC:-cc} -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - 2>&1)"
 if command -v c++ >/dev/null; then
-    verdict 'wcdecode.h is C++' "$(echo '#include "wcdecode.h"' |
+    verdict 'wcdecode.h is C++' "$(printf '#include "wcdecode.h"\n#include "wcdecode_cuda.h"\n' |
         c++ -std=c++11 -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c++ - 2>&1)"
 else
     echo "skip wcdecode.h is C++: no C++ compiler"

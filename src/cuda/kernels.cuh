@@ -1,0 +1,422 @@
+/* kernels.cuh - the kernels, and how they are launched.
+ *
+ * Products. y = W x: L neighbouring threads of a block of 128, L a power of two, share a few rows, and take every L-th
+ * unit of 32 columns; their sums are added by shuffles, and then, in order, across warps. Inputs are f32 in the
+ * workspace, with zeros behind the last column, and are read through L1 many times.
+ *
+ * A grid spends most of its time on codes, so that has a trick. A code q at bit `up' of a word, everything else masked
+ * away, is as a float the subnormal number q 2^(up - 149): there is nothing to convert, and fmaf takes subnormals at
+ * full speed. The factor 2^up is taken out of x beforehand, and so that nothing else is subnormal x also gets 2^80:
+ *
+ *     xs[j] = x[j] 2^(80 - up(j)),   sx[u] = sum of x over unit u                       (wcu_prepare)
+ *     dot = sum_j q[j] 2^(up(j) - 149) xs[j] = 2^-69 sum_j q[j] x[j]                    one mask, one fmaf per weight
+ *     y   = sum over units of s (2^69 dot - z sx) */
+#ifndef WCU_KERNELS_CUH
+#define WCU_KERNELS_CUH
+
+#include "cuda/part.cuh"
+
+#ifdef WCU_EMULATED
+#define WCU_LAUNCH(kernel, grid, block, stream, ...) \
+    ((void)(stream), emulated_launch(grid, block, [=] { kernel(__VA_ARGS__); }))
+#else
+#define WCU_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
+#endif
+
+enum {
+    WCU_THREADS = 128,  /* of a block of a product: 4 warps, so that 16 blocks fill a multiprocessor */
+    WCU_ROWS = 4,       /* rows of a thread of a grid: 4 loads of codes in flight, and x is read once for all */
+    WCU_BATCH = 8,      /* vectors at once */
+    WCU_SEGMENT = 2048, /* values of a Hadamard transform in shared memory */
+    WCU_RUN = 16        /* values of a stream that are decoded between two writes: 32 bytes of bf16 */
+};
+
+#define WCU_X_UP     0x1p80f
+#define WCU_DOT_DOWN 0x1p69f
+
+/* What a product works on. */
+struct wcu_product {
+    wcu_part p;
+    const uint8_t *base;
+    const wcu_part *all;  /* device: the tensor's parts */
+    const float *x;       /* [n, ldx] */
+    const float *xs, *sx; /* [n, ldx], [n, ldx / 32]: of a grid */
+    uint64_t ldx;
+    uint32_t n, lanes;     /* vectors; L */
+    const float *prev;     /* NULL, or [n, ldy]: is added */
+    void *y;               /* [n, ldy] of ytype */
+    uint32_t ytype, fused; /* fused: s holds a sparse part that is added, too */
+    uint64_t ldy;
+    wcu_part s;
+};
+
+/* ---- the end of a product --------------------------------------------------------------------------------------- */
+
+/* Adds v over the L threads of a group; all threads of the block have to call it. The group's first thread gets it. */
+__device__ __forceinline__ float wcu_group_sum(float v, unsigned lanes, float *room)
+{
+    unsigned within = lanes < 32 ? lanes : 32, warp = threadIdx.x / 32;
+    for (unsigned d = within / 2; d; d /= 2)
+        v += __shfl_xor_sync(0xffffffff, v, (int)d);
+    if (lanes <= 32) return v;
+    if (threadIdx.x % 32 == 0) room[warp] = v;
+    __syncthreads();
+    v = room[warp];
+    for (unsigned k = 1; k < lanes / 32 && warp + k < WCU_THREADS / 32; k++)
+        v += room[warp + k];
+    __syncthreads();
+    return v;
+}
+
+__device__ __forceinline__ void wcu_put(const wcu_product &a, uint64_t row, unsigned t, float v)
+{
+    uint64_t at = t * a.ldy + row;
+    wcu_store(a.y, a.ytype, at, a.prev ? a.prev[at] + v : v);
+}
+
+/* The listed values of a row times vector t, thread `lane' of L. */
+__device__ __forceinline__ float wcu_sparse_dot(const wcu_part &s, const uint8_t *base, uint64_t row, const float *x,
+                                                unsigned lane, unsigned lanes)
+{
+    uint64_t k = wcu_at<uint64_t>(base, s.u.s.begins, row) + lane, end = wcu_at<uint64_t>(base, s.u.s.begins, row + 1);
+    float sum = 0;
+    for (; k < end; k += lanes)
+        sum = fmaf(wcu_sparse_value(s, base, k), wcu_get(x + wcu_sparse_col(s, base, k)), sum);
+    return sum;
+}
+
+/* ---- grid ------------------------------------------------------------------------------------------------------- */
+
+/* Four codes from c on of all rows, as subnormal floats. */
+template <int BITS> __device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, float (*q)[4])
+{
+#pragma unroll
+    for (unsigned r = 0; r < WCU_ROWS; r++)
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++)
+            q[r][k] = wcu_bits_f32(wcu_field_bits<BITS>(w[r], c + k));
+}
+
+/* dot [rows, N] of a unit; vectors behind n are not touched. */
+template <int BITS, int N>
+__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], const float *xs, uint64_t ldx, uint32_t n,
+                                              float (*dot)[N])
+{
+#pragma unroll
+    for (unsigned c = 0; c < WCU_UNIT; c += 4) {
+        float q[WCU_ROWS][4];
+        wcu_four<BITS>(w, c, q);
+#pragma unroll
+        for (unsigned t = 0; t < N; t++) {
+            if (t >= n) continue;
+            float4 x = wcu_get((const float4 *)(xs + t * ldx + c));
+#pragma unroll
+            for (unsigned r = 0; r < WCU_ROWS; r++)
+                dot[r][t] = fmaf(q[r][3], x.w, fmaf(q[r][2], x.z, fmaf(q[r][1], x.y, fmaf(q[r][0], x.x, dot[r][t]))));
+        }
+    }
+}
+
+/* One unit of columns of all rows of a thread: acc [rows, N]. Rows behind the last one repeat it. */
+template <int BITS, int N>
+__device__ __forceinline__ void wcu_grid_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *xs,
+                                              const float *sx, uint32_t n, float (*acc)[N])
+{
+    uint32_t w[WCU_ROWS][BITS];
+    float dot[WCU_ROWS][N] = {}, s[WCU_ROWS], z[WCU_ROWS];
+    uint64_t g = a.p.groups == 1 ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT);
+#pragma unroll
+    for (unsigned r = 0; r < WCU_ROWS; r++) {
+        uint64_t row = row0 + r < a.p.rows ? row0 + r : a.p.rows - 1;
+        wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
+        wcu_grid_stats(a.p, a.base, row, g, &s[r], &z[r]);
+    }
+    wcu_unit_dots<BITS, N>(w, xs + unit * WCU_UNIT, a.ldx, n, dot);
+#pragma unroll
+    for (unsigned t = 0; t < N; t++) {
+        if (t >= n) continue;
+        float sum = wcu_get(sx + t * (a.ldx / WCU_UNIT) + unit);
+#pragma unroll
+        for (unsigned r = 0; r < WCU_ROWS; r++)
+            acc[r][t] = fmaf(s[r], fmaf(-z[r], sum, dot[r][t] * WCU_DOT_DOWN), acc[r][t]);
+    }
+}
+
+/* Grid (blocks of rows, batches of N vectors). The part has no holes, and groups of a multiple of 32 columns or one. */
+template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_grid_product(const wcu_product a)
+{
+    __shared__ float room[WCU_THREADS / 32];
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
+    const float *x = a.x + first * a.ldx, *xs = a.xs + first * a.ldx, *sx = a.sx + first * (a.ldx / WCU_UNIT);
+    float acc[WCU_ROWS][N] = {};
+    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
+        wcu_grid_step<BITS, N>(a, row0, unit, xs, sx, n, acc);
+#pragma unroll
+    for (unsigned r = 0; r < WCU_ROWS; r++)
+#pragma unroll
+        for (unsigned t = 0; t < N; t++) {
+            if (t >= n) continue;
+            if (a.fused && row0 + r < a.p.rows)
+                acc[r][t] += wcu_sparse_dot(a.s, a.base, row0 + r, x + t * a.ldx, lane, a.lanes);
+            float v = wcu_group_sum(acc[r][t], a.lanes, room);
+            if (!lane && row0 + r < a.p.rows) wcu_put(a, row0 + r, first + t, v);
+        }
+}
+
+/* ---- any part --------------------------------------------------------------------------------------------------- */
+
+/* acc [WCU_BATCH] += w [n columns] times the vectors. */
+__device__ __forceinline__ void wcu_unit_product(const float *w, unsigned columns, const float *x, uint64_t ldx,
+                                                 uint32_t n, float *acc)
+{
+#pragma unroll
+    for (unsigned t = 0; t < WCU_BATCH; t++)
+        for (unsigned c = 0; t < n && c < columns; c++)
+            acc[t] = fmaf(w[c], wcu_get(x + t * ldx + c), acc[t]);
+}
+
+/* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
+template <int KIND>
+__device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, uint64_t unit, float *w)
+{
+    if (KIND == WCU_FLOAT)
+        wcu_float_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_LUT)
+        wcu_lut_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else
+        wcu_unit(a.all, a.p, a.base, row, unit, w);
+}
+
+/* Grid (blocks of rows, batches of vectors); a thread has one row. */
+template <int KIND> __global__ void __launch_bounds__(WCU_THREADS) wcu_part_product(const wcu_product a)
+{
+    __shared__ float room[WCU_THREADS / 32];
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * WCU_BATCH, n = a.n - first;
+    uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
+    const float *x = a.x + first * a.ldx;
+    float acc[WCU_BATCH] = {}, w[WCU_UNIT];
+    if (n > WCU_BATCH) n = WCU_BATCH;
+    for (uint64_t unit = lane; unit < a.p.units && row < a.p.rows && a.p.kind != WCU_SPARSE; unit += a.lanes) {
+        wcu_unit_of<KIND>(a, row, unit, w);
+        wcu_unit_product(w, wcu_unit_size(a.p, unit), x + unit * WCU_UNIT, a.ldx, n, acc);
+    }
+#pragma unroll
+    for (unsigned t = 0; t < WCU_BATCH; t++) {
+        if (t >= n) continue;
+        if (a.p.kind == WCU_SPARSE && row < a.p.rows)
+            acc[t] += wcu_sparse_dot(a.p, a.base, row, x + t * a.ldx, lane, a.lanes);
+        if (a.fused && row < a.p.rows) acc[t] += wcu_sparse_dot(a.s, a.base, row, x + t * a.ldx, lane, a.lanes);
+        float v = wcu_group_sum(acc[t], a.lanes, room);
+        if (!lane && row < a.p.rows) wcu_put(a, row, first + t, v);
+    }
+}
+
+/* Rows of a low-rank part of form PIVOT: y = prev + (row of others | element of z | 0), others [n, ld], z [n, ldx]. */
+static __global__ void wcu_pivot_rows(const wcu_product a, const float *others, uint64_t ld)
+{
+    uint64_t row = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= a.p.rows) return;
+    int32_t from = wcu_at<int32_t>(a.base, a.p.u.r.map, row);
+    for (uint32_t t = 0; t < a.n; t++) {
+        float v = from == WCU_NOWHERE ? 0 : from < 0 ? a.x[t * a.ldx + (uint64_t)(-1 - from)] : others[t * ld + from];
+        wcu_put(a, row, t, v);
+    }
+}
+
+/* ---- inputs ----------------------------------------------------------------------------------------------------- */
+
+/* x [n, ldx] = the inputs [n, cols] in f32, zeros behind them. Grid (blocks of columns, vectors). */
+static __global__ void wcu_inputs(const void *in, uint32_t type, uint64_t cols, float *x, uint64_t ldx)
+{
+    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (j < ldx) x[blockIdx.y * ldx + j] = j < cols ? wcu_load(in, type, blockIdx.y * cols + j) : 0;
+}
+
+/* xs and sx for codes of `bits' bits. A thread has a column; the 32 of a warp are a unit. Grid as before. */
+static __global__ void wcu_prepare(const float *x, uint64_t ldx, uint32_t bits, float *xs, float *sx)
+{
+    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * ldx;
+    float v = j < ldx ? x[row + j] : 0, sum = v;
+    for (int d = 16; d; d /= 2)
+        sum += __shfl_xor_sync(0xffffffff, sum, d);
+    if (j >= ldx) return;
+    unsigned up = wcu_field_of(bits, (unsigned)(j % WCU_UNIT)).up;
+    xs[row + j] = v * WCU_X_UP * wcu_bits_f32((127 - up) << 23);
+    if (j % WCU_UNIT == 0) sx[(row + j) / WCU_UNIT] = sum;
+}
+
+/* ---- transforms ------------------------------------------------------------------------------------------------- */
+
+/* Rows of x [n, ldx] times diag(c). Grid (blocks of columns, rows). */
+static __global__ void wcu_diagonal(const wcu_part p, const uint8_t *base, float *x, uint64_t ldx)
+{
+    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (j < p.cols) x[blockIdx.y * ldx + j] *= wcu_f16_at(base, p.u.t.values, j) * p.exp2;
+}
+
+/* x[j] times `by', negative where the sign of column j is set. */
+__device__ __forceinline__ float wcu_signed(const wcu_part &p, const uint8_t *base, uint64_t j, float by)
+{
+    return wcu_at<uint8_t>(base, p.u.t.values, j / 8) >> j % 8 & 1 ? -by : by;
+}
+
+/* The rounds len = 1 .. segment / 2 of Hadamard transforms, segment = min(order, WCU_SEGMENT), of rows of x in place;
+ * `before', `after': multiply by signs before, and by `after', with signs or without, behind the last round of all.
+ * Grid (segments of a row, rows), WCU_SEGMENT / 8 threads. */
+static __global__ void wcu_hadamard_segment(const wcu_part p, const uint8_t *base, float *x, uint64_t ldx, int input)
+{
+    __shared__ float t[WCU_SEGMENT];
+    uint64_t order = (uint64_t)1 << p.u.t.log2;
+    unsigned segment = order < WCU_SEGMENT ? (unsigned)order : WCU_SEGMENT;
+    uint64_t j0 = (uint64_t)blockIdx.x * segment;
+    float *row = x + blockIdx.y * ldx + j0;
+    for (unsigned i = threadIdx.x; i < segment; i += blockDim.x)
+        t[i] = input ? row[i] * wcu_signed(p, base, j0 + i, 1) : row[i];
+    for (unsigned len = 1; len < segment; len *= 2) {
+        __syncthreads();
+        for (unsigned k = threadIdx.x; k < segment / 2; k += blockDim.x) {
+            unsigned i = k / len * 2 * len + k % len;
+            float a = t[i], b = t[i + len];
+            t[i] = a + b, t[i + len] = a - b;
+        }
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < segment; i += blockDim.x)
+        row[i] = order > segment ? t[i] : t[i] * (input ? p.exp2 : wcu_signed(p, base, j0 + i, p.exp2));
+}
+
+/* One more round; the last one multiplies, too. Grid (blocks of pairs, rows). */
+static __global__ void wcu_hadamard_round(const wcu_part p, const uint8_t *base, float *x, uint64_t ldx, uint64_t len,
+                                          int input)
+{
+    uint64_t k = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, j = k / len * 2 * len + k % len;
+    if (k >= p.cols / 2) return;
+    float *row = x + blockIdx.y * ldx, a = row[j], b = row[j + len], sum = a + b, difference = a - b;
+    int last = len * 2 == (uint64_t)1 << p.u.t.log2;
+    row[j] = !last ? sum : sum * (input ? p.exp2 : wcu_signed(p, base, j, p.exp2));
+    row[j + len] = !last ? difference : difference * (input ? p.exp2 : wcu_signed(p, base, j + len, p.exp2));
+}
+
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+/* dst = rows r0 .. r0 + n of the sum of the first n_parts parts: a thread has a unit. */
+static __global__ void __launch_bounds__(256, 2)
+    wcu_sum_rows(const wcu_part *all, uint32_t n_parts, const uint8_t *base, uint64_t r0, uint64_t n, void *dst,
+                 uint32_t type, uint64_t ld)
+{
+    uint64_t k = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, units = all[0].units, i = k / units, unit = k % units;
+    float w[WCU_UNIT], v[WCU_UNIT];
+    if (i >= n) return;
+    unsigned columns = wcu_unit_size(all[0], unit);
+    wcu_unit(all, all[0], base, r0 + i, unit, w);
+    for (uint32_t p = 1; p < n_parts; p++) {
+        wcu_unit(all, all[p], base, r0 + i, unit, v);
+        for (unsigned c = 0; c < columns; c++)
+            w[c] += v[c];
+    }
+    for (unsigned c = 0; c < columns; c++)
+        wcu_store(dst, type, i * ld + unit * WCU_UNIT + c, w[c]);
+}
+
+/* ---- entropy-coded floats --------------------------------------------------------------------------------------- */
+
+/* The codes of every coded plane as tables in shared memory: 12 bits to symbol and length. All threads. */
+__device__ __forceinline__ void wcu_build_tables(const wcu_part &p, const uint8_t *base, unsigned width,
+                                                 uint16_t (*look)[1 << WCU_CODE_BITS])
+{
+    for (unsigned b = 0; b < width; b++)
+        for (unsigned i = threadIdx.x; i < 1 << WCU_CODE_BITS && p.u.f.mode[b] == WCU_CODED; i += blockDim.x)
+            look[b][i] = wcu_code_of(base, p.u.f.first[b], i);
+    __syncthreads();
+}
+
+/* Four bytes of plane b, from entry e on, into bits 8 b of x [4]. */
+__device__ __forceinline__ void wcu_plane_four(const wcu_part &p, const uint8_t *base, unsigned b, uint64_t e,
+                                               const uint16_t *look, wcu_stream *s, uint32_t *x)
+{
+    if (p.u.f.mode[b] == WCU_CODED) {
+        wcu_refill(s);
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++) {
+            unsigned code = look[s->window >> (64 - WCU_CODE_BITS)];
+            s->window <<= code >> 8;
+            s->used += code >> 8;
+            x[k] |= (code & 255) << 8 * b;
+        }
+        return;
+    }
+    /* Entries of a raw plane are padded to a multiple of 4 on the device. */
+    uint32_t four =
+        p.u.f.mode[b] == WCU_RAW ? wcu_at<uint32_t>(base, p.u.f.first[b], e / 4) : p.u.f.constant[b] * 0x01010101u;
+#pragma unroll
+    for (unsigned k = 0; k < 4; k++)
+        x[k] |= (four >> 8 * k & 255) << 8 * b;
+}
+
+/* Sixteen values to dst, whose type is the stored one: their bits. to16: dst + the first is 16-byte aligned, and all
+ * sixteen are wanted. */
+template <int WIDTH> __device__ __forceinline__ void wcu_put_run(void *dst, uint64_t at, const uint32_t *x)
+{
+    uint4 *out = (uint4 *)((uint8_t *)dst + at * WIDTH);
+#pragma unroll
+    for (unsigned k = 0; k < WIDTH; k++) {
+        const uint32_t *v = x + k * 16 / WIDTH;
+        if (WIDTH == 4)
+            out[k] = uint4{v[0], v[1], v[2], v[3]};
+        else
+            out[k] = uint4{v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16};
+    }
+}
+
+struct wcu_decode {
+    wcu_part p;
+    const uint8_t *base;
+    uint64_t first, end; /* the values wanted */
+    void *dst;           /* value e goes to row (e - first) / cols of dst [., ld] */
+    uint32_t type;
+    uint64_t ld;
+};
+
+/* A thread decodes one stream of 1024 values, sixteen at a time. WIDTH: bytes of a value. */
+template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS) wcu_decode_streams(const wcu_decode a)
+{
+    __shared__ uint16_t look[WIDTH][1 << WCU_CODE_BITS];
+    wcu_build_tables(a.p, a.base, WIDTH, look);
+    uint64_t stream = a.first / WCU_STREAM + (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, e = stream * WCU_STREAM;
+    uint64_t end = e + WCU_STREAM < a.end ? e + WCU_STREAM : a.end;
+    wcu_stream s[WIDTH] = {};
+#pragma unroll
+    for (unsigned b = 0; b < WIDTH; b++)
+        if (e < end && a.p.u.f.mode[b] == WCU_CODED)
+            s[b] = wcu_stream_open(a.p, a.base, b, e / WCU_CHUNK, (unsigned)(e % WCU_CHUNK / WCU_STREAM));
+    bool plain = a.ld == a.p.cols && a.type == a.p.dtype && (uint64_t)a.dst % 16 == 0 && a.first * WIDTH % 16 == 0;
+    for (; e < end; e += WCU_RUN) {
+        uint32_t x[WCU_RUN] = {};
+#pragma unroll
+        for (unsigned k = 0; k < WCU_RUN; k += 4)
+#pragma unroll
+            for (unsigned b = 0; b < WIDTH; b++)
+                wcu_plane_four(a.p, a.base, b, e + k, look[b], &s[b], x + k);
+#pragma unroll
+        for (unsigned k = 0; k < WCU_RUN; k++)
+            x[k] = wcu_unrotate(a.p.dtype, x[k]);
+        if (plain && e >= a.first && e + WCU_RUN <= end) {
+            wcu_put_run<WIDTH>(a.dst, e - a.first, x);
+            continue;
+        }
+#pragma unroll
+        for (unsigned k = 0; k < WCU_RUN; k++) {
+            if (e + k < a.first || e + k >= end) continue;
+            uint64_t i = e + k - a.first, at = i / a.p.cols * a.ld + i % a.p.cols;
+            if (a.type != a.p.dtype)
+                wcu_store(a.dst, a.type, at, wcu_float_of(a.p.dtype, x[k]));
+            else if (WIDTH == 4)
+                ((uint32_t *)a.dst)[at] = x[k];
+            else
+                ((uint16_t *)a.dst)[at] = (uint16_t)x[k];
+        }
+    }
+}
+
+#endif

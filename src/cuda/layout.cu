@@ -1,0 +1,299 @@
+/* The layout step: codes re-tiled for coalesced loads, positions of sparse parts as plain lists, everything else as it
+ * is in the file, each section at a multiple of 128 bytes. docs/CUDA.md has the layouts; part.cuh reads them. */
+#include "cuda/layout.cuh"
+
+extern "C" {
+#include "decode/decoder.h"
+#include "decode/packed.h"
+}
+
+namespace
+{
+
+/* dst NULL: only the places are wanted. */
+struct writer {
+    uint8_t *dst;
+    uint64_t at;
+};
+
+uint64_t section(writer *w, uint64_t size)
+{
+    uint64_t at = (w->at + 127) / 128 * 128;
+    w->at = at + size;
+    return at;
+}
+
+/* A section of bytes as they are, with `pad' zeros behind them. */
+uint64_t copied(writer *w, const uint8_t *src, uint64_t size, uint64_t pad)
+{
+    uint64_t at = section(w, size + pad);
+    if (w->dst && size) memcpy(w->dst + at, src, size);
+    return at;
+}
+
+template <typename T> void put(writer *w, uint64_t place, uint64_t i, T x)
+{
+    memcpy(w->dst + place + i * sizeof x, &x, sizeof x);
+}
+
+/* ---- codes ------------------------------------------------------------------------------------------------------ */
+
+/* The words of one unit into their planes; see wcu_load_words. */
+void put_unit(writer *w, const wcu_part *p, uint64_t at, const uint8_t *q, unsigned n)
+{
+    uint32_t word[9] = {0};
+    unsigned from = 0;
+    for (unsigned c = 0; c < n; c++) {
+        unsigned bit = c * p->bits;
+        uint64_t x = (uint64_t)q[c] << bit % 32;
+        word[bit / 32] |= (uint32_t)x;
+        word[bit / 32 + 1] |= (uint32_t)(x >> 32);
+    }
+    static const unsigned planes[9][3] = {{0, 0, 0}, {0, 0, 1}, {0, 2, 0}, {0, 2, 1}, {4, 0, 0},
+                                          {4, 0, 1}, {4, 2, 0}, {4, 2, 1}, {4, 4, 0}};
+    for (unsigned k = 0; k < 3; k++) {
+        unsigned words = planes[p->bits][k];
+        memcpy(w->dst + p->codes[k] + at * words * 4, word + from, words * 4);
+        from += words;
+    }
+}
+
+void place_codes(writer *w, wcu_part *p)
+{
+    uint64_t units = p->rows * p->units;
+    p->codes[0] = section(w, p->bits & 12 ? 16 * units : 0);
+    p->codes[1] = section(w, p->bits & 8 ? 16 * units : p->bits & 2 ? 8 * units : 0);
+    p->codes[2] = section(w, p->bits & 1 ? 4 * units : 0);
+}
+
+/* Codes of the columns col .. col + n of a row; has [n]: 0 where there is none. */
+void codes_at(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, uint8_t *q, uint8_t *has)
+{
+    bool grid = v->d->id == WCU_GRID;
+    unsigned bits = grid ? v->u.g.bits : v->u.l.bits;
+    memset(has, 1, n);
+    if (grid ? v->u.g.holes : v->u.l.holes)
+        wcd_positions_codes(grid ? &v->u.g.p : &v->u.l.p, v->blob, v->blob, bits, row, col, n, q, has);
+    else
+        wcd_unpack(v->blob + row * (grid ? v->u.g.row_size : v->u.l.row_size), v->cols, bits, col, n, q);
+}
+
+void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
+{
+    uint8_t q[WCD_SPAN], has[WCD_SPAN];
+    for (uint64_t row = 0; row < v->rows && w->dst; row++)
+        for (uint64_t col = 0; col < v->cols; col += WCD_SPAN) {
+            unsigned n = wcd_span_at(v, col);
+            codes_at(v, row, col, n, q, has);
+            for (unsigned c = 0; c < n; c += WCU_UNIT) {
+                uint64_t at = row * p->units + (col + c) / WCU_UNIT;
+                uint32_t mask = 0;
+                put_unit(w, p, at, q + c, n - c < WCU_UNIT ? n - c : WCU_UNIT);
+                for (unsigned k = 0; k < WCU_UNIT && c + k < n; k++)
+                    mask |= (uint32_t)has[c + k] << k;
+                if (p->holes) put(w, p->u.g.mask, at, mask);
+            }
+        }
+}
+
+/* A packed sequence as bytes. */
+uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits)
+{
+    uint64_t at = section(w, count);
+    for (uint64_t i = 0; i < count && w->dst; i += WCD_SPAN)
+        wcd_unpack(seq, count, bits, i, (unsigned)(count - i < WCD_SPAN ? count - i : WCD_SPAN), w->dst + at + i);
+    return at;
+}
+
+/* ---- kinds ------------------------------------------------------------------------------------------------------ */
+
+void lay_out_grid(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_grid_view *g = &v->u.g;
+    uint64_t all = v->rows * g->groups, lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
+    p->bits = g->bits, p->group = g->group, p->groups = g->groups, p->tile = g->tile;
+    p->exp2 = g->exp2, p->zero_kind = g->zero_kind, p->zero_fixed = g->zero_fixed, p->holes = g->holes != 0;
+    p->scale_kind = g->tile ? WCU_TILE_SCALES : g->scale_bits ? WCU_ROW_SCALES : WCU_GROUP_SCALES;
+    place_codes(w, p);
+    p->u.g.scales = copied(w, g->scales, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all), 0);
+    if (g->scale_bits) p->u.g.scale_codes = put_bytes(w, g->scale_codes, all, g->scale_bits);
+    if (g->zero_kind == WCU_ZERO_F16) p->u.g.zeros = copied(w, g->zeros, 2 * all, 0);
+    if (g->zero_kind == WCU_ZERO_LINE) p->u.g.zeros = copied(w, g->zeros, 2 * lines, 0);
+    if (g->zero_bits) p->u.g.zero_codes = put_bytes(w, g->zero_codes, all, g->zero_bits);
+    if (p->holes) p->u.g.mask = section(w, 4 * p->rows * p->units);
+    put_codes(w, v, p);
+}
+
+void lay_out_lut(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_lut_view *l = &v->u.l;
+    uint64_t tables = l->scope == 0 ? 1 : l->scope == 1 ? v->rows : v->rows * l->groups;
+    p->bits = l->bits, p->form = l->scope, p->group = l->group, p->groups = l->groups;
+    p->exp2 = l->exp2, p->scale_kind = l->scaled != 0, p->holes = l->holes != 0;
+    place_codes(w, p);
+    p->u.g.zeros = copied(w, l->tables, tables * 2 << l->bits, 0);
+    if (l->scaled) p->u.g.scales = copied(w, l->scales, 2 * v->rows * l->groups, 0);
+    if (p->holes) p->u.g.mask = section(w, 4 * p->rows * p->units);
+    put_codes(w, v, p);
+}
+
+/* Row by row, as the decode library reads them: every layout of positions becomes one list. A damaged one may name more
+ * values than there are; the list ends with its room. */
+void put_sparse(writer *w, const wcd_view *v, const wcu_part *p, uint64_t nnz)
+{
+    unsigned width = p->dtype == WCD_CUDA_F32 ? 4 : 2;
+    uint64_t total = 0, first;
+    uint8_t at[WCD_SPAN];
+    put(w, p->u.s.begins, 0, total);
+    for (uint64_t row = 0; row < v->rows; row++) {
+        for (uint64_t col = 0; col < v->cols; col += WCD_SPAN) {
+            unsigned n = wcd_positions_span(&v->u.s.p, v->blob, row, col, wcd_span_at(v, col), at, &first);
+            for (unsigned k = 0; k < n && total < nnz; k++, total++) {
+                uint64_t c = col + at[k];
+                if (p->wide)
+                    put(w, p->u.s.columns, total, (uint32_t)c);
+                else
+                    put(w, p->u.s.columns, total, (uint16_t)c);
+                memcpy(w->dst + p->u.s.values + total * width, v->u.s.values + (first + k) * width, width);
+            }
+        }
+        put(w, p->u.s.begins, row + 1, total);
+    }
+}
+
+void lay_out_sparse(writer *w, const wcd_view *v, wcu_part *p)
+{
+    uint64_t nnz = v->u.s.p.nnz;
+    p->dtype = v->u.s.dtype, p->exp2 = v->u.s.exp2, p->wide = v->cols > 65536;
+    p->u.s.begins = section(w, 8 * (v->rows + 1));
+    p->u.s.columns = section(w, (p->wide ? 4 : 2) * nnz);
+    p->u.s.values = section(w, (p->dtype == WCD_CUDA_F32 ? 4 : 2) * nnz);
+    if (w->dst) put_sparse(w, v, p, nnz);
+}
+
+void lay_out_float(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_float_view *f = &v->u.f;
+    uint64_t n = v->rows * v->cols, chunks = (n + WCU_CHUNK - 1) / WCU_CHUNK;
+    p->dtype = f->dtype, p->form = f->coded;
+    if (!f->coded) {
+        p->u.s.values = copied(w, v->blob, v->size, 0);
+        return;
+    }
+    for (unsigned b = 0; b < f->width; b++) {
+        p->u.f.mode[b] = f->mode[b], p->u.f.constant[b] = f->constant[b];
+        if (f->mode[b] == WCU_RAW) p->u.f.first[b] = copied(w, v->blob + f->first[b], n, 16);
+        if (f->mode[b] != WCU_CODED) continue;
+        p->u.f.first[b] = copied(w, v->blob + f->first[b], 32 + 256, 0);
+        p->u.f.bases[b] = copied(w, v->blob + f->bases[b], (chunks + 63) / 64 * 8, 0);
+        p->u.f.entries[b] = copied(w, v->blob + f->entries[b], chunks * 10, 0);
+    }
+    p->u.f.stream_bytes = f->stream_bytes;
+    p->u.f.streams = copied(w, v->blob + f->streams, f->stream_bytes, 16);
+}
+
+/* Rows of A are numbered from 0 up, rows of B from -1 down. */
+void put_pivots(writer *w, const wcd_view *v, const wcu_part *p)
+{
+    uint64_t pivots = 0, others = 0;
+    for (uint64_t row = 0; row < v->rows && w->dst; row++) {
+        int is = v->blob[row / 8] >> row % 8 & 1;
+        uint64_t k = is ? pivots++ : others++;
+        int32_t to = k >= (is ? p->u.r.rank : v->rows - p->u.r.rank) ? WCU_NOWHERE : is ? -1 - (int32_t)k : (int32_t)k;
+        put(w, p->u.r.map, row, to);
+    }
+}
+
+void lay_out_lowrank(writer *w, const wcd_view *v, wcu_part *p)
+{
+    p->form = v->u.r.form;
+    p->u.r.rank = v->u.r.rank, p->u.r.m2 = v->u.r.m2, p->u.r.n2 = v->u.r.n2;
+    if (p->form != WCU_PIVOT) return;
+    p->u.r.map = section(w, 4 * v->rows);
+    put_pivots(w, v, p);
+}
+
+void lay_out_signs(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_signs_view *s = &v->u.p;
+    p->form = s->form, p->levels = s->levels, p->exp2 = s->exp2;
+    p->u.p.n = s->n, p->u.p.subset = s->subset, p->u.p.row_size = s->row_size;
+    p->u.p.u = s->u, p->u.p.v = s->v, p->u.p.stride = s->stride;
+    memcpy(p->u.p.which, s->which, sizeof p->u.p.which);
+    p->u.p.blob = copied(w, v->blob, v->size, 0);
+}
+
+void lay_out_hadamard(writer *w, const wcd_view *v, wcu_part *p)
+{
+    while ((uint64_t)1 << p->u.t.log2 < v->u.h.order)
+        p->u.t.log2++;
+    p->exp2 = v->u.h.scale;
+    p->u.t.values = copied(w, v->blob, v->size, 0);
+}
+
+void lay_out_diagonal(writer *w, const wcd_view *v, wcu_part *p)
+{
+    p->exp2 = v->u.d.exp2;
+    p->u.t.values = copied(w, v->blob, v->size, 0);
+}
+
+wcd_cuda_status lay_out_part(writer *w, const wcd_view *v, wcu_part *p)
+{
+    static const struct {
+        uint32_t kind;
+        void (*lay_out)(writer *, const wcd_view *, wcu_part *);
+    } kinds[] = {{WCU_FLOAT, lay_out_float},       {WCU_GRID, lay_out_grid},        {WCU_LUT, lay_out_lut},
+                 {WCU_SPARSE, lay_out_sparse},     {WCU_LOWRANK, lay_out_lowrank},  {WCU_SIGNS, lay_out_signs},
+                 {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard}};
+    memset(p, 0, sizeof *p);
+    p->kind = v->d->id, p->rows = v->rows, p->cols = v->cols, p->units = (v->cols + WCU_UNIT - 1) / WCU_UNIT;
+    if (v->rows > INT32_MAX) return WCD_CUDA_E_UNSUPPORTED;
+    for (auto &k : kinds)
+        if (k.kind == p->kind) {
+            if (!v->numeric && !v->d->row) return WCD_CUDA_E_NOT_NUMERIC;
+            k.lay_out(w, v, p);
+            return WCD_CUDA_OK;
+        }
+    return WCD_CUDA_E_UNSUPPORTED;
+}
+
+wcd_status open_view(const wcd_part_info *i, wcd_view *v)
+{
+    return wcd_view_open(i->kind, i->version, i->params, i->blob, i->blob_size, i->rows, i->cols, v);
+}
+
+/* Part i of the tensor, and its children behind the n that there are. */
+wcd_cuda_status lay_out_family(writer *w, const wcd_tensor *t, uint32_t i, wcu_part *all, uint32_t *n)
+{
+    wcd_part_info info, child;
+    wcd_view v;
+    if (wcd_part(t, i, &info) != WCD_OK || open_view(&info, &v) != WCD_OK) return WCD_CUDA_E_ARGUMENT;
+    wcd_cuda_status s = lay_out_part(w, &v, all + i);
+    all[i].child = *n;
+    for (uint32_t k = 0; s == WCD_CUDA_OK && k < info.n_children; k++) {
+        if (*n == WCD_CUDA_PARTS) return WCD_CUDA_E_UNSUPPORTED;
+        if (wcd_part_child(t, &info, k, &child) != WCD_OK || open_view(&child, &v) != WCD_OK)
+            return WCD_CUDA_E_ARGUMENT;
+        s = lay_out_part(w, &v, all + (*n)++);
+    }
+    return s;
+}
+
+} // namespace
+
+wcd_cuda_status wcu_lay_out(const wcd_tensor *t, wcu_part all[WCD_CUDA_PARTS], uint32_t *n_all, uint64_t *size,
+                            uint8_t *dst)
+{
+    writer w = {dst, WCD_CUDA_PARTS * sizeof *all};
+    if (!t->rows || !t->cols) return WCD_CUDA_E_NOT_NUMERIC;
+    if (t->n_parts > WCD_CUDA_PARTS || t->n_transforms > WCD_CUDA_PARTS - t->n_parts) return WCD_CUDA_E_UNSUPPORTED;
+    uint32_t n = t->n_parts + t->n_transforms;
+    for (uint32_t i = 0; i < t->n_parts + t->n_transforms; i++) {
+        wcd_cuda_status s = lay_out_family(&w, t, i, all, &n);
+        if (s != WCD_CUDA_OK) return s;
+    }
+    if (dst) memcpy(dst, all, n * sizeof *all);
+    *n_all = n;
+    *size = (w.at + 127) / 128 * 128;
+    return WCD_CUDA_OK;
+}

@@ -1,0 +1,664 @@
+/* part.cuh - a part as it lies on the device, and the decoding of its values: 32 columns of a row at a time.
+ *
+ * All arithmetic of the library that decides a bit of a weight is in this file, in functions for host and device; it is
+ * that of formats/<kind>/decode.c, operation by operation. Files that include it are compiled without contraction of
+ * products and sums (--fmad=false, -ffp-contract=off): a fused operation is written fmaf. Names begin with wcu_ and are
+ * not exported. docs/CUDA.md draws the layouts. */
+#ifndef WCU_PART_CUH
+#define WCU_PART_CUH
+
+#include <stdint.h>
+#include <string.h>
+
+#include <cuda_runtime.h>
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#endif
+
+#include "base/half.h"
+#include "wcdecode_cuda.h"
+
+#define WCU_HD __host__ __device__ __forceinline__
+/* For what is big, called from several places, and not where speed is made. */
+#define WCU_HD_CALL static __host__ __device__ __noinline__
+
+enum {
+    WCU_UNIT = 32,    /* columns that a thread decodes at once */
+    WCU_PLANES = 4,   /* bytes of the widest float */
+    WCU_CHUNK = 4096, /* values of an entropy-coded float that share an entry; in four streams */
+    WCU_STREAM = 1024,
+    WCU_CODE_BITS = 12,
+    WCU_LEVELS = 32 /* of a stack of signs */
+};
+
+enum wcu_kind {
+    WCU_FLOAT = 1,
+    WCU_GRID = 2,
+    WCU_LUT = 3,
+    WCU_SPARSE = 4,
+    WCU_LOWRANK = 5,
+    WCU_SIGNS = 7,
+    WCU_DIAGONAL = 9,
+    WCU_HADAMARD = 10
+};
+
+enum { WCU_GROUP_SCALES = 0, WCU_ROW_SCALES = 1, WCU_TILE_SCALES = 2 };
+enum { WCU_ZERO_FIXED = 0, WCU_ZERO_INT = 1, WCU_ZERO_F16 = 2, WCU_ZERO_LINE = 3 };
+enum { WCU_AB = 0, WCU_CUR = 1, WCU_PIVOT = 2, WCU_MPO = 3 };
+enum { WCU_PRODUCTS = 0, WCU_SCALES = 1, WCU_EXPERTS = 2 };
+enum { WCU_RAW = 0, WCU_CONSTANT = 1, WCU_CODED = 2 };
+
+/* Places are offsets from the beginning of the tensor's memory; those without a name are in at[]. */
+struct wcu_part {
+    uint32_t kind, form, bits, dtype;
+    uint32_t group, scale_kind, zero_kind, tile;
+    float exp2, zero_fixed;
+    uint32_t holes, wide, levels, child; /* wide: columns are u32; child: index of the first one among all parts */
+    uint64_t rows, cols, units, groups;
+    uint64_t codes[3]; /* planes of words, see wcu_load_words */
+    union {
+        struct {
+            uint64_t scales, scale_codes, zeros, zero_codes, mask;
+        } g; /* grid; lut: tables in zeros */
+        struct {
+            uint64_t values, begins, columns;
+        } s; /* sparse; float: values */
+        struct {
+            uint64_t first[WCU_PLANES], bases[WCU_PLANES], entries[WCU_PLANES];
+            uint64_t streams, stream_bytes;
+            uint8_t mode[WCU_PLANES], constant[WCU_PLANES];
+        } f; /* float, entropy-coded: form 1 */
+        struct {
+            uint64_t rank, m2, n2, map; /* map: PIVOT: i32 [rows] row of A, or -1 - row of B, or WCU_NOWHERE */
+        } r;
+        struct {
+            uint64_t blob, row_size, u, v, stride;
+            uint32_t n, subset;
+            uint8_t which[16];
+        } p; /* signs: the blob as it is in the file */
+        struct {
+            uint64_t values, log2;
+        } t; /* transforms */
+    } u;
+};
+
+#define WCU_NOWHERE INT32_MIN
+
+static_assert(sizeof(wcu_part) <= WCD_CUDA_PART_SIZE, "the public handle has room for a part");
+
+/* ---- numbers ---------------------------------------------------------------------------------------------------- */
+
+WCU_HD float wcu_bits_f32(uint32_t x)
+{
+#ifdef __CUDA_ARCH__
+    return __uint_as_float(x);
+#else
+    return wc_bits_f32(x);
+#endif
+}
+
+WCU_HD uint32_t wcu_f32_bits(float x)
+{
+#ifdef __CUDA_ARCH__
+    return __float_as_uint(x);
+#else
+    return wc_f32_bits(x);
+#endif
+}
+
+/* Exact. */
+WCU_HD float wcu_f16_f32(uint16_t h)
+{
+#ifdef __CUDA_ARCH__
+    return __half2float(__ushort_as_half(h));
+#else
+    return wc_f16_f32(h);
+#endif
+}
+
+WCU_HD uint16_t wcu_f32_f16(float x)
+{
+#ifdef __CUDA_ARCH__
+    return __half_as_ushort(__float2half_rn(x));
+#else
+    return wc_f32_f16(x);
+#endif
+}
+
+WCU_HD uint16_t wcu_f32_bf16(float x)
+{
+    uint32_t u = wcu_f32_bits(x);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+/* What no kernel writes while it runs: through the read-only path. */
+template <typename T> WCU_HD T wcu_get(const T *p)
+{
+#ifdef __CUDA_ARCH__
+    return __ldg(p);
+#else
+    return *p;
+#endif
+}
+
+template <typename T> WCU_HD T wcu_at(const uint8_t *base, uint64_t place, uint64_t i)
+{
+    return wcu_get((const T *)(base + place) + i);
+}
+
+WCU_HD float wcu_f16_at(const uint8_t *base, uint64_t place, uint64_t i)
+{
+    return wcu_f16_f32(wcu_at<uint16_t>(base, place, i));
+}
+
+/* Element i of an array of one of the public types. */
+WCU_HD float wcu_load(const void *p, uint32_t type, uint64_t i)
+{
+    if (type == WCD_CUDA_F32) return wcu_get((const float *)p + i);
+    uint16_t h = wcu_get((const uint16_t *)p + i);
+    return type == WCD_CUDA_F16 ? wcu_f16_f32(h) : wcu_bits_f32((uint32_t)h << 16);
+}
+
+WCU_HD void wcu_store(void *p, uint32_t type, uint64_t i, float x)
+{
+    if (type == WCD_CUDA_F32)
+        ((float *)p)[i] = x;
+    else
+        ((uint16_t *)p)[i] = type == WCD_CUDA_F16 ? wcu_f32_f16(x) : wcu_f32_bf16(x);
+}
+
+/* ---- packed integers -------------------------------------------------------------------------------------------- */
+
+/* Value i of a packed sequence of `count' values as the file has it (docs/FORMAT.md, "Packed integers"), for 1 bit. */
+WCU_HD unsigned wcu_packed_bit(const uint8_t *seq, uint64_t count, uint64_t i)
+{
+    uint64_t block = i / 64, left = count - block * 64;
+    unsigned v = (unsigned)(i % 64), n = left >= 64 ? 8 : (unsigned)(left + 7) / 8;
+    return wcu_get(seq + block * 8 + v % n) >> v / n & 1;
+}
+
+/* Codes of grid and lut on the device: the 32 codes of a unit are a string of 32 * bits bits, code c at bit c * bits,
+ * in `bits' words. The words of a row's units lie in planes of 4, 2 and 1 words, as the binary digits of `bits' say (8:
+ * two planes of 4), so that one load of 16, 8 or 4 bytes per thread is coalesced, and aligned:
+ *
+ *     bits 3      plane of 2 words: [rows][units][words 0, 1]       plane of 1 word: [rows][units][word 2] */
+template <int BITS> WCU_HD void wcu_load_words(const wcu_part &p, const uint8_t *base, uint64_t at, uint32_t *w)
+{
+    if (BITS & 12) {
+        uint4 x = wcu_at<uint4>(base, p.codes[0], at);
+        w[0] = x.x, w[1] = x.y, w[2] = x.z, w[3] = x.w;
+    }
+    if (BITS & 8) {
+        uint4 x = wcu_at<uint4>(base, p.codes[1], at);
+        w[4] = x.x, w[5] = x.y, w[6] = x.z, w[7] = x.w;
+    }
+    if (BITS & 2) {
+        uint2 x = wcu_at<uint2>(base, p.codes[1], at);
+        w[BITS & 4] = x.x, w[(BITS & 4) + 1] = x.y;
+    }
+    if (BITS & 1) w[BITS & 6] = wcu_at<uint32_t>(base, p.codes[2], at);
+}
+
+/* How code c of a unit is brought into the low 24 bits of a word: the word shifted right by `down', or for a code in
+ * two words both; the code then begins at bit `up'. Most codes need no shift at all: that is what the products use. */
+struct wcu_field {
+    unsigned word, down, up, split;
+};
+
+WCU_HD constexpr wcu_field wcu_field_of(unsigned bits, unsigned c)
+{
+    unsigned word = bits * c / 32, s = bits * c % 32;
+    return s + bits <= 24  ? wcu_field{word, 0, s, 0}
+           : s + bits > 32 ? wcu_field{word, s, 0, 1}
+           : s >= 24       ? wcu_field{word, 24, s - 24, 0}
+                           : wcu_field{word, s, 0, 0};
+}
+
+/* Code c, times 2^up. */
+template <int BITS> WCU_HD uint32_t wcu_field_bits(const uint32_t *w, unsigned c)
+{
+    const wcu_field f = wcu_field_of(BITS, c);
+    uint32_t x = w[f.word] >> f.down;
+    if (f.split) x |= w[f.word + 1] << (32 - f.down);
+    return x & (((1u << BITS) - 1) << f.up);
+}
+
+template <int BITS> WCU_HD void wcu_codes_of(const wcu_part &p, const uint8_t *base, uint64_t at, uint8_t *q)
+{
+    uint32_t w[BITS];
+    wcu_load_words<BITS>(p, base, at, w);
+#pragma unroll
+    for (unsigned c = 0; c < WCU_UNIT; c++)
+        q[c] = (uint8_t)(wcu_field_bits<BITS>(w, c) >> wcu_field_of(BITS, c).up);
+}
+
+/* q [32] */
+WCU_HD_CALL void wcu_codes(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, uint8_t *q)
+{
+    uint64_t at = row * p.units + unit;
+    switch (p.bits) {
+    case 1: wcu_codes_of<1>(p, base, at, q); break;
+    case 2: wcu_codes_of<2>(p, base, at, q); break;
+    case 3: wcu_codes_of<3>(p, base, at, q); break;
+    case 4: wcu_codes_of<4>(p, base, at, q); break;
+    case 5: wcu_codes_of<5>(p, base, at, q); break;
+    case 6: wcu_codes_of<6>(p, base, at, q); break;
+    case 7: wcu_codes_of<7>(p, base, at, q); break;
+    default: wcu_codes_of<8>(p, base, at, q); break;
+    }
+}
+
+/* ---- grid ------------------------------------------------------------------------------------------------------- */
+
+WCU_HD float wcu_on_line(const uint8_t *base, uint64_t lines, uint64_t i, uint8_t code)
+{
+    float product = wcu_f16_at(base, lines, 2 * i + 1) * (float)code;
+    return wcu_f16_at(base, lines, 2 * i) + product;
+}
+
+/* s and z of group g of a row. */
+WCU_HD void wcu_grid_stats(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t g, float *s, float *z)
+{
+    uint64_t at = row * p.groups + g, line = p.tile ? row / p.tile * p.groups + g : 0;
+    if (p.scale_kind == WCU_GROUP_SCALES) {
+        *s = wcu_f16_at(base, p.u.g.scales, at) * p.exp2;
+    } else {
+        uint8_t code = wcu_at<uint8_t>(base, p.u.g.scale_codes, at);
+        *s = p.scale_kind == WCU_TILE_SCALES ? wcu_on_line(base, p.u.g.scales, line, code) * p.exp2
+                                             : wcu_f16_at(base, p.u.g.scales, row) * p.exp2 * (float)code;
+    }
+    switch (p.zero_kind) {
+    case WCU_ZERO_INT: *z = (float)wcu_at<uint8_t>(base, p.u.g.zero_codes, at); break;
+    case WCU_ZERO_F16: *z = wcu_f16_at(base, p.u.g.zeros, at); break;
+    case WCU_ZERO_LINE: *z = wcu_on_line(base, p.u.g.zeros, line, wcu_at<uint8_t>(base, p.u.g.zero_codes, at)); break;
+    default: *z = p.zero_fixed;
+    }
+}
+
+WCU_HD void wcu_grid_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint8_t q[WCU_UNIT];
+    wcu_codes(p, base, row, unit, q);
+    uint32_t mask = p.holes ? wcu_at<uint32_t>(base, p.u.g.mask, row * p.units + unit) : 0xffffffff;
+    uint64_t col = unit * WCU_UNIT, stop = 0;
+    float s = 0, z = 0;
+    for (unsigned c = 0; c < n; c++) {
+        if (col + c >= stop) {
+            uint64_t g = (col + c) / p.group;
+            stop = (g + 1) * p.group;
+            wcu_grid_stats(p, base, row, g, &s, &z);
+        }
+        w[c] = mask >> c & 1 ? s * ((float)q[c] - z) : 0;
+    }
+}
+
+/* ---- lut -------------------------------------------------------------------------------------------------------- */
+
+WCU_HD void wcu_lut_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint8_t q[WCU_UNIT];
+    wcu_codes(p, base, row, unit, q);
+    uint32_t mask = p.holes ? wcu_at<uint32_t>(base, p.u.g.mask, row * p.units + unit) : 0xffffffff;
+    uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == 1 ? row << p.bits : 0;
+    float s = p.exp2;
+    for (unsigned c = 0; c < n; c++) {
+        if (col + c >= stop) {
+            uint64_t g = (col + c) / p.group, at = row * p.groups + g;
+            stop = (g + 1) * p.group;
+            if (p.form == 2) table = at << p.bits;
+            if (p.scale_kind) s = wcu_f16_at(base, p.u.g.scales, at) * p.exp2;
+        }
+        w[c] = mask >> c & 1 ? s * wcu_f16_at(base, p.u.g.zeros, table + q[c]) : 0;
+    }
+}
+
+/* ---- sparse ----------------------------------------------------------------------------------------------------- */
+
+WCU_HD uint32_t wcu_sparse_col(const wcu_part &p, const uint8_t *base, uint64_t k)
+{
+    return p.wide ? wcu_at<uint32_t>(base, p.u.s.columns, k) : wcu_at<uint16_t>(base, p.u.s.columns, k);
+}
+
+WCU_HD float wcu_sparse_value(const wcu_part &p, const uint8_t *base, uint64_t k)
+{
+    float x = wcu_load(base + p.u.s.values, p.dtype, k);
+    return p.dtype == WCD_CUDA_F16 ? x * p.exp2 : x;
+}
+
+WCU_HD void wcu_sparse_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint64_t lo = wcu_at<uint64_t>(base, p.u.s.begins, row), end = wcu_at<uint64_t>(base, p.u.s.begins, row + 1);
+    uint64_t col = unit * WCU_UNIT, hi = end;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        if (wcu_sparse_col(p, base, mid) < col)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (unsigned c = 0; c < n; c++) {
+        bool has = lo < end && wcu_sparse_col(p, base, lo) == col + c;
+        w[c] = has ? wcu_sparse_value(p, base, lo) : 0;
+        lo += has;
+    }
+}
+
+/* ---- float ------------------------------------------------------------------------------------------------------ */
+
+/* A value of `dtype' from its stored bits, rotated left by one in an entropy-coded part. */
+WCU_HD uint32_t wcu_unrotate(uint32_t dtype, uint32_t x)
+{
+    return dtype == WCD_CUDA_F32 ? x >> 1 | x << 31 : x >> 1 | (x & 1) << 15;
+}
+
+WCU_HD float wcu_float_of(uint32_t dtype, uint32_t x)
+{
+    return dtype == WCD_CUDA_F32   ? wcu_bits_f32(x)
+           : dtype == WCD_CUDA_F16 ? wcu_f16_f32((uint16_t)x)
+                                   : wcu_bits_f32(x << 16);
+}
+
+/* The bits of a stream from byte `at' on; behind the section of streams the device has zeros, and `at' stays there. */
+struct wcu_stream {
+    const uint8_t *section;
+    uint64_t at, end, window;
+    unsigned used;
+};
+
+WCU_HD uint32_t wcu_big_endian(uint32_t x)
+{
+#ifdef __CUDA_ARCH__
+    return __byte_perm(x, 0, 0x0123);
+#else
+    return x << 24 | (x & 0xff00) << 8 | (x >> 8 & 0xff00) | x >> 24;
+#endif
+}
+
+/* At least 57 bits are in the window afterwards: four codes. Twelve bytes in aligned words, of which eight are used. */
+WCU_HD void wcu_refill(wcu_stream *s)
+{
+    s->at += s->used >> 3;
+    s->used &= 7;
+    uint64_t at = s->at < s->end ? s->at : s->end;
+    const uint32_t *word = (const uint32_t *)s->section + at / 4;
+    uint64_t high = (uint64_t)wcu_big_endian(wcu_get(word)) << 32 | wcu_big_endian(wcu_get(word + 1));
+    unsigned skip = (unsigned)(at % 4) * 8 + s->used;
+    s->window = high << skip;
+    if (skip) s->window |= (uint64_t)wcu_big_endian(wcu_get(word + 2)) << 32 >> (64 - skip);
+}
+
+WCU_HD wcu_stream wcu_stream_open(const wcu_part &p, const uint8_t *base, unsigned plane, uint64_t chunk, unsigned k)
+{
+    uint64_t start = wcu_at<uint64_t>(base, p.u.f.bases[plane], chunk / 64);
+    uint64_t entry = 5 * chunk; /* ten bytes each, read by twos */
+    uint64_t first = wcu_at<uint16_t>(base, p.u.f.entries[plane], entry) |
+                     (uint32_t)wcu_at<uint16_t>(base, p.u.f.entries[plane], entry + 1) << 16;
+    for (unsigned i = 0; i < k; i++)
+        first += wcu_at<uint16_t>(base, p.u.f.entries[plane], entry + 2 + i);
+    uint64_t end = p.u.f.stream_bytes;
+    uint64_t at = start < end && first < end - start ? start + first : end;
+    return wcu_stream{base + p.u.f.streams, at, end, 0, 0};
+}
+
+/* What 12 bits begin with: symbol in the low byte, length above. `table': 16 counts of codes by length, 256 symbols, of
+ * a complete code; a damaged one gives some symbol. */
+WCU_HD uint16_t wcu_code_of(const uint8_t *base, uint64_t table, uint32_t peek)
+{
+    uint32_t end = 0, index = 0;
+    for (unsigned len = 1; len <= WCU_CODE_BITS; len++) {
+        uint32_t count = wcu_at<uint16_t>(base, table, len), begin = end;
+        end += count << (WCU_CODE_BITS - len);
+        if (peek < end)
+            return (
+                uint16_t)(wcu_at<uint8_t>(base, table + 32, (index + ((peek - begin) >> (WCU_CODE_BITS - len))) & 255) |
+                          len << 8);
+        index += count;
+    }
+    return 1 << 8;
+}
+
+/* Entry e of a plane, from the beginning of its stream on: up to 1024 codes. For a part that is one of a sum or a
+ * factor; whole tensors are decoded stream by stream (kernels.cu). */
+WCU_HD void wcu_plane_unit(const wcu_part &p, const uint8_t *base, unsigned plane, uint64_t e, unsigned n, uint32_t *x)
+{
+    wcu_stream s = {0, 0, 0, 0, 0};
+    uint64_t i = e / WCU_STREAM * WCU_STREAM;
+    for (; i < e + n; i++) {
+        if (i % WCU_STREAM == 0)
+            s = wcu_stream_open(p, base, plane, i / WCU_CHUNK, (unsigned)(i % WCU_CHUNK / WCU_STREAM));
+        if (i % 4 == 0) wcu_refill(&s);
+        unsigned code = wcu_code_of(base, p.u.f.first[plane], (uint32_t)(s.window >> (64 - WCU_CODE_BITS)));
+        s.window <<= code >> 8;
+        s.used += code >> 8;
+        if (i >= e) x[i - e] |= (code & 255) << 8 * plane;
+    }
+}
+
+WCU_HD void wcu_coded_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint64_t e = row * p.cols + unit * WCU_UNIT;
+    uint32_t x[WCU_UNIT] = {0};
+    for (unsigned b = 0; b < (p.dtype == WCD_CUDA_F32 ? 4u : 2u); b++)
+        if (p.u.f.mode[b] == WCU_CODED)
+            wcu_plane_unit(p, base, b, e, n, x);
+        else
+            for (unsigned c = 0; c < n; c++)
+                x[c] |= (uint32_t)(p.u.f.mode[b] == WCU_RAW ? wcu_at<uint8_t>(base, p.u.f.first[b], e + c)
+                                                            : p.u.f.constant[b])
+                        << 8 * b;
+    for (unsigned c = 0; c < n; c++)
+        w[c] = wcu_float_of(p.dtype, wcu_unrotate(p.dtype, x[c]));
+}
+
+/* Rows of a multiple of eight halves begin at multiples of 16 bytes: then eight at a time. */
+WCU_HD void wcu_float_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint64_t e = row * p.cols + unit * WCU_UNIT;
+    unsigned c = 0;
+    if (p.dtype != WCD_CUDA_F32 && p.cols % 8 == 0)
+        for (; c < n; c += 8) {
+            uint4 x = wcu_at<uint4>(base, p.u.s.values, (e + c) / 8);
+            const uint32_t word[4] = {x.x, x.y, x.z, x.w};
+            for (unsigned k = 0; k < 4; k++) {
+                w[c + 2 * k] = wcu_float_of(p.dtype, word[k] & 0xffff);
+                w[c + 2 * k + 1] = wcu_float_of(p.dtype, word[k] >> 16);
+            }
+        }
+    for (; c < n; c++)
+        w[c] = wcu_load(base + p.u.s.values, p.dtype, e + c);
+}
+
+/* ---- signs ------------------------------------------------------------------------------------------------------ */
+
+WCU_HD void wcu_sign_products(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col, unsigned n, float *w)
+{
+    for (unsigned l = 0; l < p.levels; l++) {
+        const uint8_t *level = base + p.u.p.blob + l * p.u.p.stride;
+        float m[WCU_UNIT];
+        for (uint64_t k = 0; k < p.u.p.n; k++) {
+            float a = wcu_f16_at(level, p.u.p.u, row * p.u.p.n + k);
+            for (unsigned c = 0; c < n; c++) {
+                float product = a * wcu_f16_at(level, p.u.p.v, k * p.cols + col + c);
+                m[c] = k ? m[c] + product : product;
+            }
+        }
+        for (unsigned c = 0; c < n; c++) {
+            float by = m[c] * p.exp2;
+            w[c] += wcu_packed_bit(level + row * p.u.p.row_size, p.cols, col + c) ? -by : by;
+        }
+    }
+}
+
+WCU_HD uint64_t wcu_place8(uint64_t *end, uint64_t size)
+{
+    uint64_t at = (*end + 7) / 8 * 8;
+    *end = at + size;
+    return at;
+}
+
+/* Ones of the subset's mask before column `col'. */
+WCU_HD uint64_t wcu_subset_before(const uint8_t *mask, uint64_t col)
+{
+    uint64_t ones = 0;
+    for (uint64_t b = 0; b < col; b += 8) {
+        unsigned bits = wcu_get(mask + b / 8) & (col - b < 8 ? (1u << (col - b)) - 1 : 255);
+        for (; bits; bits &= bits - 1)
+            ones++;
+    }
+    return ones;
+}
+
+WCU_HD void wcu_sign_scales(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col, unsigned n, float *w)
+{
+    enum { ALL = 0, SUBSET = 1, COLUMNS = 3, SPLIT = 4 };
+    const uint8_t *blob = base + p.u.p.blob;
+    uint64_t end = p.u.p.subset ? (p.cols + 7) / 8 : 0, before = p.u.p.subset ? wcu_subset_before(blob, col) : 0;
+    for (unsigned l = 0; l < p.levels; l++) {
+        unsigned which = p.u.p.which[l] & COLUMNS, split = p.u.p.which[l] & SPLIT ? 2 : 1;
+        uint64_t cols = which == ALL ? p.cols : which == SUBSET ? p.u.p.subset : p.cols - p.u.p.subset;
+        uint64_t row_size = (cols + 7) / 8, groups = (cols - 1) / p.u.p.n + 1;
+        const uint8_t *signs = blob + wcu_place8(&end, p.rows * row_size) + row * row_size;
+        const uint8_t *choices = split == 2 ? blob + wcu_place8(&end, p.rows * row_size) + row * row_size : 0;
+        uint64_t scales = wcu_place8(&end, 2 * split * p.rows * groups);
+        uint64_t k = which == ALL ? col : which == SUBSET ? before : col - before;
+        for (unsigned c = 0; c < n; c++) {
+            unsigned in = which ? wcu_get(blob + (col + c) / 8) >> (col + c) % 8 & 1 : 0;
+            if ((which && in != (which == SUBSET)) || k >= cols) continue;
+            uint64_t at = split * (row * groups + k / p.u.p.n);
+            if (split == 2) at += wcu_packed_bit(choices, cols, k);
+            float m = wcu_f16_at(blob, scales, at) * p.exp2;
+            w[c] += wcu_packed_bit(signs, cols, k) ? -m : m;
+            k++;
+        }
+    }
+}
+
+/* Mean over the experts of element i of x [experts, stride]. */
+WCU_HD float wcu_mean(const uint8_t *base, uint64_t place, uint64_t stride, uint32_t experts, uint64_t i)
+{
+    float m = wcu_f16_at(base, place, i);
+    for (uint64_t e = 1; e < experts; e++)
+        m += wcu_f16_at(base, place, e * stride + i);
+    return m / (float)experts;
+}
+
+WCU_HD void wcu_sign_experts(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col, unsigned n, float *w)
+{
+    const uint8_t *blob = base + p.u.p.blob;
+    float a = wcu_mean(blob, p.u.p.u, p.rows, p.u.p.n, row);
+    for (unsigned c = 0; c < n; c++) {
+        float m = a * wcu_mean(blob, p.u.p.v, p.cols, p.u.p.n, col + c) * p.exp2;
+        w[c] += wcu_packed_bit(blob + row * p.u.p.row_size, p.cols, col + c) ? -m : m;
+    }
+}
+
+/* ---- units ------------------------------------------------------------------------------------------------------ */
+
+/* Columns of a unit that the row has. */
+WCU_HD unsigned wcu_unit_size(const wcu_part &p, uint64_t unit)
+{
+    uint64_t left = p.cols - unit * WCU_UNIT;
+    return left < WCU_UNIT ? (unsigned)left : WCU_UNIT;
+}
+
+/* w [n] = columns 32 * unit .. of a row, n = wcu_unit_size; of any part but lowrank. */
+WCU_HD_CALL void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+{
+    unsigned n = wcu_unit_size(p, unit);
+    switch (p.kind) {
+    case WCU_GRID: wcu_grid_unit(p, base, row, unit, n, w); return;
+    case WCU_LUT: wcu_lut_unit(p, base, row, unit, n, w); return;
+    case WCU_SPARSE: wcu_sparse_unit(p, base, row, unit, n, w); return;
+    case WCU_SIGNS:
+        for (unsigned c = 0; c < n; c++)
+            w[c] = 0;
+        if (p.form == WCU_PRODUCTS) wcu_sign_products(p, base, row, unit * WCU_UNIT, n, w);
+        if (p.form == WCU_SCALES) wcu_sign_scales(p, base, row, unit * WCU_UNIT, n, w);
+        if (p.form == WCU_EXPERTS) wcu_sign_experts(p, base, row, unit * WCU_UNIT, n, w);
+        return;
+    default:
+        if (p.form)
+            wcu_coded_unit(p, base, row, unit, n, w);
+        else
+            wcu_float_unit(p, base, row, unit, n, w);
+    }
+}
+
+/* One element of a leaf: of anything but plain floats, through its unit. */
+WCU_HD_CALL float wcu_leaf_value(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col)
+{
+    float w[WCU_UNIT];
+    if (p.kind == WCU_FLOAT && !p.form) return wcu_load(base + p.u.s.values, p.dtype, row * p.cols + col);
+    wcu_leaf_unit(p, base, row, col / WCU_UNIT, w);
+    return w[col % WCU_UNIT];
+}
+
+/* A unit of A B, or of (A link) B when link is not NULL: sums over k in order, every product and every sum rounded. */
+WCU_HD_CALL void wcu_times_unit(const wcu_part &a, const wcu_part *link, const wcu_part &b, const uint8_t *base,
+                                uint64_t row, uint64_t unit, float *w)
+{
+    const wcu_part &left = link ? *link : a;
+    float l[WCU_UNIT], t[WCU_UNIT], r[WCU_UNIT];
+    unsigned n = wcu_unit_size(b, unit);
+    for (uint64_t first = 0; first < b.rows; first += WCU_UNIT) {
+        unsigned count = wcu_unit_size(left, first / WCU_UNIT);
+        if (!link) wcu_leaf_unit(a, base, row, first / WCU_UNIT, l);
+        for (uint64_t i = 0; link && i < link->rows; i++) {
+            float x = wcu_leaf_value(a, base, row, i);
+            wcu_leaf_unit(*link, base, i, first / WCU_UNIT, t);
+            for (unsigned k = 0; k < count; k++) {
+                float product = x * t[k];
+                l[k] = i ? l[k] + product : product;
+            }
+        }
+        for (unsigned k = 0; k < count; k++) {
+            wcu_leaf_unit(b, base, first + k, unit, r);
+            for (unsigned c = 0; c < n; c++) {
+                float product = l[k] * r[c];
+                w[c] = first + k ? w[c] + product : product;
+            }
+        }
+    }
+}
+
+WCU_HD_CALL float wcu_mpo_value(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row,
+                                uint64_t col)
+{
+    uint64_t m2 = p.u.r.m2, n2 = p.u.r.n2, sum = row / m2 * (p.cols / n2) + col / n2, inner = row % m2 * n2 + col % n2;
+    float w = 0;
+    for (uint64_t k = 0; k < p.u.r.rank; k++) {
+        float product = wcu_leaf_value(child[0], base, sum, k) * wcu_leaf_value(child[1], base, k, inner);
+        w = k ? w + product : product;
+    }
+    return w;
+}
+
+WCU_HD_CALL void wcu_lowrank_unit(const wcu_part &p, const wcu_part *child, const uint8_t *base, uint64_t row,
+                                  uint64_t unit, float *w)
+{
+    int32_t from = p.form == WCU_PIVOT ? wcu_at<int32_t>(base, p.u.r.map, row) : 0;
+    unsigned n = wcu_unit_size(p, unit);
+    if (p.form == WCU_MPO || (p.form == WCU_PIVOT && from == WCU_NOWHERE)) {
+        for (unsigned c = 0; c < n; c++)
+            w[c] = p.form == WCU_MPO ? wcu_mpo_value(p, child, base, row, unit * WCU_UNIT + c) : 0;
+        return;
+    }
+    if (from < 0)
+        wcu_leaf_unit(child[1], base, (uint64_t)(-1 - from), unit, w);
+    else
+        wcu_times_unit(child[0], p.form == WCU_CUR ? child + 2 : 0, child[1], base, p.form == WCU_PIVOT ? from : row,
+                       unit, w);
+}
+
+/* Any part; `all': the tensor's parts. */
+WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit,
+                          float *w)
+{
+    if (p.kind == WCU_LOWRANK)
+        wcu_lowrank_unit(p, all + p.child, base, row, unit, w);
+    else
+        wcu_leaf_unit(p, base, row, unit, w);
+}
+
+#endif

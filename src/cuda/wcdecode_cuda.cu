@@ -1,0 +1,366 @@
+/* The API: which kernels a tensor needs, in which order, and where the workspace is cut. */
+#include "cuda/kernels.cuh"
+#include "cuda/layout.cuh"
+
+namespace
+{
+
+enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256 };
+
+uint64_t pad(uint64_t columns)
+{
+    return (columns + WCU_UNIT - 1) / WCU_UNIT * WCU_UNIT;
+}
+
+unsigned blocks_of(uint64_t n, uint64_t each)
+{
+    return (unsigned)((n + each - 1) / each);
+}
+
+/* L: threads that share a row. */
+uint32_t lanes_of(uint64_t units)
+{
+    uint32_t lanes = 1;
+    while (lanes < units && lanes < WCU_THREADS)
+        lanes *= 2;
+    return lanes;
+}
+
+const wcu_part *parts_of(const wcd_cuda_tensor *w)
+{
+    return (const wcu_part *)w->part;
+}
+
+/* Parts are kept in the public handle one behind the other. */
+static_assert(sizeof(wcu_part) % 8 == 0 && alignof(wcu_part) <= 8, "parts lie in an array of u64");
+
+bool is_type(uint32_t t)
+{
+    return t == WCD_CUDA_F32 || t == WCD_CUDA_F16 || t == WCD_CUDA_BF16;
+}
+
+unsigned width_of(uint32_t type)
+{
+    return type == WCD_CUDA_F32 ? 4 : 2;
+}
+
+wcd_cuda_status launched(void)
+{
+    return cudaGetLastError() == cudaSuccess ? WCD_CUDA_OK : WCD_CUDA_E_RUNTIME;
+}
+
+bool is_coded(const wcu_part &p)
+{
+    return p.kind == WCU_FLOAT && p.form;
+}
+
+/* ---- workspace -------------------------------------------------------------------------------------------------- */
+
+struct room {
+    float *x, *xs, *sx, *y, *z[2], *others;
+    uint8_t *tile;
+};
+
+/* Cuts a workspace for n vectors at `base' (NULL: only *size is wanted). */
+room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *size)
+{
+    const wcu_part *p = parts_of(w);
+    uint64_t rank = 0, tile = 0, at = 0, places[8];
+    for (uint32_t i = 0; i < w->n_parts; i++) {
+        if (p[i].kind == WCU_LOWRANK && p[i].u.r.rank > rank) rank = p[i].u.r.rank;
+        if (!is_coded(p[i])) continue;
+        uint64_t row = p[i].cols * width_of(p[i].dtype), rows = TILE_BYTES / row ? TILE_BYTES / row : 1;
+        uint64_t bytes = row * (rows < p[i].rows ? rows : p[i].rows);
+        tile = bytes > tile ? bytes : tile;
+    }
+    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz;
+    const uint64_t floats[7] = {n * ldx, n * most, n * most / WCU_UNIT,   n * w->rows,
+                                n * ldz, n * ldz,  rank ? n * w->rows : 0};
+    for (int k = 0; k < 8; k++) {
+        places[k] = at;
+        at += ((k < 7 ? 4 * floats[k] : tile) + 255) / 256 * 256;
+    }
+    *size = at;
+    float *f[7];
+    for (int k = 0; k < 7; k++)
+        f[k] = base ? (float *)(base + places[k]) : NULL;
+    return room{f[0], f[1], f[2], f[3], {f[4], f[5]}, f[6], base ? base + places[7] : NULL};
+}
+
+/* ---- products --------------------------------------------------------------------------------------------------- */
+
+struct call {
+    const wcd_cuda_tensor *w;
+    const wcu_part *all; /* on the host */
+    uint32_t n;
+    room r;
+    cudaStream_t stream;
+};
+
+/* Where a product goes: prev + it to y. */
+struct target {
+    const float *prev;
+    void *y;
+    uint32_t type;
+    uint64_t ld;
+};
+
+wcu_product arguments(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
+{
+    wcu_product a;
+    memset(&a, 0, sizeof a);
+    a.p = p, a.base = (const uint8_t *)c->w->device, a.all = (const wcu_part *)c->w->device;
+    a.x = x, a.ldx = ldx, a.xs = c->r.xs, a.sx = c->r.sx, a.n = c->n, a.lanes = lanes_of(p.units);
+    a.prev = to.prev, a.y = to.y, a.ytype = to.type, a.ldy = to.ld;
+    return a;
+}
+
+template <int N> void launch_grid(const wcu_product &a, cudaStream_t stream)
+{
+    dim3 grid(blocks_of(a.p.rows, (uint64_t)WCU_THREADS / a.lanes * WCU_ROWS), blocks_of(a.n, N));
+    switch (a.p.bits) {
+    case 1: WCU_LAUNCH((wcu_grid_product<1, N>), grid, WCU_THREADS, stream, a); return;
+    case 2: WCU_LAUNCH((wcu_grid_product<2, N>), grid, WCU_THREADS, stream, a); return;
+    case 3: WCU_LAUNCH((wcu_grid_product<3, N>), grid, WCU_THREADS, stream, a); return;
+    case 4: WCU_LAUNCH((wcu_grid_product<4, N>), grid, WCU_THREADS, stream, a); return;
+    case 5: WCU_LAUNCH((wcu_grid_product<5, N>), grid, WCU_THREADS, stream, a); return;
+    case 6: WCU_LAUNCH((wcu_grid_product<6, N>), grid, WCU_THREADS, stream, a); return;
+    case 7: WCU_LAUNCH((wcu_grid_product<7, N>), grid, WCU_THREADS, stream, a); return;
+    default: WCU_LAUNCH((wcu_grid_product<8, N>), grid, WCU_THREADS, stream, a);
+    }
+}
+
+void launch_part(const wcu_product &a, cudaStream_t stream)
+{
+    dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
+    if (a.p.kind == WCU_FLOAT && !a.p.form)
+        WCU_LAUNCH(wcu_part_product<WCU_FLOAT>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_LUT)
+        WCU_LAUNCH(wcu_part_product<WCU_LUT>, grid, WCU_THREADS, stream, a);
+    else
+        WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
+}
+
+/* Any part with units, whole in one launch; the sparse part s, unless NULL, in the same. */
+void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
+{
+    wcu_product a = arguments(c, p, x, ldx, to);
+    if (s) a.s = *s, a.fused = 1;
+    bool fast = p.kind == WCU_GRID && !p.holes && (p.groups == 1 || p.group % WCU_UNIT == 0);
+    if (!fast) {
+        launch_part(a, c->stream);
+        return;
+    }
+    WCU_LAUNCH(wcu_prepare, dim3(blocks_of(ldx, THREADS), c->n), THREADS, c->stream, x, ldx, p.bits, c->r.xs, c->r.sx);
+    if (c->n == 1)
+        launch_grid<1>(a, c->stream);
+    else
+        launch_grid<WCU_BATCH>(a, c->stream);
+}
+
+void launch_decode(const wcu_decode &a, cudaStream_t stream)
+{
+    uint64_t streams = (a.end - 1) / WCU_STREAM - a.first / WCU_STREAM + 1;
+    if (width_of(a.p.dtype) == 4)
+        WCU_LAUNCH(wcu_decode_streams<4>, blocks_of(streams, WCU_THREADS), WCU_THREADS, stream, a);
+    else
+        WCU_LAUNCH(wcu_decode_streams<2>, blocks_of(streams, WCU_THREADS), WCU_THREADS, stream, a);
+}
+
+wcu_decode decode_rows(const wcd_cuda_tensor *w, const wcu_part &p, uint64_t r0, uint64_t n, void *dst, uint32_t type,
+                       uint64_t ld)
+{
+    return wcu_decode{p, (const uint8_t *)w->device, r0 * p.cols, (r0 + n) * p.cols, dst, type, ld};
+}
+
+/* Entropy-coded floats: some rows are decoded as they are stored, small enough to stay in the L2 cache, then
+ * multiplied. */
+void product_coded(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
+{
+    uint64_t row_bytes = p.cols * width_of(p.dtype), step = TILE_BYTES / row_bytes ? TILE_BYTES / row_bytes : 1;
+    for (uint64_t r0 = 0; r0 < p.rows; r0 += step) {
+        uint64_t n = p.rows - r0 < step ? p.rows - r0 : step;
+        launch_decode(decode_rows(c->w, p, r0, n, c->r.tile, p.dtype, p.cols), c->stream);
+        wcu_part raw = p;
+        raw.form = 0, raw.rows = n, raw.u.s.values = 0;
+        target rows = to;
+        rows.y = (uint8_t *)to.y + r0 * width_of(to.type);
+        if (to.prev) rows.prev += r0;
+        wcu_product a = arguments(c, raw, x, ldx, rows);
+        a.base = c->r.tile;
+        launch_part(a, c->stream);
+    }
+}
+
+/* y = prev + A (B x), A (U (B x)), or the rows of B x and A (B x) that a map says. */
+void product_lowrank(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
+{
+    const wcu_part *child = c->all + p.child;
+    uint64_t ldz = pad(p.u.r.rank);
+    const float *z = c->r.z[0];
+    for (int k = 0; k < (p.form == WCU_CUR ? 2 : 1); k++)
+        cudaMemsetAsync(c->r.z[k], 0, c->n * ldz * sizeof(float), c->stream);
+    launch_product(c, child[1], NULL, x, ldx, target{NULL, c->r.z[0], WCD_CUDA_F32, ldz});
+    if (p.form == WCU_CUR) {
+        launch_product(c, child[2], NULL, z, ldz, target{NULL, c->r.z[1], WCD_CUDA_F32, ldz});
+        z = c->r.z[1];
+    }
+    if (p.form != WCU_PIVOT) {
+        launch_product(c, child[0], NULL, z, ldz, to);
+        return;
+    }
+    uint64_t ld = child[0].rows;
+    launch_product(c, child[0], NULL, z, ldz, target{NULL, c->r.others, WCD_CUDA_F32, ld});
+    wcu_product a = arguments(c, p, z, ldz, to);
+    WCU_LAUNCH(wcu_pivot_rows, blocks_of(p.rows, THREADS), THREADS, c->stream, a, (const float *)c->r.others, ld);
+}
+
+/* The parts one after the other; a sparse part goes along with the one before it where that is possible. The last
+ * launch writes y in its own type, those before add up in f32. */
+void all_products(const call *c, void *y, uint32_t ytype)
+{
+    const wcd_cuda_tensor *w = c->w;
+    const uint64_t ldx = pad(w->cols);
+    for (uint32_t i = 0, next; i < w->n_parts; i = next) {
+        const wcu_part &p = c->all[i];
+        bool alone = is_coded(p) || (p.kind == WCU_LOWRANK && p.form != WCU_MPO);
+        bool fused = !alone && i + 1 < w->n_parts && c->all[i + 1].kind == WCU_SPARSE;
+        next = i + 1 + fused;
+        target to = {i ? c->r.y : NULL, c->r.y, WCD_CUDA_F32, w->rows};
+        if (next == w->n_parts) to.y = y, to.type = ytype;
+        if (is_coded(p))
+            product_coded(c, p, c->r.x, ldx, to);
+        else if (alone)
+            product_lowrank(c, p, c->r.x, ldx, to);
+        else
+            launch_product(c, p, fused ? &c->all[i + 1] : NULL, c->r.x, ldx, to);
+    }
+}
+
+/* ---- transforms ------------------------------------------------------------------------------------------------- */
+
+/* n rows of x [., ld] in place, n <= MOST_GRID_Y; input: x = C x, else w = w C. */
+void transform(const wcd_cuda_tensor *w, const wcu_part &p, float *x, uint64_t ld, unsigned n, int input,
+               cudaStream_t stream)
+{
+    const uint8_t *base = (const uint8_t *)w->device;
+    if (p.kind == WCU_DIAGONAL) {
+        WCU_LAUNCH(wcu_diagonal, dim3(blocks_of(p.cols, THREADS), n), THREADS, stream, p, base, x, ld);
+        return;
+    }
+    uint64_t order = (uint64_t)1 << p.u.t.log2, segment = order < WCU_SEGMENT ? order : WCU_SEGMENT;
+    WCU_LAUNCH(wcu_hadamard_segment, dim3((unsigned)(p.cols / segment), n), THREADS, stream, p, base, x, ld, input);
+    for (uint64_t len = segment; len < order; len *= 2)
+        WCU_LAUNCH(wcu_hadamard_round, dim3(blocks_of(p.cols / 2, THREADS), n), THREADS, stream, p, base, x, ld, len,
+                   input);
+}
+
+} // namespace
+
+/* ---- the library ------------------------------------------------------------------------------------------------ */
+
+const char *wcd_cuda_status_text(wcd_cuda_status s)
+{
+    switch (s) {
+    case WCD_CUDA_OK: return "success";
+    case WCD_CUDA_E_ARGUMENT: return "wrong argument";
+    case WCD_CUDA_E_UNSUPPORTED: return "a part that has no kernels here";
+    case WCD_CUDA_E_NOT_NUMERIC: return "not a tensor of f32, f16 or bf16 values";
+    case WCD_CUDA_E_RUNTIME: return "the CUDA runtime refused a copy or a launch";
+    }
+    return "unknown status";
+}
+
+wcd_cuda_status wcd_cuda_size(const wcd_tensor *t, uint64_t *bytes)
+{
+    wcu_part all[WCD_CUDA_PARTS];
+    uint32_t n;
+    return t && bytes ? wcu_lay_out(t, all, &n, bytes, NULL) : WCD_CUDA_E_ARGUMENT;
+}
+
+wcd_cuda_status wcd_cuda_lay_out(const wcd_tensor *t, void *host)
+{
+    wcu_part all[WCD_CUDA_PARTS];
+    uint32_t n;
+    uint64_t size;
+    if (!t || !host || (uintptr_t)host % 8) return WCD_CUDA_E_ARGUMENT;
+    wcd_cuda_status s = wcu_lay_out(t, all, &n, &size, NULL);
+    if (s != WCD_CUDA_OK) return s;
+    memset(host, 0, size);
+    return wcu_lay_out(t, all, &n, &size, (uint8_t *)host);
+}
+
+wcd_cuda_status wcd_cuda_open(const wcd_tensor *t, const void *device, wcd_cuda_tensor *out)
+{
+    wcu_part all[WCD_CUDA_PARTS];
+    wcd_cuda_tensor w;
+    if (!t || !out || !device || (uintptr_t)device % 256) return WCD_CUDA_E_ARGUMENT;
+    memset(&w, 0, sizeof w);
+    wcd_cuda_status s = wcu_lay_out(t, all, &w.n_all, &w.size, NULL);
+    if (s != WCD_CUDA_OK) return s;
+    w.rows = t->rows, w.cols = t->cols, w.device = device, w.n_parts = t->n_parts, w.n_transforms = t->n_transforms;
+    memcpy(w.part, all, w.n_all * sizeof *all);
+    *out = w;
+    return WCD_CUDA_OK;
+}
+
+wcd_cuda_status wcd_cuda_upload(const wcd_tensor *t, void *host, void *device, wcd_cuda_stream stream,
+                                wcd_cuda_tensor *out)
+{
+    wcd_cuda_tensor w;
+    if (!host || !out) return WCD_CUDA_E_ARGUMENT;
+    wcd_cuda_status s = wcd_cuda_open(t, device, &w);
+    if (s == WCD_CUDA_OK) s = wcd_cuda_lay_out(t, host);
+    if (s != WCD_CUDA_OK) return s;
+    if (cudaMemcpyAsync(device, host, w.size, cudaMemcpyHostToDevice, stream) != cudaSuccess) return WCD_CUDA_E_RUNTIME;
+    *out = w;
+    return WCD_CUDA_OK;
+}
+
+wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n, void *dst, wcd_cuda_type type,
+                              uint64_t ld, wcd_cuda_stream stream)
+{
+    if (!w || r0 > w->rows || n > w->rows - r0 || (!dst && n) || ld < w->cols || !is_type(type))
+        return WCD_CUDA_E_ARGUMENT;
+    if (w->n_transforms && type != WCD_CUDA_F32) return WCD_CUDA_E_ARGUMENT;
+    if (!n) return WCD_CUDA_OK;
+    const wcu_part *all = parts_of(w);
+    const uint8_t *base = (const uint8_t *)w->device;
+    if (w->n_parts == 1 && is_coded(all[0])) {
+        launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
+    } else {
+        uint64_t units = n * all[0].units;
+        if (units / THREADS >= INT32_MAX) return WCD_CUDA_E_ARGUMENT;
+        WCU_LAUNCH(wcu_sum_rows, blocks_of(units, THREADS), THREADS, stream, (const wcu_part *)base, w->n_parts, base,
+                   r0, n, dst, (uint32_t)type, ld);
+    }
+    for (uint32_t k = w->n_transforms; k--;)
+        for (uint64_t i = 0; i < n; i += MOST_GRID_Y)
+            transform(w, all[w->n_parts + k], (float *)dst + i * ld, ld,
+                      (unsigned)(n - i < MOST_GRID_Y ? n - i : MOST_GRID_Y), 0, stream);
+    return launched();
+}
+
+wcd_cuda_status wcd_cuda_workspace(const wcd_cuda_tensor *w, uint32_t n, uint64_t *bytes)
+{
+    if (!w || !bytes || !n || n > MOST_GRID_Y) return WCD_CUDA_E_ARGUMENT;
+    (void)cut_room(w, n, NULL, bytes);
+    return WCD_CUDA_OK;
+}
+
+wcd_cuda_status wcd_cuda_matmul(const wcd_cuda_tensor *w, const void *x, wcd_cuda_type xtype, void *y,
+                                wcd_cuda_type ytype, uint32_t n, void *workspace, uint64_t room_size,
+                                wcd_cuda_stream stream)
+{
+    uint64_t need;
+    if (!x || !y || !is_type(xtype) || !is_type(ytype) || wcd_cuda_workspace(w, n, &need) != WCD_CUDA_OK)
+        return WCD_CUDA_E_ARGUMENT;
+    if (!workspace || (uintptr_t)workspace % 256 || room_size < need) return WCD_CUDA_E_ARGUMENT;
+    call c = {w, parts_of(w), n, cut_room(w, n, (uint8_t *)workspace, &need), stream};
+    uint64_t ldx = pad(w->cols);
+    WCU_LAUNCH(wcu_inputs, dim3(blocks_of(ldx, THREADS), n), THREADS, stream, x, (uint32_t)xtype, w->cols, c.r.x, ldx);
+    for (uint32_t k = 0; k < w->n_transforms; k++)
+        transform(w, c.all[w->n_parts + k], c.r.x, ldx, n, 1, stream);
+    all_products(&c, y, ytype);
+    return launched();
+}

@@ -1,0 +1,80 @@
+/* cuda_runtime.h of the tests - enough of CUDA on the CPU to run the kernels of src/cuda as they are.
+ *
+ * Device memory is memory, a stream is the order of the calls, and a launch runs its blocks one after the other. The
+ * threads of a block are fibers: each runs until it has to wait for the others (__syncthreads, shuffles), and then the
+ * next one does. All have to arrive at the same kind of barrier, the same number of times: anything else is a bug in
+ * the kernel, and ends the program. Shared memory is static: one block at a time has it. C++ only. */
+#ifndef EMULATED_CUDA_RUNTIME_H
+#define EMULATED_CUDA_RUNTIME_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WCU_EMULATED 1
+
+#ifdef __cplusplus
+#include <functional>
+
+#define __host__
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __noinline__    __attribute__((noinline, unused))
+#define __shared__      static
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_)
+    {
+    }
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+enum emulated_barrier { EMULATED_END, EMULATED_SYNC, EMULATED_SHUFFLE };
+void emulated_wait(emulated_barrier at);
+void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel);
+float emulated_shuffle(float value, int mask);
+
+static inline void __syncthreads()
+{
+    emulated_wait(EMULATED_SYNC);
+}
+static inline float __shfl_xor_sync(unsigned, float value, int mask)
+{
+    return emulated_shuffle(value, mask);
+}
+extern "C" {
+#endif
+
+typedef int cudaError_t;
+enum { cudaSuccess = 0 };
+typedef struct CUstream_st *cudaStream_t;
+typedef enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
+
+/* "Device" memory is 256-byte aligned and of exactly the size asked for, so that sanitizers see every access outside.
+ */
+cudaError_t cudaMalloc(void **p, size_t size);
+cudaError_t cudaFree(void *p);
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t size, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void *dst, int value, size_t size, cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaGetLastError(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

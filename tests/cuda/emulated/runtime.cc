@@ -1,0 +1,129 @@
+/* The fibers behind cuda_runtime.h of the tests. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "cuda_runtime.h"
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace
+{
+
+enum { MOST = 1024, WARP = 32, STACK = 64 << 10 };
+
+struct fiber {
+    ucontext_t context;
+    emulated_barrier at;
+    unsigned shuffles;
+    float slot[2]; /* two, for one lane may be at its next shuffle while another still reads from this one */
+};
+
+fiber fibers[MOST];
+char *stacks;
+ucontext_t scheduler;
+unsigned current;
+const std::function<void()> *body;
+
+void run_body()
+{
+    (*body)();
+    fibers[current].at = EMULATED_END;
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+void start(unsigned i)
+{
+    fiber &f = fibers[i];
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
+    f.context.uc_stack.ss_size = STACK;
+    f.context.uc_link = NULL;
+    f.shuffles = 0;
+    makecontext(&f.context, run_body, 0);
+}
+
+/* One block: round after round, in which every thread goes to its next barrier; all have to meet at the same one. */
+void run_block(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        start(i);
+    do {
+        for (current = 0; current < n; current++) {
+            threadIdx = dim3(current);
+            swapcontext(&scheduler, &fibers[current].context);
+        }
+        for (unsigned i = 1; i < n; i++)
+            if (fibers[i].at != fibers[0].at || fibers[i].shuffles != fibers[0].shuffles) {
+                fprintf(stderr, "threads 0 and %u of block %u wait at different barriers\n", i, blockIdx.x);
+                abort();
+            }
+    } while (fibers[0].at != EMULATED_END);
+}
+
+} // namespace
+
+void emulated_wait(emulated_barrier at)
+{
+    unsigned me = current;
+    fibers[me].at = at;
+    swapcontext(&fibers[me].context, &scheduler);
+}
+
+float emulated_shuffle(float value, int mask)
+{
+    fiber &f = fibers[current];
+    unsigned other = current ^ (unsigned)mask, which = f.shuffles++ % 2;
+    if (other / WARP != current / WARP || other >= blockDim.x) abort();
+    f.slot[which] = value;
+    emulated_wait(EMULATED_SHUFFLE);
+    return fibers[other].slot[which];
+}
+
+void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
+{
+    if (!stacks) stacks = (char *)malloc((size_t)MOST * STACK);
+    if (!stacks || block.x > MOST || !block.x || block.y != 1 || !grid.x || !grid.y || grid.x > 0x7fffffff ||
+        grid.y > 65535)
+        abort();
+    gridDim = grid, blockDim = block, body = &kernel;
+    for (unsigned y = 0; y < grid.y; y++)
+        for (unsigned x = 0; x < grid.x; x++) {
+            blockIdx = dim3(x, y);
+            run_block(block.x);
+        }
+}
+
+cudaError_t cudaMalloc(void **p, size_t size)
+{
+    return posix_memalign(p, 256, size ? size : 1) ? 2 : cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t size, cudaMemcpyKind, cudaStream_t)
+{
+    memcpy(dst, src, size);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *dst, int value, size_t size, cudaStream_t)
+{
+    memset(dst, value, size);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
