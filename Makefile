@@ -26,6 +26,7 @@ BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share/wcompress
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 INSTALL ?= install
 JOBS ?= $(shell nproc)
@@ -244,14 +245,21 @@ install: all
 	$(INSTALL) -m 755 build/libwcdecode.so $(DESTDIR)$(LIBDIR)/libwcdecode.so.$(VERSION)
 	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
-	$(INSTALL) -m 644 include/wcdecode.h $(DESTDIR)$(INCLUDEDIR)/wcdecode.h
+	$(INSTALL) -m 644 include/wcdecode.h include/wcdecode_openmp.h $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man3
+	$(INSTALL) -m 644 docs/wcdecode.3 $(DESTDIR)$(MANDIR)/man3/wcdecode.3
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/generate
+	$(INSTALL) -m 755 scripts/wcdecode.py $(DESTDIR)$(DATADIR)/wcdecode.py
+	$(INSTALL) -m 644 $(wildcard examples/generate/*) $(DESTDIR)$(DATADIR)/generate
 	@printf '%s\n' "$$PC_FILE" >$(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(dir $(GENERATED)))
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
 	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/wcompress $(DESTDIR)$(INCLUDEDIR)/wcdecode.h $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc
+	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h)
+	rm -f $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+	rm -rf $(DESTDIR)$(DATADIR)
 
 clean:
 	rm -rf build
@@ -270,7 +278,8 @@ help:
     'make cuda-check   the same, and runs the test where there is a device' \
     'make style        formatting, include rules, stray characters' \
 	    'make bench        speed, as shares of what this machine can do, measured in the same run' \
-	    'make format       lay out the sources by .clang-format; make format-check only looks' \
+	    'make bench-rd     bits above the rate-distortion function: rd beside gptq and lut; SIZE=1024 STATES="8 64"' \
+    'make format       lay out the sources by .clang-format; make format-check only looks' \
 	    'make install      under PREFIX (default /usr/local), DESTDIR before it; make uninstall' \
 	    'make clean        remove build/' \
 	    'V=1 shows the commands; CC, CFLAGS, LDFLAGS, WERROR=-Werror as usual.'
@@ -279,5 +288,11 @@ help:
 .PHONY: bench
 bench: build/wcompress
 	$(Q)$< bench --tokenizer tests/data/docs4m/tokenizer.json
+# Bits above the rate-distortion function; one core or all, minutes. SIZE and STATES as in methods/rd/README.md.
+.PHONY: bench-rd
+SIZE ?= 2048
+STATES ?= 8 64 256
+bench-rd: build/wcompress
+	$(Q)$< bench --bound --size $(SIZE) $(STATES:%=--states %)
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,7 +1,9 @@
-/* wcdecode.h - read .wcz files: find a tensor, dequantize rows, multiply by a vector.
+/* wcdecode.h - read .wcz files: find a tensor, dequantize rows, multiply by vectors.
  *
- * A small C99 library for other people's runtimes. It needs memory and string functions of libc and nothing else,
- * allocates nothing, has no global state and never writes to the file image. All functions are safe to call from
+ * A small C99 library for other people's runtimes. It needs memory and string functions of libc and getenv and nothing
+ * else, allocates nothing, never writes to the file image, and has no global state but the CPU level that it finds: on
+ * x86-64 it uses AVX2 or AVX-512 where they are (the environment variable WCD_CPU_LEVEL=c|avx2|avx512 lowers that, for
+ * tests), with the same results to the bit. All functions are safe to call from
  * several threads on the same file, as long as each thread has its own output buffers.
  *
  *     wcd_file f;                             // the caller maps or reads the file; 8-byte aligned, see wcd_open
@@ -105,7 +107,8 @@ WCD_API wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float 
 WCD_API wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst);
 
 /* y[i] = sum_j W[r0+i, j] x[j] for i < n. wcd_matvec is all rows. x [cols], y [n]. Sums are f32 in 16 lanes (column mod
- * 16) that are then added pairwise, part by part: the same bits on every machine that rounds every operation once. A
+ * 16), one fused multiply-add per weight, that are then added pairwise, part by part: the same bits on every machine
+ * and for every range of rows. In a sparse part only stored values take part, the k-th of a row in lane k mod 16. A
  * low-rank part is multiplied as A (B x): every call costs B x once, so ask for many rows at a time. A coded part adds
  * up 256 columns at a time in this way, and every call decodes whole tiles of rows: ask for all rows. WCD_E_TRANSFORM
  * when t->n_transforms is not 0: the transformed x needs room, and this library allocates nothing. */
@@ -120,6 +123,41 @@ WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
  * This works for every tensor; without transforms C is the identity. x [cols], z [cols] may be the same. */
 WCD_API wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z);
 WCD_API wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *z, float *y);
+
+/* ---- many inputs, many threads ---------------------------------------------------------------------------------- */
+
+/* y[b * ldy + i] = sum_j W[r0+i, j] x[b * ldx + j] for i < n, b < nx: the same bits as nx calls of
+ * wcd_matvec_transformed; weights are decoded once for up to 64 inputs. Inputs are as wcd_transform leaves them
+ * (without transforms: as they are). ldx >= cols, ldy >= n. About 48 KiB of stack. */
+WCD_API wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
+                              float *y, size_t ldy);
+
+/* The caller's threads. run calls task(arg, i) once for every i < n_tasks, on whatever threads, in any order, and
+ * returns when all are done; self is the caller's. wcdecode_openmp.h has one. */
+typedef struct wcd_pool {
+    void *self;
+    unsigned threads; /* how many tasks make sense, at least 1 */
+    void (*run)(void *self, void (*task)(void *arg, unsigned i), void *arg, unsigned n_tasks);
+} wcd_pool;
+
+/* wcd_matmul of all rows, cut into pool->threads ranges of neighbouring rows: always the same ones, so memory that a
+ * thread touches first stays near it; results do not depend on their number. pool NULL: the calling thread. */
+WCD_API wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx,
+                                   float *y, size_t ldy);
+
+/* Whole prompts with the caller's BLAS: decodes tile_rows rows at a time into tile [tile_rows, cols], transforms
+ * included, and calls gemm(self, m, nx, cols, tile, x, ldx, y + first row, ldy) for y[b * ldy + i] = sum_k tile[i *
+ * cols
+ * + k] x[b * ldx + k], i < m: cblas_sgemm(ColMajor, Trans, NoTrans, m, nx, cols, 1, tile, cols, x, ldx, 0, y, ldy).
+ * Inputs are not transformed. Bits are those of that BLAS. */
+typedef void wcd_gemm(void *self, size_t m, size_t nx, size_t cols, const float *tile, const float *x, size_t ldx,
+                      float *y, size_t ldy);
+WCD_API wcd_status wcd_matmul_gemm(const wcd_tensor *t, wcd_gemm *gemm, void *self, float *tile, size_t tile_rows,
+                                   const float *x, size_t ldx, size_t nx, float *y, size_t ldy);
+
+/* dst [n] = src [n] of type F32, F16 or BF16 (1, 2, 3: docs/FORMAT.md, "dtypes") in f32, exactly: inputs that are not
+ * f32. WCD_E_ARGUMENT: another type. */
+WCD_API wcd_status wcd_widen(uint32_t dtype, const void *src, size_t n, float *dst);
 
 /* A part as stored: for tools and for runtimes with kernels of their own. Behind the n_parts of the sum come the
  * n_transforms, in the order in which an input passes through them. */

@@ -7,8 +7,11 @@
 typedef struct wc_bench_options {
     const char *const *only; /* n_only patterns (a part of the name is enough) of the rows to measure; 0: all */
     size_t n_only;
-    const char *tokenizer; /* a tokenizer.json to time; NULL: that row is left out */
-    bool quick;            /* small sizes: proves that everything runs, in seconds; its ratios mean little */
+    const char *tokenizer;     /* a tokenizer.json to time; NULL: that row is left out */
+    const char *const *states; /* n_states words for rd(states=), for wc_bench_bound */
+    size_t n_states;
+    size_t size; /* of its matrices: a power of 2 */
+    bool quick;  /* small sizes: proves that everything runs, in seconds; its ratios mean little */
 } wc_bench_options;
 
 /* Prints one table (and the same as "bench" among the report's facts). Each row: the rate of the best of several runs,
@@ -17,5 +20,10 @@ typedef struct wc_bench_options {
  * touches but which does not see idle threads. Flops count a multiply-add as two; docs/PERFORMANCE.md lists the counts.
  * WC_OPTION: a pattern matches nothing. */
 wc_status wc_bench(wc_ctx *ctx, const wc_bench_options *opt, wc_report *report);
+
+/* Instead: bits above the rate-distortion function, of rd at these numbers of states, of rd without a trellis, gptq and
+ * lut, for white and for coloured inputs, each row as it comes ("bound" among the facts). WC_OPTION: a size that is no
+ * power of 2 from 128 to 8192. */
+wc_status wc_bench_bound(wc_ctx *ctx, const wc_bench_options *opt, wc_report *report);
 
 #endif

@@ -48,6 +48,7 @@ wc_status wc_bench_ceiling(wc_bench_frame *f, const wc_bench_row *row);
 void wc_bench_random(uint64_t seed, size_t n, float *x);
 
 wc_status wc_bench_work(wc_bench_frame *f);     /* src/bench_work.c */
+wc_status wc_bench_decode(wc_bench_frame *f);   /* src/bench_decode.c */
 wc_status wc_bench_lossless(wc_bench_frame *f); /* src/bench_lossless.c */
 wc_status wc_bench_coded(wc_bench_frame *f);    /* src/bench_coded.c */
 

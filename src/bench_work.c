@@ -304,7 +304,7 @@ typedef struct packed {
     uint8_t *blob, params[WC_PARAMS_SIZE];
     uint64_t size;
     wcd_view view;
-    float *rows, *x, *y; /* [PANEL, cols], [cols], [rows] */
+    float *rows; /* [PANEL, cols] */
 } packed;
 
 enum { PANEL = 1024, TASK = 64 };
@@ -328,15 +328,6 @@ static wc_status decode(wc_ctx *ctx, void *arg)
     return worst == WCD_OK ? WC_OK : wc_fail(ctx, WC_BUG, "bench: %s", wcd_status_text((wcd_status)worst));
 }
 
-static wc_status matvec(wc_ctx *ctx, void *arg)
-{
-    packed *p = arg;
-#pragma omp parallel for schedule(static) num_threads(ctx->threads)
-    for (size_t r = 0; r < p->part.grid.rows; r++)
-        p->y[r] = wcd_view_dot(&p->view, r, p->x);
-    return WC_OK;
-}
-
 static wc_status packed_open(wc_ctx *ctx, size_t rows, size_t cols, packed *p)
 {
     p->part =
@@ -351,9 +342,6 @@ static wc_status packed_open(wc_ctx *ctx, size_t rows, size_t cols, packed *p)
         g->scale[i] = 0x3c00; /* 1 */
     WC_TRY(WC_ALLOC(ctx, p->blob, p->size, "an encoded part"));
     WC_TRY(WC_ALLOC(ctx, p->rows, wc_min(PANEL, rows) * cols, "decoded rows"));
-    WC_TRY(WC_ALLOC(ctx, p->x, cols, "a vector"));
-    WC_TRY(WC_ALLOC(ctx, p->y, rows, "a vector"));
-    wc_bench_random(31, cols, p->x);
     WC_TRY(encode(ctx, p));
     wcd_status s = wcd_view_open(e->id, e->version, p->params, p->blob, p->size, rows, cols, &p->view);
     return s == WCD_OK ? WC_OK : wc_fail(ctx, WC_BUG, "bench: %s", wcd_status_text(s));
@@ -365,18 +353,17 @@ static wc_status bench_grid(wc_bench_frame *f)
            cols = f->opt->quick ? 256 : 4096; /* 64 MiB packed: beyond most caches */
     packed p = {0};
     wc_status status = WC_OK;
-    if (!wc_bench_wants(f, "encode") && !wc_bench_wants(f, "decode") && !wc_bench_wants(f, "matvec")) return WC_OK;
+    if (!wc_bench_wants(f, "encode") && !wc_bench_wants(f, "decode")) return WC_OK;
     WC_TRY_OUT(packed_open(f->ctx, rows, cols, &p));
     double codes = (double)(rows * cols), dense = 4 * codes, bytes = (double)p.size;
     const wc_bench_row row[] = {
         {"encode", "grid, 4 bits: one byte per code in, packed out", codes + bytes, WC_CEILING_COPY, encode, NULL, &p},
-        {"decode", "grid, 4 bits: packed in, f32 rows out", bytes + dense, WC_CEILING_COPY, decode, NULL, &p},
-        {"matvec", "grid, 4 bits: packed bytes in", bytes, WC_CEILING_READ, matvec, NULL, &p}};
+        {"decode", "grid, 4 bits: packed in, f32 rows out", bytes + dense, WC_CEILING_COPY, decode, NULL, &p}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         if (wc_bench_wants(f, row[i].name)) WC_TRY_OUT(wc_bench_measure(f, &row[i]));
 out:
     wc_part_free(&p.part);
-    free(p.blob), free(p.rows), free(p.x), free(p.y);
+    free(p.blob), free(p.rows);
     return status;
 }
 
@@ -457,6 +444,7 @@ wc_status wc_bench_work(wc_bench_frame *f)
     WC_TRY(bench_block(f));
     WC_TRY(bench_methods(f, small));
     WC_TRY(bench_grid(f));
+    WC_TRY(wc_bench_decode(f));
     WC_TRY(bench_convert(f));
     WC_TRY(wc_bench_lossless(f));
     WC_TRY(wc_bench_coded(f));

@@ -70,9 +70,9 @@ const wc_command wc_command_eval = {
     .max_operands = 1,
     .summary = "perplexity, and how far a compressed model is from the original",
     .description =
-        "MODEL is a .wcz or an uncompressed model. Runs it over the text block by block; neither model is ever whole "
-        "in\n"
-        "memory. Prints perplexity by two protocols that must never be mixed, and with --against the KL divergence.\n\n"
+        "MODEL is a .wcz or a model in any form that is read (safetensors, GGUF, GPTQ, AWQ, compressed-tensors). Runs\n"
+        "it over the text block by block; neither model is ever whole in memory. Prints perplexity by two protocols\n"
+        "that must never be mixed, and with --against the KL divergence.\n\n"
         "  wcompress eval model.wcz --against model/ --text wiki.txt",
     .opt_size = sizeof(options),
     .options = eval_options,

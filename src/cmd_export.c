@@ -84,6 +84,8 @@ static wc_status to_gguf(wc_ctx *ctx, const options *o, const wc_input *in, cons
     wc_gguf_result result;
     wc_dtype dtype;
     char rest[96];
+    if (o->target && strcmp(o->target, "llama.cpp") != 0)
+        return wc_fail(ctx, WC_OPTION, "--target %s: does not read GGUF; write llama.cpp", o->target);
     WC_TRY(parse_dtype(ctx, "dtype", o->dtype, true, &dtype));
     opt.type = dtype == WC_F32 ? WC_GGML_F32 : dtype == WC_BF16 ? WC_GGML_BF16 : WC_GGML_F16;
     char *name = model_name(in->path);

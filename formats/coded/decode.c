@@ -339,7 +339,7 @@ static void take(const sink *s, uint64_t i, uint64_t col, unsigned n, const floa
 {
     if (s->x) {
         float lane[WCD_LANES] = {0};
-        wcd_lanes_add(lane, w, s->x + col, n);
+        wcd_inner_loops()->lanes(w, 0, 1, s->x + col, 0, 1, n, lane);
         float sum = wcd_lanes_sum(lane);
         s->dst[i] = s->add || col ? s->dst[i] + sum : sum;
         return;

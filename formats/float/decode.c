@@ -315,21 +315,7 @@ static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)
 
 static void span_raw(const wcd_view *v, uint64_t at, unsigned n, float *dst)
 {
-    const uint8_t *wide = v->blob + 4 * at, *half = v->blob + 2 * at;
-    switch (v->u.f.dtype) {
-    case DTYPE_F32:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_bits_f32(wcd_u32(wide + 4 * i));
-        break;
-    case DTYPE_F16:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_f16_f32(wcd_u16(half + 2 * i));
-        break;
-    case DTYPE_BF16:
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = wc_bf16_f32(wcd_u16(half + 2 * i));
-        break;
-    }
+    wcd_floats(v->u.f.dtype, v->blob + at * (wcd_dtype_bits(v->u.f.dtype) / 8), n, dst);
 }
 
 static void span_float(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)

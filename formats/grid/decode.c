@@ -18,7 +18,6 @@
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
-#include "formats/grid/kernel.h"
 
 enum { ZERO_FIXED = 0, ZERO_INT = 1, ZERO_F16 = 2, ZERO_LINE = 3 };
 
@@ -89,28 +88,40 @@ static float on_line(const uint8_t *lines, uint64_t i, uint8_t code)
     return f16_at(lines, 2 * i) + product;
 }
 
-void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
+/* s [n] of a row and the groups from group0 on; n <= WCD_SPAN. */
+static void scales(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s)
 {
     const wcd_grid_view *g = &v->u.g;
-    uint64_t all = v->rows * g->groups, first = row * g->groups + group0;
-    uint64_t line = g->tile ? row / g->tile * g->groups + group0 : 0;
-    uint8_t scale_code[WCD_SPAN], zero_code[WCD_SPAN];
-    if (g->scale_bits) wcd_unpack(g->scale_codes, all, g->scale_bits, first, n, scale_code);
-    if (g->zero_bits) wcd_unpack(g->zero_codes, all, g->zero_bits, first, n, zero_code);
-    for (unsigned k = 0; k < n; k++) {
-        if (g->tile)
-            s[k] = on_line(g->scales, line + k, scale_code[k]) * g->exp2;
-        else if (g->scale_bits)
-            s[k] = f16_at(g->scales, row) * g->exp2 * (float)scale_code[k];
-        else
-            s[k] = f16_at(g->scales, first + k) * g->exp2;
-        switch (g->zero_kind) {
-        case ZERO_INT: z[k] = (float)zero_code[k]; break;
-        case ZERO_F16: z[k] = f16_at(g->zeros, first + k); break;
-        case ZERO_LINE: z[k] = on_line(g->zeros, line + k, zero_code[k]); break;
-        default: z[k] = g->zero_fixed;
-        }
+    uint64_t first = row * g->groups + group0, line = g->tile ? row / g->tile * g->groups + group0 : 0;
+    uint8_t code[WCD_SPAN];
+    if (!g->scale_bits) {
+        wcd_inner_loops()->halves(g->scales + 2 * first, n, g->exp2, s);
+        return;
     }
+    wcd_unpack(g->scale_codes, v->rows * g->groups, g->scale_bits, first, n, code);
+    for (unsigned k = 0; k < n; k++)
+        s[k] = g->tile ? on_line(g->scales, line + k, code[k]) * g->exp2
+                       : f16_at(g->scales, row) * g->exp2 * (float)code[k];
+}
+
+/* z [n], in the same way. */
+static void zeros(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *z)
+{
+    const wcd_grid_view *g = &v->u.g;
+    uint64_t first = row * g->groups + group0, line = g->tile ? row / g->tile * g->groups + group0 : 0;
+    uint8_t code[WCD_SPAN];
+    if (g->zero_kind == ZERO_F16) wcd_inner_loops()->halves(g->zeros + 2 * first, n, 1, z);
+    if (g->zero_bits) wcd_unpack(g->zero_codes, v->rows * g->groups, g->zero_bits, first, n, code);
+    for (unsigned k = 0; k < n && g->zero_kind != ZERO_F16; k++)
+        z[k] = g->zero_kind == ZERO_INT    ? (float)code[k]
+               : g->zero_kind == ZERO_LINE ? on_line(g->zeros, line + k, code[k])
+                                           : g->zero_fixed;
+}
+
+void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
+{
+    scales(v, row, group0, n, s);
+    zeros(v, row, group0, n, z);
 }
 
 /* w = s (q - z) for n codes. By sixteens, with pointers and a constant trip count: the form that compilers vectorise at
@@ -124,8 +135,31 @@ static void dequantize(float *w, const uint8_t *q, unsigned n, float s, float z)
         *w++ = s * ((float)*q++ - z);
 }
 
-static const wcd_grid_kernel wcd_grid_kernel_c = {dequantize};
-WCD_FAMILY(wcd_grid_kernel)
+/* Packed codes of nr rows and n_groups groups from column col on. */
+static void codes_grid(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n_groups,
+                       wcd_code_rows *out)
+{
+    const wcd_grid_view *g = &v->u.g;
+    for (unsigned i = 0; i < nr; i++) {
+        unsigned at = i * WCD_CODE_GROUPS;
+        wcd_grid_steps(v, row + i, col / g->group, n_groups, out->s + at, out->z + at);
+    }
+    out->codes = (wcd_codes){.at = v->blob + row * g->row_size + col / 8 * g->bits,
+                             .stride = g->row_size,
+                             .bits = g->bits,
+                             .group = g->group,
+                             .s = out->s,
+                             .z = out->z,
+                             .ld = WCD_CODE_GROUPS};
+}
+
+static void product_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    if (v->u.g.holes || !wcd_codes_group(v->u.g.group))
+        wcd_span_product(v, r0, nr, x, y, add);
+    else
+        wcd_codes_product(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
+}
 
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
@@ -134,19 +168,37 @@ static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n,
     unsigned n_groups = (unsigned)((col + n - 1) / g->group - group0) + 1, i = 0;
     uint8_t q[WCD_SPAN], has[WCD_SPAN];
     float s[WCD_SPAN], z[WCD_SPAN];
+    wcd_grid_steps(v, row, group0, n_groups, s, z);
+    if (!g->holes && n == WCD_SPAN && wcd_codes_spans(g->group)) {
+        const wcd_codes c = {v->blob + row * g->row_size + col / 8 * g->bits,
+                             0,
+                             g->bits,
+                             g->group < WCD_SPAN ? g->group : WCD_SPAN,
+                             s,
+                             z,
+                             0,
+                             NULL};
+        wcd_inner_loops()->values(&c, n, dst);
+        return;
+    }
     if (g->holes)
         wcd_positions_codes(&g->p, v->blob, v->blob, g->bits, row, col, n, q, has);
     else
         wcd_unpack(v->blob + row * g->row_size, v->cols, g->bits, col, n, q);
-    wcd_grid_steps(v, row, group0, n_groups, s, z);
     for (unsigned k = 0; k < n_groups; k++) {
         uint64_t stop = (group0 + k + 1) * g->group - col;
         unsigned end = stop < n ? (unsigned)stop : n;
-        wcd_grid_kernel_used()->dequantize(dst + i, q + i, end - i, s[k], z[k]);
+        dequantize(dst + i, q + i, end - i, s[k], z[k]);
         i = end;
     }
     for (i = 0; g->holes && i < n; i++)
         if (!has[i]) dst[i] = 0;
 }
 
-const wcd_decoder wcd_decoder_grid = {.id = 2, .version = 1, .name = "grid", .open = open_grid, .span = span_grid};
+const wcd_decoder wcd_decoder_grid = {.id = 2,
+                                      .version = 1,
+                                      .name = "grid",
+                                      .open = open_grid,
+                                      .span = span_grid,
+                                      .product = product_grid,
+                                      .product_is_spans = 1};

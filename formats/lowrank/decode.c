@@ -194,7 +194,7 @@ static float dot_span(const wcd_view *v, uint64_t row, uint64_t first, unsigned 
 {
     float lane[WCD_LANES] = {0}, w[WCD_SPAN];
     v->d->span(v, row, first, count, w);
-    wcd_lanes_add(lane, w, z, count);
+    wcd_inner_loops()->lanes(w, 0, 1, z, 0, 1, count, lane);
     return wcd_lanes_sum(lane);
 }
 
@@ -204,16 +204,14 @@ static void right_product(const wcd_view *v, uint64_t first, unsigned count, con
     const wcd_view *b = v + 2, *link = v + 3;
     float inner[WCD_SPAN];
     if (v->u.r.form != CUR) {
-        for (unsigned k = 0; k < count; k++)
-            z[k] = wcd_view_dot(b, first + k, x);
+        wcd_view_product(b, first, count, x, z, 0);
         return;
     }
     for (unsigned k = 0; k < count; k++)
         z[k] = 0;
     for (uint64_t at = 0; at < b->rows; at += WCD_SPAN) {
         unsigned some = wcd_span_at(link, at);
-        for (unsigned i = 0; i < some; i++)
-            inner[i] = wcd_view_dot(b, at + i, x);
+        wcd_view_product(b, at, some, x, inner, 0);
         for (unsigned k = 0; k < count; k++)
             z[k] += dot_span(link, first + k, at, some, inner);
     }
@@ -247,7 +245,7 @@ static void mpo_inner(const wcd_view *v, uint64_t i2, uint64_t first, unsigned c
         for (uint64_t j = 0; j < n2; j += WCD_SPAN) {
             unsigned n = n2 - j < WCD_SPAN ? (unsigned)(n2 - j) : WCD_SPAN;
             piece(v + 2, first + k, i2 * n2 + j, n, w);
-            wcd_lanes_add(lane, w, x + j, n);
+            wcd_inner_loops()->lanes(w, 0, 1, x + j, 0, 1, n, lane);
         }
         t[k] = wcd_lanes_sum(lane);
     }

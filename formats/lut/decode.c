@@ -55,30 +55,99 @@ static wcd_status open_lut(const uint8_t params[WCD_PARAMS], wcd_view *v)
     return WCD_OK;
 }
 
+static void scales(const wcd_lut_view *l, uint64_t row, uint64_t group0, unsigned n, float *s)
+{
+    if (l->scaled) wcd_inner_loops()->halves(l->scales + 2 * (row * l->groups + group0), n, l->exp2, s);
+    for (unsigned k = 0; k < n && !l->scaled; k++)
+        s[k] = l->exp2;
+}
+
+/* The table of a row, repeated to fill 16 levels. */
+static void levels_of_row(const wcd_lut_view *l, uint64_t row, float level[16])
+{
+    unsigned n = 1u << l->bits;
+    wcd_inner_loops()->halves(l->tables + (l->scope == SCOPE_ROW ? 2 * row * n : 0), n, 1, level);
+    for (unsigned k = n; k < 16; k++)
+        level[k] = level[k - n];
+}
+
+/* Codes of all columns, tables that fit a register, and not another one for every group. */
+static int in_registers(const wcd_lut_view *l)
+{
+    return l->bits <= 4 && l->scope != SCOPE_GROUP && !l->holes;
+}
+
+/* Without scales any group will do. */
+static uint64_t code_group(const wcd_lut_view *l)
+{
+    return l->scaled ? l->group : WCD_BLOCK;
+}
+
+static void codes_lut(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n_groups, wcd_code_rows *out)
+{
+    const wcd_lut_view *l = &v->u.l;
+    for (unsigned i = 0; i < nr; i++) {
+        scales(l, row + i, col / code_group(l), n_groups, out->s + i * WCD_CODE_GROUPS);
+        levels_of_row(l, row + i, out->levels + 16 * i);
+    }
+    out->codes = (wcd_codes){.at = v->blob + row * l->row_size + col / 8 * l->bits,
+                             .stride = l->row_size,
+                             .bits = l->bits,
+                             .group = code_group(l),
+                             .s = out->s,
+                             .ld = WCD_CODE_GROUPS,
+                             .levels = out->levels};
+}
+
+static void product_lut(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    if (in_registers(&v->u.l) && wcd_codes_group(code_group(&v->u.l)))
+        wcd_codes_product(v, codes_lut, code_group(&v->u.l), r0, nr, x, y, add);
+    else
+        wcd_span_product(v, r0, nr, x, y, add);
+}
+
 static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_lut_view *l = &v->u.l;
     const unsigned levels = 1u << l->bits;
-    float level[MAX_LEVELS];
+    float level[MAX_LEVELS], s[WCD_SPAN];
     uint8_t q[WCD_SPAN], has[WCD_SPAN];
+    uint64_t group = code_group(l), group0 = col / group, table = l->scope == SCOPE_ROW ? row : 0;
+    scales(l, row, group0, (unsigned)((col + n - 1) / group - group0) + 1, s);
+    if (in_registers(l) && n == WCD_SPAN && wcd_codes_spans(group)) {
+        levels_of_row(l, row, level);
+        const wcd_codes c = {v->blob + row * l->row_size + col / 8 * l->bits,
+                             0,
+                             l->bits,
+                             group < WCD_SPAN ? group : WCD_SPAN,
+                             s,
+                             NULL,
+                             0,
+                             level};
+        wcd_inner_loops()->values(&c, n, dst);
+        return;
+    }
     if (l->holes)
         wcd_positions_codes(&l->p, v->blob, v->blob, l->bits, row, col, n, q, has);
     else
         wcd_unpack(v->blob + row * l->row_size, v->cols, l->bits, col, n, q);
-    uint64_t table = l->scope == SCOPE_ROW ? row : 0;
     for (unsigned i = 0, end; i < n; i = end) {
-        uint64_t g = (col + i) / l->group, at = row * l->groups + g, stop = (g + 1) * l->group - col;
+        uint64_t g = (col + i) / l->group, stop = (g + 1) * l->group - col;
         end = stop < n ? (unsigned)stop : n;
-        if (l->scope == SCOPE_GROUP) table = at;
-        if (!i || l->scope == SCOPE_GROUP)
-            for (unsigned k = 0; k < levels; k++)
-                level[k] = wc_f16_f32(wcd_u16(l->tables + 2 * (table * levels + k)));
-        float s = l->scaled ? wc_f16_f32(wcd_u16(l->scales + 2 * at)) * l->exp2 : l->exp2;
+        if (l->scope == SCOPE_GROUP) table = row * l->groups + g;
+        if (!i || l->scope == SCOPE_GROUP) wcd_inner_loops()->halves(l->tables + 2 * table * levels, levels, 1, level);
         for (unsigned j = i; j < end; j++)
-            dst[j] = s * level[q[j]];
+            dst[j] = s[(col + i) / group - group0] * level[q[j]];
     }
     for (unsigned i = 0; l->holes && i < n; i++)
         if (!has[i]) dst[i] = 0;
 }
 
-const wcd_decoder wcd_decoder_lut = {.id = 3, .version = 1, .name = "lut", .open = open_lut, .span = span_lut};
+const wcd_decoder wcd_decoder_lut = {.id = 3,
+                                     .version = 1,
+                                     .name = "lut",
+                                     .open = open_lut,
+                                     .span = span_lut,
+                                     .product = product_lut,
+                                     .product_is_spans = 1};

@@ -57,5 +57,57 @@ static void span_sparse(const wcd_view *v, uint64_t row, uint64_t col, unsigned 
         dst[at[k]] = value_at(&v->u.s, first + k);
 }
 
+/* ---- products ---------------------------------------------------------------------------------------------------
+ *
+ * y = sum over the row's values in order, number k in lane k mod 16: only columns that are stored take part. */
+
+/* lane += count values from number `first' on, which are numbers k, k + 1, .. of their row, times x at their columns.
+ */
+static void add_values(const wcd_sparse_view *s, uint64_t first, uint64_t k, unsigned count, const uint8_t *at,
+                       const float *x, float lane[WCD_LANES])
+{
+    for (unsigned i = 0; i < count; i++, k++)
+        lane[k % WCD_LANES] = wcd_fma(value_at(s, first + i), x[at[i]], lane[k % WCD_LANES]);
+}
+
+static float listed_product(const wcd_view *v, const uint8_t *list, uint64_t first, uint64_t end, const float *x)
+{
+    const wcd_sparse_view *s = &v->u.s;
+    float lane[WCD_LANES] = {0};
+    if (s->p.layout == WCD_LIST16 && s->dtype == DTYPE_F16) {
+        wcd_inner_loops()->listed(list, s->values + 2 * first, end - first, s->exp2, x, v->cols, lane);
+        return wcd_lanes_sum(lane);
+    }
+    for (uint64_t k = 0; k < end - first; k++) {
+        uint32_t col = s->p.layout == WCD_LIST16 ? wcd_u16(list + 2 * k) : wcd_u32(list + 4 * k);
+        float *to = &lane[k % WCD_LANES];
+        *to = wcd_fma(value_at(s, first + k), col < v->cols ? x[col] : 0, *to);
+    }
+    return wcd_lanes_sum(lane);
+}
+
+static float placed_product(const wcd_view *v, uint64_t row, const float *x)
+{
+    float lane[WCD_LANES] = {0};
+    uint8_t at[WCD_SPAN];
+    uint64_t first, k = 0;
+    for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
+        unsigned count = wcd_positions_span(&v->u.s.p, v->blob, row, c, wcd_span_at(v, c), at, &first);
+        add_values(&v->u.s, first, k, count, at, x + c, lane);
+        k += count;
+    }
+    return wcd_lanes_sum(lane);
+}
+
+static void product_sparse(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    for (uint64_t i = 0; i < nr; i++) {
+        uint64_t first, end;
+        const uint8_t *list = wcd_positions_list(&v->u.s.p, v->blob, r0 + i, &first, &end);
+        float sum = list ? listed_product(v, list, first, end, x) : placed_product(v, r0 + i, x);
+        y[i] = add ? y[i] + sum : sum;
+    }
+}
+
 const wcd_decoder wcd_decoder_sparse = {
-    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse};
+    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse, .product = product_sparse};

@@ -26,7 +26,7 @@ static const wc_opt opts[] = {
     {"bits", WC_OPT_REAL, FIELD(bits), 3, 0.5, 8, NULL, "bits per weight, everything included; any real number"},
     {"states", WC_OPT_WORD, FIELD(states), 7, 0, 7, "1|4|8|16|32|64|128|256",
      "of the trellis; 1: scalar quantization. Decoding costs the same for all"},
-    {"kappa", WC_OPT_REAL, FIELD(kappa), 0.8, 0, 10, NULL, "damping matched to the step, in parts of its noise"},
+    {"kappa", WC_OPT_REAL, FIELD(kappa), 1, 0, 10, NULL, "damping matched to the step, in parts of its noise"},
     {"lambda", WC_OPT_REAL, FIELD(lambda), 0.15, 0, 1, NULL, "price of a bit, in squares of a step"},
     {"passes", WC_OPT_INT, FIELD(passes), 3, 1, 16, NULL,
      "passes over the matrix at least; more until the size is met"},

@@ -6,6 +6,8 @@
 #ifndef WCD_DECODER_H
 #define WCD_DECODER_H
 
+#include "decode/fused.h"
+#include "decode/inner.h"
 #include "decode/positions.h"
 #include "wcdecode.h"
 
@@ -14,6 +16,7 @@ enum {
     WCD_SPAN = 256, /* values decoded at once: 1 KiB of f32 on the stack, and 4 packed blocks to spread the call over */
     WCD_BLOCK_ROWS = 8, /* rows that a kind with `block' decodes at once: 8 KiB on the stack */
     WCD_LANES = 16,     /* partial sums of a product */
+    WCD_VECTORS = 64,   /* inputs that are multiplied at once */
     WCD_VIEWS = 4       /* a part and its children */
 };
 
@@ -156,6 +159,8 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+    /* product gives the bits of wcd_span_product and is only faster: many inputs at once may take that instead. */
+    int product_is_spans;
 
     /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
      * row of a sum of parts, x = C x for an input. */
@@ -168,6 +173,9 @@ const wcd_decoder *wcd_decoder_for(uint16_t kind);
 
 /* Bits per element of a dtype id; 0 if unknown. */
 unsigned wcd_dtype_bits(uint32_t dtype);
+
+/* dst [n] = values of type F32, F16 or BF16 at p, which need not be aligned; 0 for other types. */
+int wcd_floats(uint32_t dtype, const uint8_t *p, uint64_t n, float *dst);
 
 /* Every check that a part needs; *out is set only on success. Does not read blob [size], which may be NULL to check
  * parameters and sizes alone. WCD_E_VERSION: unknown kind or version. */
@@ -203,21 +211,56 @@ static inline unsigned wcd_span_at(const wcd_view *v, uint64_t col)
 wcd_status wcd_view_set_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
-/* Row `row' times x [cols]: 16 partial sums in f32, lane j taking the columns j mod 16 in order, added in halves
- * (8, 4, 2, 1). The caller has checked row and numeric. */
+/* y [nr] = or += rows r0 .. times x [cols]: the kind's own product, or the next. The caller has checked rows and
+ * numeric. wcd_view_dot: of one row. */
+void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
 
-/* y [nr] = or += rows r0 .. times x: wcd_view_dot of each, or the kind's own product. */
-void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+/* The same over span or block: 16 partial sums in f32 per row, lane j taking the columns j mod 16 in order with fused
+ * multiply-adds (fused.h), added in halves (8, 4, 2, 1). */
+void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 
-/* The two halves of such a sum: lane[j mod 16] += w[j] x[j] for j < n, and the sum of the lanes, which are used up. */
+/* n <= WCD_VECTORS inputs: x[b * ld ..]. Results go to y[b * ldy + i], the bits of n calls of wcd_view_product. */
+typedef struct wcd_vectors {
+    const float *x;
+    size_t ld;
+    unsigned n;
+} wcd_vectors;
+void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                       int add);
+
+/* wcd_span_product for kinds of packed codes with scales per group of 16, 32 or a multiple of 64 columns, without
+ * decoded values on the way. codes_of fills in the rows row .. row + nr from column col on, which begins a group: nr <=
+ * WCD_CODE_ROWS, n_groups <= WCD_CODE_GROUPS; s and z are there for it to use. */
+enum { WCD_CODE_ROWS = 4, WCD_CODE_GROUPS = 128 };
+typedef struct wcd_code_rows {
+    wcd_codes codes;
+    float s[WCD_CODE_ROWS * WCD_CODE_GROUPS], z[WCD_CODE_ROWS * WCD_CODE_GROUPS], levels[WCD_CODE_ROWS * 16];
+} wcd_code_rows;
+typedef void wcd_codes_of(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n_groups,
+                          wcd_code_rows *out);
+void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                       const float *x, float *y, int add);
+static inline int wcd_codes_group(uint64_t group)
+{
+    return group == 16 || group == 32 || group % WCD_BLOCK == 0;
+}
+
+/* Whether a full span can be decoded in this way: it begins with a group, or lies in one. */
+static inline int wcd_codes_spans(uint64_t group)
+{
+    return wcd_codes_group(group) && (WCD_SPAN % group == 0 || group % WCD_SPAN == 0);
+}
+
+/* The two halves of such a sum: lane[j mod 16] += w[j] x[j] for j < n (fused.h), and the sum of the lanes, which are
+ * used up. */
 static inline void wcd_lanes_add(float lane[WCD_LANES], const float *w, const float *x, unsigned n)
 {
     for (; n >= WCD_LANES; n -= WCD_LANES, w += WCD_LANES, x += WCD_LANES)
         for (int j = 0; j < WCD_LANES; j++)
-            lane[j] += w[j] * x[j];
+            lane[j] = wcd_fma(w[j], x[j], lane[j]);
     for (unsigned j = 0; j < n; j++)
-        lane[j] += w[j] * x[j];
+        lane[j] = wcd_fma(w[j], x[j], lane[j]);
 }
 
 static inline float wcd_lanes_sum(float lane[WCD_LANES])

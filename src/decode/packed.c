@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "decode/inner.h"
+
 /* ORs the k bits of every value of a plane into out, `shift' places up. bytes = the plane's size. */
 static void plane(const uint8_t *src, unsigned bytes, unsigned k, unsigned shift, uint8_t *out)
 {
@@ -26,7 +28,7 @@ static inline void full_plane(const uint8_t *src, unsigned k, unsigned shift, ui
         }
 }
 
-static void full_block(const uint8_t *src, unsigned bits, uint8_t out[WCD_BLOCK])
+void wcd_unpack_block(const uint8_t *src, unsigned bits, uint8_t out[WCD_BLOCK])
 {
     unsigned shift = 0;
     memset(out, 0, WCD_BLOCK);
@@ -51,18 +53,18 @@ static void last_block(const uint8_t *src, unsigned eighths, unsigned bits, uint
 
 void wcd_unpack(const uint8_t *seq, uint64_t count, unsigned bits, uint64_t first, unsigned n, uint8_t *out)
 {
+    const wcd_inner *inner = wcd_inner_loops();
     uint64_t b = first / WCD_BLOCK;
     unsigned skip = (unsigned)(first % WCD_BLOCK);
     uint8_t values[WCD_BLOCK];
-    for (; n; b++, skip = 0) {
+    for (unsigned take; n; b++, out += take, n -= take, skip = 0) {
         const uint8_t *src = seq + b * (WCD_BLOCK / 8) * bits;
         uint64_t left = count - b * WCD_BLOCK;
+        take = WCD_BLOCK - skip < n ? WCD_BLOCK - skip : n;
         if (left >= WCD_BLOCK)
-            full_block(src, bits, values);
+            inner->unpack(src, bits, 1, take == WCD_BLOCK ? out : values);
         else
             last_block(src, (unsigned)(left + 7) / 8, bits, values);
-        unsigned take = WCD_BLOCK - skip < n ? WCD_BLOCK - skip : n;
-        memcpy(out, values + skip, take);
-        out += take, n -= take;
+        if (take < WCD_BLOCK || left < WCD_BLOCK) memcpy(out, values + skip, take);
     }
 }

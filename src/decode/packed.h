@@ -29,4 +29,7 @@ static inline uint64_t wcd_packed_size(uint64_t count, unsigned bits)
  * first + n <= count. */
 void wcd_unpack(const uint8_t *seq, uint64_t count, unsigned bits, uint64_t first, unsigned n, uint8_t *out);
 
+/* out = the values of one full block, in portable C: see inner.h for the others. */
+void wcd_unpack_block(const uint8_t *src, unsigned bits, uint8_t out[WCD_BLOCK]);
+
 #endif

@@ -72,6 +72,16 @@ static uint32_t listed(const wcd_positions *p, const uint8_t *list, uint64_t k)
     return p->layout == WCD_LIST16 ? wcd_u16(list + 2 * k) : wcd_u32(list + 4 * k);
 }
 
+const uint8_t *wcd_positions_list(const wcd_positions *p, const uint8_t *blob, uint64_t row, uint64_t *first,
+                                  uint64_t *end)
+{
+    if (p->layout > WCD_LIST32 || p->block > 1) return NULL;
+    *first = row_begin(p, blob, row);
+    *end = row_begin(p, blob, row + 1);
+    if (*end < *first) *end = *first;
+    return blob + p->at + *first * (p->layout == WCD_LIST16 ? 2 : 4);
+}
+
 /* The first that is not left of the span by bisection, then as many as the span can hold. */
 static unsigned span_list(const wcd_positions *p, const uint8_t *blob, uint64_t row, uint64_t u0, unsigned n,
                           uint8_t *unit, uint64_t *first)

@@ -32,6 +32,11 @@ int wcd_positions_parse(wcd_positions *p, const uint8_t *params, uint64_t rows, 
 /* Places the two sections behind *end. */
 void wcd_positions_place(wcd_positions *p, uint64_t rows, uint64_t *end);
 
+/* For lists of single columns: the row's entries are those of value *first .. *end, and lie at the address returned, 2
+ * or 4 bytes each. Columns outside the row may be among them. NULL: another layout. */
+const uint8_t *wcd_positions_list(const wcd_positions *p, const uint8_t *blob, uint64_t row, uint64_t *first,
+                                  uint64_t *end);
+
 /* at [*..n] = the columns of row `row' that have a value, ascending, counted from col, among col .. col + n; returns
  * how many, and in *first the number of the first one's value: the others follow it, and all are below nnz. col is a
  * multiple of 256, 1 <= n <= 256, col + n inside the row. */

@@ -1,7 +1,11 @@
 #include "decode/decoder.h"
 
+#include <string.h>
+
 #include "base/dtype.h"
 #include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/inner.h"
 
 #define WC_FORMAT(id, version, name) extern const wcd_decoder wcd_decoder_##name;
 #include "formats/formats.def"
@@ -28,6 +32,23 @@ unsigned wcd_dtype_bits(uint32_t dtype)
 #undef X
     };
     return dtype < sizeof bits_of ? bits_of[dtype] : 0;
+}
+
+int wcd_floats(uint32_t dtype, const uint8_t *p, uint64_t n, float *dst)
+{
+    enum {
+#define X(name, bits, id) DTYPE_##name = id,
+        WC_DTYPE_LIST(X)
+#undef X
+    };
+    if (dtype == DTYPE_F32)
+        for (uint64_t i = 0; i < n; i++)
+            dst[i] = wc_bits_f32(wcd_u32(p + 4 * i));
+    else if (dtype == DTYPE_F16)
+        wcd_inner_loops()->halves(p, n, 1, dst);
+    else if (dtype == DTYPE_BF16)
+        wcd_inner_loops()->brains(p, n, dst);
+    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16;
 }
 
 wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS], const uint8_t *blob,
@@ -120,38 +141,84 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
     return WCD_OK;
 }
 
-/* y [nr] = rows times x, nr <= rows_at_once. */
-static void dots(const wcd_view *v, uint64_t row, unsigned nr, const float *x, float *y)
+/* y[b * ldy + i] = or += lane sums of [nr][nx]. */
+static void finish(float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add)
 {
-    float lane[WCD_BLOCK_ROWS][WCD_LANES] = {{0}}, w[WCD_BLOCK_ROWS][WCD_SPAN];
-    for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
-        unsigned n = wcd_span_at(v, c);
-        decode(v, row, nr, c, n, w[0], WCD_SPAN);
-        for (unsigned i = 0; i < nr; i++)
-            wcd_lanes_add(lane[i], w[i], x + c, n);
-    }
     for (unsigned i = 0; i < nr; i++)
-        y[i] = wcd_lanes_sum(lane[i]);
+        for (unsigned b = 0; b < nx; b++, lane += WCD_LANES) {
+            float sum = wcd_lanes_sum(lane), *to = y + b * ldy + i;
+            *to = add ? *to + sum : sum;
+        }
+}
+
+static void product_by_spans(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                             int add)
+{
+    const wcd_inner *inner = wcd_inner_loops();
+    float lane[WCD_BLOCK_ROWS * WCD_VECTORS * WCD_LANES], w[WCD_BLOCK_ROWS][WCD_SPAN];
+    for (unsigned k; nr; nr -= k, r0 += k, y += k) {
+        k = nr < WCD_BLOCK_ROWS ? (unsigned)nr : WCD_BLOCK_ROWS;
+        memset(lane, 0, k * x->n * WCD_LANES * sizeof *lane);
+        for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
+            unsigned n = wcd_span_at(v, c);
+            for (unsigned i = 0; i < k && !v->d->block; i++)
+                v->d->span(v, r0 + i, c, n, w[i]);
+            if (v->d->block) v->d->block(v, r0, k, c, n, w[0], WCD_SPAN);
+            inner->lanes(w[0], WCD_SPAN, k, x->x + c, x->ld, x->n, n, lane);
+        }
+        finish(lane, k, x->n, y, ldy, add);
+    }
+}
+
+void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+{
+    product_by_spans(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
+}
+
+void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                       const float *x, float *y, int add)
+{
+    const wcd_inner *inner = wcd_inner_loops();
+    const uint64_t whole = v->cols / WCD_BLOCK * WCD_BLOCK, most = WCD_CODE_GROUPS * group;
+    for (unsigned k; nr; nr -= k, r0 += k, y += k) {
+        float lane[WCD_CODE_ROWS * WCD_LANES] = {0}, w[WCD_SPAN];
+        k = nr < WCD_CODE_ROWS ? (unsigned)nr : WCD_CODE_ROWS;
+        for (uint64_t c = 0, n; c < whole; c += n) {
+            wcd_code_rows rows;
+            n = whole - c < most ? whole - c : most;
+            codes_of(v, r0, k, c, (unsigned)((n - 1) / group) + 1, &rows);
+            inner->dot(&rows.codes, k, n, x + c, lane);
+        }
+        for (unsigned i = 0; i < k && whole < v->cols; i++) {
+            uint64_t c = v->cols / WCD_SPAN * WCD_SPAN;
+            v->d->span(v, r0 + i, c, (unsigned)(v->cols - c), w);
+            wcd_lanes_add(lane + WCD_LANES * i, w + (whole - c), x + whole, (unsigned)(v->cols - whole));
+        }
+        finish(lane, k, 1, y, 0, add);
+    }
 }
 
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
 {
     float y;
-    dots(v, row, 1, x, &y);
+    wcd_view_product(v, row, 1, x, &y, 0);
     return y;
 }
 
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
 {
-    if (v->d->product) {
+    if (v->d->product)
         v->d->product(v, r0, nr, x, y, add);
+    else
+        wcd_span_product(v, r0, nr, x, y, add);
+}
+
+void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add)
+{
+    if (v->d->product && (x->n == 1 || !v->d->product_is_spans)) {
+        for (unsigned b = 0; b < x->n; b++)
+            v->d->product(v, r0, nr, x->x + b * x->ld, y + b * ldy, add);
         return;
     }
-    for (uint64_t i = 0; i < nr;) {
-        float product[WCD_BLOCK_ROWS];
-        unsigned k = rows_at_once(v, nr - i);
-        dots(v, r0 + i, k, x, product);
-        for (unsigned j = 0; j < k; j++, i++)
-            y[i] = add ? y[i] + product[j] : product[j];
-    }
+    product_by_spans(v, r0, nr, x, y, ldy, add);
 }

@@ -443,7 +443,7 @@ wcd_status wcd_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, float *dst, si
 wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, void *dst)
 {
     wcd_view v[WCD_VIEWS];
-    if (!t || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
+    if (!t || !t->n_parts || r0 > t->rows || n > t->rows - r0 || (!dst && n && t->cols)) return WCD_E_ARGUMENT;
     wcd_status s = view_part(t, t->first_part, v);
     if (s != WCD_OK) return s;
     if (t->n_parts != 1 || t->n_transforms || v->d->id != 1 || v->u.f.dtype != t->source_dtype)
@@ -471,17 +471,86 @@ wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z)
     return WCD_OK;
 }
 
-wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
+/* All parts. nx <= WCD_VECTORS. */
+static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, float *y, size_t ldy)
 {
-    if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
     for (uint32_t p = 0; p < t->n_parts; p++) {
         wcd_view v[WCD_VIEWS];
         wcd_status s = view_part(t, t->first_part + p, v);
         if (s != WCD_OK) return s;
         if (!v->numeric) return WCD_E_NOT_NUMERIC;
-        wcd_view_product(v, r0, n, x, y, p > 0);
+        wcd_view_products(v, r0, n, x, y, ldy, p > 0);
     }
     return WCD_OK;
+}
+
+wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
+{
+    if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
+    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, y, 0);
+}
+
+wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx, float *y,
+                      size_t ldy)
+{
+    wcd_status s = WCD_OK;
+    if (!t || r0 > t->rows || n > t->rows - r0 || ldx < t->cols || ldy < n) return WCD_E_ARGUMENT;
+    if (nx && ((!x && t->cols) || (!y && n))) return WCD_E_ARGUMENT;
+    for (size_t b = 0, some; s == WCD_OK && b < nx; b += some) {
+        some = nx - b < WCD_VECTORS ? nx - b : WCD_VECTORS;
+        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, y + b * ldy, ldy);
+    }
+    return s;
+}
+
+typedef struct share {
+    const wcd_tensor *t;
+    uint64_t rows; /* of every task but the last */
+    const float *x;
+    size_t ldx, nx;
+    float *y;
+    size_t ldy;
+} share;
+
+static void task(void *arg, unsigned i)
+{
+    const share *a = arg;
+    uint64_t r0 = i * a->rows, n = a->t->rows - r0 < a->rows ? a->t->rows - r0 : a->rows;
+    wcd_matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->y + r0, a->ldy); /* what it could refuse was tried before */
+}
+
+wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx, float *y,
+                           size_t ldy)
+{
+    enum { STEP = 64 }; /* rows: nobody shares a cache line of y */
+    if (!t || (pool && (!pool->run || !pool->threads)) || ldy < t->rows) return WCD_E_ARGUMENT;
+    if (!pool || pool->threads == 1 || t->rows <= STEP) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
+    wcd_status s = wcd_matmul(t, 0, 0, x, ldx, nx, y, ldy);
+    if (s != WCD_OK || !nx) return s;
+    share a = {t, (t->rows - 1) / pool->threads + 1, x, ldx, nx, y, ldy};
+    a.rows = (a.rows + STEP - 1) / STEP * STEP;
+    pool->run(pool->self, task, &a, (unsigned)((t->rows - 1) / a.rows + 1));
+    return WCD_OK;
+}
+
+wcd_status wcd_matmul_gemm(const wcd_tensor *t, wcd_gemm *gemm, void *self, float *tile, size_t tile_rows,
+                           const float *x, size_t ldx, size_t nx, float *y, size_t ldy)
+{
+    if (!t || !gemm || !tile || !tile_rows || ldx < t->cols || ldy < t->rows) return WCD_E_ARGUMENT;
+    if (nx && ((!x && t->cols) || (!y && t->rows))) return WCD_E_ARGUMENT;
+    for (uint64_t r = 0, some; nx && r < t->rows; r += some) {
+        some = t->rows - r < tile_rows ? t->rows - r : tile_rows;
+        wcd_status s = wcd_rows(t, r, some, tile, (size_t)t->cols);
+        if (s != WCD_OK) return s;
+        gemm(self, (size_t)some, nx, (size_t)t->cols, tile, x, ldx, y + r, ldy);
+    }
+    return WCD_OK;
+}
+
+wcd_status wcd_widen(uint32_t dtype, const void *src, size_t n, float *dst)
+{
+    if (n && (!src || !dst)) return WCD_E_ARGUMENT;
+    return wcd_floats(dtype, src, n, dst) ? WCD_OK : WCD_E_ARGUMENT;
 }
 
 wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)

@@ -162,7 +162,7 @@ static wc_status tile(job *j, const wc_scheme *s)
     size_t k = j->target->k_tile ? j->target->k_tile : word, n = j->target->n_tile ? j->target->n_tile : word;
     size_t cols = shard_cols(j, s), rows = fused_rows(j, s);
     if (cols % k || shard_rows(j, s) % word || rows % n)
-        return found(j, true, s, "keep it: --rule 'NAME=keep', and what it is fused with, or use fewer shards",
+        return found(j, true, s, "keep it and what it is fused with (--rule 'NAME=keep'), or use fewer shards",
                      "%zu x %zu in each of %zu shards (with what it is fused with): %s takes multiples of %zu x %zu",
                      rows, cols, j->tp, j->target->name, n, k);
     if (cols % s->group && s->group < s->cols)
@@ -367,6 +367,9 @@ wc_status wc_check(wc_ctx *ctx, const wc_input *in, const wc_scheme *list, size_
     if (opt->tp < 1 || opt->tp > 1024) return wc_fail(ctx, WC_OPTION, "--tp %u: allowed is 1 to 1024", opt->tp);
     if (opt->tp > 1 && !j.target->shards)
         return wc_fail(ctx, WC_OPTION, "--tp: %s splits models as it likes", opt->target);
+    if (in->checkpoint.quant && j.target->integers)
+        return wc_fail(ctx, WC_UNSUPPORTED, "%s: is quantized already (%s): what its integers are is up to its maker",
+                       in->path, wc_quant_method(in->checkpoint.quant));
     WC_TRY(look_at_model(&j));
     if (out->fatal) return WC_OK; /* shards that are none would be divided by */
     for (size_t i = 0; i < n; i++)

@@ -29,8 +29,8 @@ void wc_findings_free(wc_findings *f);
 extern const char *const wc_check_targets[];
 
 /* Looks at the model `in', with its tensors stored as the schemes [n] (in the order of wc_schemes): those it has, or
- * those that a plan gives it. WC_OPTION: no such target or format, or shards where the target has none. What is wrong
- * is in *out and no failure. */
+ * those that a plan gives it. WC_OPTION: no such target or format, or shards where the target has none. WC_UNSUPPORTED:
+ * a checkpoint that another program has quantized. What is wrong is in *out and no failure. */
 wc_status wc_check(wc_ctx *ctx, const wc_input *in, const wc_scheme *list, size_t n, const wc_check_options *opt,
                    wc_findings *out);
 

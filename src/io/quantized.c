@@ -378,6 +378,7 @@ static wc_status open_awq(const folder *f, wc_quant_linear *q)
 static wc_status read_shape(const folder *f, wc_quant_linear *q)
 {
     const wc_st_tensor *t = q->part[SHAPE], *codes = q->part[CODES];
+    char shown[WC_SHOWN];
     if (!t) return missing(f, q, "_shape");
     if ((t->dtype != WC_I64 && t->dtype != WC_I32) || t->rows * t->cols != 2)
         return wrong(f, t, "it must be I64 [2]: outputs and inputs");
@@ -395,8 +396,8 @@ static wc_status read_shape(const folder *f, wc_quant_linear *q)
     uint64_t most = codes->dims[1] * 32;
     if (shape[0] < 1 || (uint64_t)shape[0] != codes->dims[0] || shape[1] < 1 || (uint64_t)shape[1] > most)
         return wc_fail(f->ctx, WC_BADFILE, "%s: `%s' is said to be %lld x %lld, its codes have %llu rows of %llu words",
-                       f->config->label, q->name, (long long)shape[0], (long long)shape[1], (ull)codes->dims[0],
-                       (ull)codes->dims[1]);
+                       f->config->label, wc_escape_name(shown, sizeof shown, q->name), (long long)shape[0],
+                       (long long)shape[1], (ull)codes->dims[0], (ull)codes->dims[1]);
     q->rows = (uint64_t)shape[0], q->cols = (uint64_t)shape[1];
     return WC_OK;
 }

@@ -356,7 +356,7 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_GRID: return same_grid(&a->grid, &b->grid);
     case WC_PART_LUT:
         return a->lut.group == b->lut.group && a->lut.bits == b->lut.bits && a->lut.scope == b->lut.scope &&
-               a->lut.scaled == b->lut.scaled;
+               a->lut.scaled == b->lut.scaled && a->lut.holes == b->lut.holes && same_positions(&a->lut.at, &b->lut.at);
     case WC_PART_SPARSE:
         return a->sparse.nnz == b->sparse.nnz && a->sparse.dtype == b->sparse.dtype && a->sparse.n == b->sparse.n &&
                a->sparse.m == b->sparse.m && a->sparse.block == b->sparse.block;

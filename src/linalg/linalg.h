@@ -57,9 +57,10 @@ void wc_times_lower64(wc_ctx *ctx, const double *l, size_t n, double *x, size_t 
 void wc_cholesky_solve_left64(wc_ctx *ctx, const double *l, size_t n, double *b, size_t m);
 
 /* The `count' largest eigenvalues of the symmetric A [n, n] (both halves filled, overwritten), largest first:
- * values [count], vectors [count, n], one per row, orthonormal, or NULL: values only. 1 <= count <= n <= WC_EIGH_MAX. LAPACK's dsyevr, on one
- * thread: 4/3 n^3 flops, half of them bound by memory, then, for vectors, 2 n^2 count and, for count <= n/2, about n count^2; they take 8
- * bytes times n count (n^2 for count > n/2) of memory. WC_NUMERIC: no convergence, or A is not finite. */
+ * values [count], vectors [count, n], one per row, orthonormal, or NULL: values only. 1 <= count <= n <= WC_EIGH_MAX.
+ * LAPACK's dsyevr, on one thread: 4/3 n^3 flops, half of them bound by memory, then, for vectors, 2 n^2 count and, for
+ * count <= n/2, about n count^2; they take 8 bytes times n count (n^2 for count > n/2) of memory. WC_NUMERIC: no
+ * convergence, or A is not finite. */
 enum { WC_EIGH_MAX = 32766 };
 wc_status wc_eigh_top(wc_ctx *ctx, double *a, size_t n, size_t count, double *values, double *vectors);
 

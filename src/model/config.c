@@ -106,8 +106,8 @@ static wc_status check_features(const reader *r)
                        r->label, type);
     if (is_set(r->top, "quantization_config"))
         return wc_fail(r->ctx, WC_UNSUPPORTED,
-                       "%s: quantization_config says that the weights are quantized already; start from the original "
-                       "float checkpoint",
+                       "%s: quantization_config says that the weights are quantized already, and not by gptq, awq or "
+                       "compressed-tensors, which are read; start from the original float checkpoint",
                        r->label);
     WC_TRY(wc_json_str(r->ctx, r->top, "hidden_act", r->arch->act, r->label, &act));
     if (strcmp(act, "silu") && strcmp(act, "swish"))

@@ -8,8 +8,8 @@
  * against the eigenbasis as long as all of them are above the water.
  *
  * Below the water (weak directions at low rates) they are not: noise of c^2 / 4 per direction that the steps imply is
- * more than the direction holds. A damping of H by kappa c^2 / (4 s^2), s^2 the mean square of W, is the Wiener filter
- * for that noise: it limits steps to 2 s / sqrt(kappa) and keeps feedback from chasing directions that are not coded.
+ * more than the direction holds. The caller damps H by kappa c^2 / (4 s^2), s^2 the mean square of W, which limits
+ * steps to 2 s / sqrt(kappa), and aims at what solve/wiener.h makes of W.
  *
  * Down a column the rows are a sequence for the trellis (trellis.h), tile by tile of the format; tiles share nothing
  * but laws of probability, and are what threads divide. Rate and law depend on each other and on c, so passes

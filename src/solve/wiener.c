@@ -1,5 +1,6 @@
 #include "solve/wiener.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "linalg/linalg.h"
@@ -23,7 +24,7 @@ wc_status wc_wiener_target(wc_ctx *ctx, const wc_hessian *h, double mu, size_t r
         for (size_t j = 0; j < n; j++) {
             float p = h->pivot[j];
             v[i * n + j] = w[i * n + column(h, j)] - (float)mu * target[i * n + j];
-            target[i * n + j] = (float)mu * v[i * n + j] / (p * p);
+            target[i * n + j] = (float)mu * v[i * n + j] / fmaxf(p * p - (float)mu, 0.05f * p * p);
         }
     wc_upper_solve_right(ctx, h->u, n, target, rows);
     for (size_t i = 0; i < rows * n; i++)

@@ -10,12 +10,12 @@
  *
  *     w^ = w U A (I - A + U A)^-1 + noise.
  *
- * With a_j = 1 - D_j / var(t_j), and noise and spread in the relation that mu means (D_j p_j^2 / var(w^) = mu), (1 -
- * a_j) / a_j = mu / p_j^2, so that w^ becomes V + noise when the aim is
+ * Noise of variance mu m / p_j^2, m the spread of w^, is what the price mu means, and what is left of a target whose
+ * mean was taken: a_j = 1 - mu / p_j^2. So w^ becomes V + noise when the aim is
  *
- *     T = V (I + (I - A) A^-1 U^-1) = V + mu V P^-2 U^-1.
+ *     T = V (I + (I - A) A^-1 U^-1) = V + V diag(mu / (p_j^2 - mu)) U^-1.
  *
- * For H = h I both cancel, and T = W. */
+ * For H = h I both cancel, and T = W. p_j^2 is above mu, which is in H'; a_j is kept from falling below 1/20. */
 #ifndef WC_SOLVE_WIENER_H
 #define WC_SOLVE_WIENER_H
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The decode library stands alone: it builds with a plain C99 compiler from its own files, needs nothing but memory and
-# string functions, exports nothing but its public functions, and its header serves C and C++. Also: the listing in
+# string functions and getenv, exports nothing but its public functions, which its man page has, and its headers serve C
+# and C++. Also: the listing in
 # docs/FORMAT.md is the golden file. Run from the repository root after `make'.
 set -eu
 CC=${CC:-cc}
@@ -81,6 +82,14 @@ $CC -std=c99 -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone
 if command -v c++ >/dev/null; then
     c++ -std=c++11 -Wall -Wextra -Werror -Iinclude -fsyntax-only "$dir/alone.cc" || fail "wcdecode.h is not C++"
 fi
+echo '#include "wcdecode_openmp.h"' >"$dir/alone.c"
+for openmp in -fopenmp -fno-openmp; do
+    $CC -std=c99 -pedantic -Wall -Wextra -Wno-unused -Werror -Iinclude $openmp -fsyntax-only "$dir/alone.c" ||
+        fail "wcdecode_openmp.h does not stand alone ($openmp)"
+done
+while read -r function; do
+    grep -q "$function" docs/wcdecode.3 || fail "docs/wcdecode.3 does not mention $function"
+done <"$dir/declared"
 
 sed -n 's/^    \([0-9]\{4\}\): \(\([0-9a-f][0-9a-f] \)\{15\}[0-9a-f][0-9a-f]\).*/\1 \2/p' docs/FORMAT.md >"$dir/listing"
 od -A d -t x1 -v tests/data/golden/tiny.wcz | sed -n 's/^000\([0-9]\{4\} .*\)/\1/p' >"$dir/file"

@@ -24,9 +24,8 @@ gives 'an unknown form' 2 'write wcstats, imatrix' calibrate --format dat "$smal
 
 gives 'as statistics: GGUF' 0 'of H only the diagonal is known' compress --recipe 'gptq(bits=3,cd=0)' "$small" --stats "$tmp/m.gguf" -o "$tmp/g.wcz" --json
 check 'the file says what it was made with' bash -c "'$wc' inspect '$tmp/g.wcz' | grep -q 'importance matrix of built-in'"
-for recipe in 'awq | rtn(bits=3)' 'svdllm(rank=8) | rtn(bits=3)' 'sparsegpt(pattern=50%) | rtn(bits=4)'; do
-    gives "a diagonal is enough for $recipe" 0 'of H only the diagonal' compress --recipe "$recipe" "$small" --stats "$tmp/m.gguf" --blocks 1 -o "$tmp/x.wcz" -f
-done
+gives 'a diagonal is enough for a transform, a whitening and a rounding' 0 'of H only the diagonal is known' \
+    compress --recipe 'awq(points=2) | svdllm(rank=4) | rtn(bits=3)' "$small" --stats "$tmp/m.gguf" --blocks 1 -o "$tmp/x.wcz"
 
 oracle --make 256,256,768 "$tmp/o.gguf" "$tmp/o.dat"
 gives "another writer's GGUF" 0 '' compress --recipe 'gptq(bits=3,cd=0)' --blocks 1 "$small" --stats "$tmp/o.gguf" -o "$tmp/o.wcz" --json
@@ -34,7 +33,7 @@ error=$(json "$tmp/out" 'd["result"]["error_mean"]')
 gives "another writer's older form, without a tail" 0 '' compress --recipe 'gptq(bits=3,cd=0)' --blocks 1 "$small" --stats "$tmp/o.dat" -o "$tmp/p.wcz" --json
 check 'the same matrices, the same errors' [ "$error" = "$(json "$tmp/out" 'd["result"]["error_mean"]')" ]
 oracle --make 256,256,64 "$tmp/w.gguf" "$tmp/w.dat"
-gives 'of another model' 3 'ffn_down.weight has 64 inputs of 1 experts, the model' compress --recipe 'gptq(bits=3,cd=0)' "$small" --stats "$tmp/w.gguf" -o "$tmp/no.wcz"
+gives 'of another model' 3 'ffn_down.weight has 64 inputs of 1 experts, the model' compress --recipe 'gptq(bits=3,cd=0)' --blocks 1 "$small" --stats "$tmp/w.gguf" -o "$tmp/no.wcz"
 gives 'a model is none' 3 'no importance matrix' compress --recipe 'gptq(bits=3,cd=0)' "$small" --stats "$small/model.safetensors" -o "$tmp/no.wcz"
 for size in 0 4 1000 5000; do
     head -c $size "$tmp/m.dat" >"$tmp/cut"

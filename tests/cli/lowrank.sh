@@ -19,8 +19,13 @@ list product 'svdllm(ratio=0.5)'
 product=$error
 list budget 'svdllm(budget=0.5)'
 below 'ranks by budget lower the error' "$error" "$product"
-check 'for no more bytes' [ "$(stat -c %s "$tmp/budget.wcz")" -le "$(stat -c %s "$tmp/product.wcz")" ]
+left='all(t["bytes"] > 0 for t in L) and sum(t["rows"] * t["cols"] - t["bytes"] for t in L) >= 0'
+check 'within half of f16' [ "$(json "$tmp/budget.json" "[$left for L in [[t for t in d['plan']['tensors'] if 'svdllm' in t['recipe']]]]")" = '[True]' ]
+# shellcheck disable=SC2086
+run compress --recipe 'svdllm(budget=0.5)' "$small" -o "$tmp/no.wcz" $stats --dry-run
 check 'the statistics decided' grep -q "of the weights with the inputs' statistics" "$tmp/err"
+run compress --recipe 'svdllm(budget=0.5)' "$small" -o "$tmp/no.wcz" --dry-run
+check 'without them the weights' grep -q 'of the weights alone' "$tmp/err"
 list pifa 'svdllm(ratio=0.5,storage=pifa)'
 below 'pivot rows have room for a larger rank' "$error" "$product"
 list saes 'saes(ratio=0.5,factor_bits=8)'

@@ -80,16 +80,18 @@ def small(folder, config, tensors):
 
 @kind
 def tiny(folder, config, tensors):
-    """Good, with a third of the MLP's width and an eighth of the vocabulary: for work without calibration."""
+    """Good, with a third of the MLP's width, an eighth of the vocabulary and no tokenizer: for work without calibration."""
     config["intermediate_size"], config["vocab_size"] = 256, 512
     for name, (dtype, shape, data) in tensors.items():
+        size = 4 if dtype == "F32" else 2
         if "down_proj" in name:
-            rows = [data[2 * 768 * r : 2 * (768 * r + 256)] for r in range(256)]
+            rows = [data[size * 768 * r : size * (768 * r + 256)] for r in range(256)]
             tensors[name] = (dtype, [256, 256], b"".join(rows))
         elif "embed" in name or "gate_proj" in name or "up_proj" in name:
             n = 512 if "embed" in name else 256
-            tensors[name] = (dtype, [n, 256], data[: 2 * n * 256])
+            tensors[name] = (dtype, [n, 256], data[: size * n * 256])
     save(folder, config, tensors)
+    os.remove(f"{folder}/tokenizer.json")
 
 
 @kind
@@ -236,14 +238,14 @@ def scaled(tensors, factor):
 def faint(folder, config, tensors):
     """Linears whose quantization steps are below the normal numbers of f16."""
     scaled(tensors, 2e-5)
-    save(folder, config, tensors)
+    tiny(folder, config, tensors)
 
 
 @kind
 def loud(folder, config, tensors):
     """Linears whose quantization steps are above the numbers of f16."""
     scaled(tensors, 3e8)
-    save(folder, config, tensors)
+    tiny(folder, config, tensors)
 
 
 @kind

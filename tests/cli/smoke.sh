@@ -6,7 +6,7 @@ head -c 6000 tests/data/eval/technical.txt >"$tmp/text"
 
 gives 'version' 0 '' version
 gives 'help' 0 '' --help
-for command in quantize compress prune calibrate eval inspect verify diff cut methods; do
+for command in quantize compress prune calibrate eval run inspect verify diff cut methods; do
     gives "$command --help" 0 '' "$command" --help
 done
 gives 'methods' 0 '' methods
@@ -17,6 +17,7 @@ gives 'quantize' 0 '' quantize --bits 3 "$small" -o "$tmp/b.wcz" --calib-tokens 
 gives 'compress' 0 '' compress --recipe 'gptq(bits=2) | rtn(bits=2)' "$small" -o "$tmp/c.wcz" --calib-tokens 512 --seqlen 64
 gives 'quantize data-free' 0 '' quantize -m rtn --bits 4 "$small" -o "$tmp/d.wcz"
 gives 'eval' 0 '' eval "$tmp/b.wcz" --against "$small" --text "$tmp/text" --seqlen 64
+gives 'run' 0 '' run "$tmp/b.wcz" -p 'The file' -n 4
 gives 'inspect' 0 '' inspect "$tmp/b.wcz"
 gives 'inspect a model' 0 '' inspect "$small"
 gives 'verify' 0 '' verify "$tmp/b.wcz" --against "$small"

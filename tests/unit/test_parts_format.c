@@ -192,12 +192,12 @@ static void patterns_count_masks_upwards(void **state)
     }
 }
 
-/* Documented order of sums: 16 lanes, blocks of 256 of the rank. */
+/* Documented order of sums: 16 lanes of fused multiply-adds, blocks of 256 of the rank. */
 static float lanes(const float *w, const float *x, size_t n)
 {
     float lane[16] = {0};
     for (size_t i = 0; i < n; i++)
-        lane[i % 16] += w[i] * x[i];
+        lane[i % 16] = fmaf(w[i], x[i], lane[i % 16]);
     for (int half = 8; half; half /= 2)
         for (int j = 0; j < half; j++)
             lane[j] += lane[j + half];

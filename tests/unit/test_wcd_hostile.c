@@ -350,6 +350,65 @@ static void wrong_arguments_are_answered(void **state)
     free(image);
 }
 
+/* NULL for every pointer, and handles of nothing: zeroed, as after a close of the caller's own. */
+static void null_and_closed_are_answered(void **state)
+{
+    uint64_t size;
+    uint8_t *image = load(golden[0], &size);
+    wcd_file f, closed = {0};
+    wcd_tensor t, gone = {.file = &closed};
+    wcd_meta m;
+    wcd_part_info info;
+    float x[8] = {0};
+    const char *bad;
+    uint32_t bad_size;
+    (void)state;
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    assert_int_equal(wcd_find(&f, "w", &t), WCD_OK);
+    assert_int_equal(wcd_part(&t, 0, &info), WCD_OK);
+    assert_int_equal(wcd_at(NULL, 0, &t), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_at(&f, 0, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(NULL, "w", &t), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(&f, NULL, &t), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(&f, "w", NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_rows(NULL, 0, 0, x, 8), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_raw_rows(NULL, 0, 0, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_raw_rows(&t, 0, 1, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_raw_rows(&t, t.rows, 1, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec(NULL, x, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec(&t, x, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_rows(NULL, 0, 0, x, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_transformed(NULL, 0, 0, x, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_transformed(&t, 0, 1, NULL, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_transformed(&t, 0, t.rows + 1, x, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_transform(NULL, x, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_transform(&t, NULL, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_transform(&t, x, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part(NULL, 0, &info), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part(&t, 0, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part_child(NULL, &info, 0, &info), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part_child(&t, NULL, 0, &info), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_part_child(&t, &info, 0, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_verify(NULL, &bad, &bad_size), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_meta_count(NULL), 0);
+    assert_int_equal(wcd_meta_at(NULL, 0, &m), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_meta_at(&f, 0, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_meta_find(NULL, "m", &m), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_meta_find(&f, NULL, &m), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_meta_find(&f, "m", NULL), WCD_E_ARGUMENT);
+    assert_string_equal(wcd_open_reason(NULL, 64), "no image");
+    assert_int_equal(wcd_at(&closed, 0, &t), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_find(&closed, "w", &t), WCD_E_NOT_FOUND);
+    assert_int_equal(wcd_meta_count(&closed), 0);
+    assert_int_equal(wcd_meta_find(&closed, "m", &m), WCD_E_NOT_FOUND);
+    assert_int_equal(wcd_verify(&closed, NULL, NULL), WCD_E_NOT_WCZ);
+    assert_int_equal(wcd_rows(&gone, 0, 1, x, 8), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_raw_rows(&gone, 0, 0, x), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec(&gone, x, x), WCD_OK); /* no rows, no part: nothing to do */
+    assert_int_equal(wcd_part(&gone, 0, &info), WCD_E_ARGUMENT);
+    free(image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +416,7 @@ int main(void)
         cmocka_unit_test(every_other_length_is_refused),     cmocka_unit_test(every_lie_in_the_index_is_seen),
         cmocka_unit_test(every_lie_about_children_is_seen),  cmocka_unit_test(factors_of_factors_are_refused),
         cmocka_unit_test(random_damage_never_reads_outside), cmocka_unit_test(wrong_arguments_are_answered),
+        cmocka_unit_test(null_and_closed_are_answered),
     };
     return cmocka_run_group_tests(tests, map_guard, NULL);
 }

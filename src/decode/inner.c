@@ -1,0 +1,86 @@
+#include "decode/inner.h"
+
+#include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/decoder.h"
+
+static void unpack(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *out)
+{
+    for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, out += WCD_BLOCK)
+        wcd_unpack_block(p, bits, out);
+}
+
+/* 16 values. The form that compilers vectorise at -O2. */
+static void sixteen(const wcd_codes *c, unsigned row, uint64_t g, const uint8_t *q, float *w)
+{
+    float s = c->s[row * c->ld + g];
+    if (c->levels) {
+        for (int j = 0; j < 16; j++)
+            w[j] = s * c->levels[16 * row + q[j]];
+        return;
+    }
+    float z = c->z[row * c->ld + g];
+    for (int j = 0; j < 16; j++)
+        w[j] = s * ((float)q[j] - z);
+}
+
+static void block(const wcd_codes *c, unsigned row, uint64_t col, float w[WCD_BLOCK])
+{
+    uint8_t q[WCD_BLOCK];
+    wcd_unpack_block(c->at + row * c->stride + col / 8 * c->bits, c->bits, q);
+    for (unsigned k = 0; k < WCD_BLOCK; k += 16)
+        sixteen(c, row, (col + k) / c->group, q + k, w + k);
+}
+
+static void values(const wcd_codes *c, uint64_t n, float *w)
+{
+    for (uint64_t col = 0; col < n; col += WCD_BLOCK)
+        block(c, 0, col, w + col);
+}
+
+static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, float *lane)
+{
+    float w[WCD_BLOCK];
+    for (unsigned r = 0; r < nr; r++)
+        for (uint64_t col = 0; col < n; col += WCD_BLOCK) {
+            block(c, r, col, w);
+            wcd_lanes_add(lane + 16 * r, w, x + col, WCD_BLOCK);
+        }
+}
+
+static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
+                  float *lane)
+{
+    for (unsigned r = 0; r < nr; r++)
+        for (unsigned b = 0; b < nx; b++)
+            wcd_lanes_add(lane + 16 * (r * nx + b), w + r * ldw, x + b * ldx, n);
+}
+
+static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
+{
+    for (uint64_t i = 0; i < n; i++)
+        dst[i] = wc_f16_f32(wcd_u16(p + 2 * i)) * scale;
+}
+
+static void brains(const uint8_t *p, uint64_t n, float *dst)
+{
+    for (uint64_t i = 0; i < n; i++)
+        dst[i] = wc_bf16_f32(wcd_u16(p + 2 * i));
+}
+
+static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
+                   float *lane)
+{
+    for (uint64_t k = 0; k < n; k++) {
+        unsigned c = wcd_u16(col + 2 * k);
+        lane[k % 16] = wcd_fma(wc_f16_f32(wcd_u16(value + 2 * k)) * scale, c < cols ? x[c] : 0, lane[k % 16]);
+    }
+}
+
+static const wcd_inner wcd_inner_c = {unpack, values, dot, lanes, halves, brains, listed};
+WCD_FAMILY(wcd_inner)
+
+const wcd_inner *wcd_inner_loops(void)
+{
+    return wcd_inner_used();
+}

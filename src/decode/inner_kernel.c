@@ -1,0 +1,258 @@
+#include "decode/inner.h"
+
+#ifdef WCD_LEVEL
+
+#include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/fused.h"
+#include "decode/vector.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 4")
+
+/* Rows that are multiplied at once: a lane of a row is one chain of dependent additions, so one row alone would wait
+ * for each of them. Tiles of rows and vectors in lanes(): as many sums as there are registers for. */
+#ifdef __AVX512F__
+enum { ROWS = 4, TILE_ROWS = 4, TILE_X = 4, TABLE_BITS = 4 };
+#else
+enum { ROWS = 4, TILE_ROWS = 2, TILE_X = 2, TABLE_BITS = 3 }; /* a register has a table of 8 */
+#endif
+
+/* ---- codes ----------------------------------------------------------------------------------------------------- */
+
+/* The codes of a block by sixteens, with any bits above them where bits <= 4. Planes of 2 and 4 bits need no shuffle;
+ * others are put in order as bytes. bytes: where those go on their way. */
+INLINE void quarters(const uint8_t *p, unsigned bits, uint8_t bytes[64], idx q[4])
+{
+    if (bits == 4) {
+        q[0] = idx_bytes(p), q[1] = idx_bytes(p + 16);
+        q[2] = idx_down(q[0], 4), q[3] = idx_down(q[1], 4);
+    } else if (bits == 2) {
+        q[0] = idx_bytes(p);
+        for (int k = 1; k < 4; k++)
+            q[k] = idx_down(q[0], 2 * k);
+    } else if (bits == 8) {
+        for (int k = 0; k < 4; k++)
+            q[k] = idx_bytes(p + 16 * k);
+    } else {
+        bytes64_store(bytes, codes64(p, bits));
+        for (int k = 0; k < 4; k++)
+            q[k] = idx_bytes(bytes + 16 * k);
+    }
+}
+
+/* The weights that codes of one group stand for: 2^bits <= 16 of them in a table, or to be computed. */
+typedef struct meaning {
+    vec table, s, z;
+} meaning;
+
+INLINE meaning of_group(const wcd_codes *c, unsigned bits, int lut, unsigned row, uint64_t g)
+{
+    meaning m;
+    m.s = m.z = m.table = vec_all(c->s[row * c->ld + g]);
+    if (lut) {
+        m.table = vec_mul(m.s, vec_load(c->levels + 16 * row));
+    } else {
+        m.z = vec_all(c->z[row * c->ld + g]);
+        if (bits <= TABLE_BITS) m.table = vec_mul(m.s, vec_sub(idx_vec(idx_low(idx_iota(), bits)), m.z));
+    }
+    return m;
+}
+
+INLINE vec weights(const meaning *m, unsigned bits, int lut, idx q)
+{
+    if (bits <= 3 && (lut || bits <= TABLE_BITS)) return tab_at8(m->table, q);
+    if (lut || bits <= TABLE_BITS) return tab_at(m->table, q);
+    if (bits <= 4) q = idx_low(q, bits);
+    return vec_mul(m->s, vec_sub(idx_vec(q), m->z));
+}
+
+/* ROWS rows, groups of whole blocks; bits and lut are constants where it is called. */
+INLINE void dot_rows(const wcd_codes *c, unsigned bits, int lut, uint64_t n, const float *x, float *lane)
+{
+    uint8_t bytes[ROWS][64];
+    const uint8_t *p = c->at;
+    vec sum[ROWS];
+    for (int r = 0; r < ROWS; r++)
+        sum[r] = vec_load(lane + 16 * r);
+    for (uint64_t g = 0; n; g++) {
+        meaning m[ROWS];
+        uint64_t blocks = (n < c->group ? n : c->group) / WCD_BLOCK;
+        for (unsigned r = 0; r < ROWS; r++)
+            m[r] = of_group(c, bits, lut, r, g);
+        n -= blocks * WCD_BLOCK;
+        for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
+            idx q[ROWS][4];
+            for (int r = 0; r < ROWS; r++)
+                quarters(p + (uint64_t)r * c->stride, bits, bytes[r], q[r]);
+            for (int k = 0; k < 4; k++) {
+                vec v = vec_load(x + 16 * k);
+                for (int r = 0; r < ROWS; r++)
+                    sum[r] = vec_fma(weights(&m[r], bits, lut, q[r][k]), v, sum[r]);
+            }
+        }
+    }
+    for (int r = 0; r < ROWS; r++)
+        vec_store(lane + 16 * r, sum[r]);
+}
+
+/* One row of any bits and groups: to w, or times x to lane [16]. */
+INLINE void any_row(const wcd_codes *c, unsigned row, uint64_t n, float *w, const float *x, float *lane)
+{
+    uint8_t bytes[64];
+    const uint8_t *p = c->at + row * c->stride;
+    const int lut = c->levels != NULL;
+    vec sum = lane ? vec_load(lane) : vec_all(0);
+    meaning m = of_group(c, c->bits, lut, row, 0);
+    for (uint64_t col = 0, g = 0, left = c->group; col < n; p += WCD_BLOCK / 8 * c->bits) {
+        idx q[4];
+        quarters(p, c->bits, bytes, q);
+        for (int k = 0; k < 4; k++, col += 16, left -= 16) {
+            if (!left) m = of_group(c, c->bits, lut, row, ++g), left = c->group;
+            vec v = weights(&m, c->bits, lut, q[k]);
+            if (lane)
+                sum = vec_fma(v, vec_load(x + col), sum);
+            else
+                vec_store(w + col, v);
+        }
+    }
+    if (lane) vec_store(lane, sum);
+}
+
+static void values(const wcd_codes *c, uint64_t n, float *w)
+{
+    any_row(c, 0, n, w, NULL, NULL);
+}
+
+static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, float *lane)
+{
+    const unsigned which = c->group % WCD_BLOCK || nr < ROWS ? 0 : c->levels ? 16 + c->bits : c->bits;
+    wcd_codes at = *c;
+    unsigned done = 0;
+    for (; which && done + ROWS <= nr; done += ROWS, lane += 16 * ROWS) {
+        switch (which) {
+        case 2: dot_rows(&at, 2, 0, n, x, lane); break;
+        case 3: dot_rows(&at, 3, 0, n, x, lane); break;
+        case 4: dot_rows(&at, 4, 0, n, x, lane); break;
+        case 8: dot_rows(&at, 8, 0, n, x, lane); break;
+        case 16 + 2: dot_rows(&at, 2, 1, n, x, lane); break;
+        case 16 + 3: dot_rows(&at, 3, 1, n, x, lane); break;
+        case 16 + 4: dot_rows(&at, 4, 1, n, x, lane); break;
+        default:
+            for (unsigned r = 0; r < ROWS; r++)
+                any_row(&at, r, n, NULL, x, lane + 16 * r);
+        }
+        at.at += ROWS * at.stride, at.s += ROWS * at.ld;
+        if (at.levels)
+            at.levels += ROWS * 16;
+        else
+            at.z += ROWS * at.ld;
+    }
+    for (unsigned r = 0; done + r < nr; r++)
+        any_row(&at, r, n, NULL, x, lane + 16 * r);
+}
+
+static void unpack(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *out)
+{
+    for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, out += WCD_BLOCK)
+        bytes64_store(out, bytes64_low(codes64(p, bits), bits));
+}
+
+/* ---- floats ---------------------------------------------------------------------------------------------------- */
+
+/* nr rows times nx vectors of n columns, n a multiple of 16; nr and nx are constants where it is called. step: lanes
+ * from row to row. Unrolled by order, so that sums are registers. */
+INLINE void tile(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
+                 float *lane, size_t step)
+{
+    vec sum[TILE_ROWS][TILE_X];
+    UNROLL
+    for (unsigned r = 0; r < nr; r++)
+        UNROLL
+    for (unsigned b = 0; b < nx; b++)
+        sum[r][b] = vec_load(lane + r * step + 16 * b);
+    for (unsigned i = 0; i < n; i += 16) {
+        vec a[TILE_ROWS];
+        UNROLL
+        for (unsigned r = 0; r < nr; r++)
+            a[r] = vec_load(w + r * ldw + i);
+        UNROLL
+        for (unsigned b = 0; b < nx; b++) {
+            vec v = vec_load(x + b * ldx + i);
+            UNROLL
+            for (unsigned r = 0; r < nr; r++)
+                sum[r][b] = vec_fma(a[r], v, sum[r][b]);
+        }
+    }
+    UNROLL
+    for (unsigned r = 0; r < nr; r++)
+        UNROLL
+    for (unsigned b = 0; b < nx; b++)
+        vec_store(lane + r * step + 16 * b, sum[r][b]);
+}
+
+/* The last n < 16 columns. */
+static void rest(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
+                 float *lane)
+{
+    for (unsigned r = 0; r < nr; r++)
+        for (unsigned b = 0; b < nx; b++, lane += 16)
+            for (unsigned j = 0; j < n; j++)
+                lane[j] = wcd_fma(w[r * ldw + j], x[b * ldx + j], lane[j]);
+}
+
+/* Inputs outside: a few of them stay in the first cache for all rows, whatever power of two lies between them. */
+static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
+                  float *lane)
+{
+    const size_t step = (size_t)16 * nx;
+    const unsigned whole = n / 16 * 16;
+    for (unsigned b = 0, some; b < nx; b += some) {
+        const float *v = x + b * ldx;
+        float *sum = lane + 16 * b;
+        unsigned r = 0;
+        some = nx - b < TILE_X ? 1 : TILE_X;
+        for (; r + TILE_ROWS <= nr && some == 1; r += TILE_ROWS)
+            tile(w + r * ldw, ldw, TILE_ROWS, v, ldx, 1, whole, sum + r * step, step);
+        for (; r + TILE_ROWS <= nr; r += TILE_ROWS)
+            tile(w + r * ldw, ldw, TILE_ROWS, v, ldx, TILE_X, whole, sum + r * step, step);
+        for (; r < nr && some == 1; r++)
+            tile(w + r * ldw, ldw, 1, v, ldx, 1, whole, sum + r * step, step);
+        for (; r < nr; r++)
+            tile(w + r * ldw, ldw, 1, v, ldx, TILE_X, whole, sum + r * step, step);
+    }
+    if (whole < n) rest(w + whole, ldw, nr, x + whole, ldx, nx, n - whole, lane);
+}
+
+static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
+{
+    for (; n >= 16; n -= 16, p += 32, dst += 16)
+        vec_store(dst, vec_mul(vec_f16(p), vec_all(scale)));
+    for (; n; n--, p += 2)
+        *dst++ = wc_f16_f32(wcd_u16(p)) * scale;
+}
+
+static void brains(const uint8_t *p, uint64_t n, float *dst)
+{
+    for (; n >= 16; n -= 16, p += 32, dst += 16)
+        vec_store(dst, idx_bits(idx_up(idx_u16(p), 16)));
+    for (; n; n--, p += 2)
+        *dst++ = wc_bf16_f32(wcd_u16(p));
+}
+
+static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
+                   float *lane)
+{
+    vec sum = vec_load(lane);
+    for (; n >= 16; n -= 16, col += 32, value += 32)
+        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), vec_gather(x, idx_u16(col), (int)cols), sum);
+    vec_store(lane, sum);
+    for (uint64_t k = 0; k < n; k++) {
+        unsigned c = wcd_u16(col + 2 * k);
+        lane[k] = wcd_fma(wc_f16_f32(wcd_u16(value + 2 * k)) * scale, c < cols ? x[c] : 0, lane[k]);
+    }
+}
+
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, lanes, halves, brains, listed};
+
+#endif

@@ -1,0 +1,421 @@
+/* The decode library at every CPU level: rows and products of all kinds are the bits of portable C, for parts by
+ * formula and for the same parts with every byte of their blobs random (NaN, infinities, codes out of order). Then
+ * portable C itself: sums as documented, written here with libm's fmaf; fused multiply-adds on hard cases; wcd_matmul,
+ * pools and the gemm hook; and what they refuse. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "decode/decoder.h"
+#include "parts_util.h"
+#include "wcdecode_openmp.h"
+
+enum { INPUTS = 7 };
+
+static uint64_t noise_state;
+
+static uint64_t noise(void)
+{
+    uint64_t z = noise_state += 0x9e3779b97f4a7c15; /* splitmix64 */
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+/* ---- every level against C -------------------------------------------------------------------------------------- */
+
+typedef struct encoded {
+    uint8_t *data[WCD_VIEWS], params[WCD_VIEWS][WC_PARAMS_SIZE];
+    uint64_t size[WCD_VIEWS];
+    wcd_view view[WCD_VIEWS];
+} encoded;
+
+static void encode_one(const wc_part *p, encoded *e, unsigned i)
+{
+    wc_ctx ctx;
+    const wc_encoder *enc = wc_encoder_for(p->kind);
+    wc_ctx_init(&ctx, 1);
+    assert_int_equal(enc->size(&ctx, p, &e->size[i]), WC_OK);
+    e->data[i] = malloc(e->size[i] ? e->size[i] : 1);
+    assert_non_null(e->data[i]);
+    if (enc->encode(&ctx, p, e->data[i], e->params[i]) != WC_OK) fail_msg("%s", ctx.error);
+}
+
+/* Blobs end where the part does, so that sanitizers see a kernel that reads further. */
+static encoded encode(const wc_part *p)
+{
+    encoded e = {0};
+    const wc_part *child[WC_PART_CHILDREN];
+    size_t rows, cols, n = wc_part_children(p, child);
+    wc_part_shape(p, &rows, &cols);
+    encode_one(p, &e, 0);
+    assert_int_equal(wcd_view_open((uint16_t)p->kind, 1, e.params[0], e.data[0], e.size[0], rows, cols, e.view), 0);
+    for (unsigned k = 0; k < n; k++) {
+        encode_one(child[k], &e, 1 + k);
+        assert_int_equal(
+            wcd_view_child(e.view, k, (uint16_t)child[k]->kind, 1, e.params[1 + k], e.data[1 + k], e.size[1 + k]), 0);
+    }
+    return e;
+}
+
+/* rows [rows, cols], y [2 rows], ys [INPUTS, rows] of one level; guarded by exact allocation. */
+typedef struct results {
+    float *rows, *y, *ys;
+} results;
+
+static results compute(const encoded *e, wcd_level level, const float *x)
+{
+    const wcd_view *v = e->view;
+    size_t n = v->rows * v->cols, third = v->rows / 3;
+    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4)};
+    assert_true(r.rows && r.y && r.ys);
+    wcd_cpu_use(level);
+    assert_int_equal(wcd_cpu_level(), level);
+    assert_int_equal(wcd_view_set_rows(v, 0, v->rows, r.rows, v->cols), WCD_OK);
+    wcd_view_product(v, 0, v->rows, x, r.y, 0);
+    for (size_t i = 0; i < v->rows; i++)
+        r.y[v->rows + i] = (float)i;
+    wcd_view_product(v, third, v->rows - third, x, r.y + v->rows + third, 1);
+    wcd_view_products(v, 0, v->rows, &(wcd_vectors){x, v->cols, INPUTS}, r.ys, v->rows, 0);
+    return r;
+}
+
+static void drop_results(results *r)
+{
+    free(r->rows), free(r->y), free(r->ys);
+}
+
+/* NaN is NaN, everything else the same bits. */
+static void same(const float *a, const float *b, size_t n, const char *what, const char *name, wcd_level level)
+{
+    for (size_t i = 0; i < n; i++)
+        if (wc_f32_bits(a[i]) != wc_f32_bits(b[i]) && !(isnan(a[i]) && isnan(b[i])))
+            fail_msg("%s: %s at level %s, number %zu: %a, not %a", name, what, wcd_level_name(level), i, (double)b[i],
+                     (double)a[i]);
+}
+
+/* The order of kinds that are multiplied by columns. */
+static float in_lanes(const float *w, const float *x, size_t n)
+{
+    float lane[16] = {0};
+    for (size_t i = 0; i < n; i++)
+        lane[i % 16] = fmaf(w[i], x[i], lane[i % 16]);
+    for (int half = 8; half; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
+
+static int by_columns(const wcd_view *v)
+{
+    return !v->d->product || v->d->product_is_spans;
+}
+
+static void compare_levels(const encoded *e, const float *x, const char *name)
+{
+    const wcd_view *v = e->view;
+    results c = compute(e, WCD_C, x);
+    for (size_t r = 0; r < v->rows && by_columns(v); r++) {
+        float want = in_lanes(c.rows + r * v->cols, x, v->cols);
+        same(&want, c.y + r, 1, "documented sum", name, WCD_C);
+    }
+    for (size_t b = 0; b < INPUTS; b++) {
+        wcd_view_product(v, 0, v->rows, x + b * v->cols, c.y, 0);
+        same(c.y, c.ys + b * v->rows, v->rows, "one of many inputs", name, WCD_C);
+    }
+    wcd_view_product(v, 0, v->rows, x, c.y, 0);
+    for (int level = WCD_C + 1; level <= (int)wcd_cpu_best(); level++) {
+        results l = compute(e, (wcd_level)level, x);
+        same(c.rows, l.rows, v->rows * v->cols, "rows", name, (wcd_level)level);
+        same(c.y, l.y, 2 * v->rows, "product", name, (wcd_level)level);
+        same(c.ys, l.ys, INPUTS * v->rows, "products", name, (wcd_level)level);
+        drop_results(&l);
+    }
+    drop_results(&c);
+}
+
+static float *inputs(size_t n, bool hostile)
+{
+    float *x = malloc(n * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)noise();
+        x[i] = hostile && i % 11 == 3 ? wc_bits_f32(bits) : (float)(int32_t)bits * 0x1p-31f;
+    }
+    return x;
+}
+
+/* Frees the part. */
+static void check(wc_part p, const char *what)
+{
+    size_t rows, cols;
+    char name[96];
+    wc_part_shape(&p, &rows, &cols);
+    encoded e = encode(&p);
+    for (int hostile = 0; hostile < 2; hostile++) {
+        snprintf(name, sizeof name, "%s %zu x %zu%s", what, rows, cols, hostile ? ", random bytes" : "");
+        float *x = inputs(INPUTS * cols, hostile);
+        for (unsigned i = 0; i < WCD_VIEWS && hostile; i++)
+            for (uint64_t k = 0; k < e.size[i]; k++)
+                e.data[i][k] = (uint8_t)noise();
+        compare_levels(&e, x, name);
+        free(x);
+    }
+    for (unsigned i = 0; i < WCD_VIEWS; i++)
+        free(e.data[i]);
+    wc_part_free(&p);
+}
+
+/* Rows around four, columns around blocks and spans, groups of every path. */
+static const struct {
+    size_t rows, cols, group;
+} shapes[] = {{1, 1, 1},    {3, 63, 16},   {4, 64, 64},    {5, 320, 32}, {6, 257, 256},  {9, 1000, 128}, {4, 640, 64},
+              {7, 600, 48}, {2, 512, 512}, {5, 1536, 384}, {8, 256, 16}, {13, 2500, 16}, {4, 192, 192},  {11, 96, 32}};
+
+static void grids(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (unsigned bits = 1; bits <= 8; bits++) {
+            const unsigned scale_bits = (unsigned)(i + bits) % 3 == 0 ? 6 : 0;
+            const bool zeros = (i + bits) % 2;
+            char name[48];
+            snprintf(name, sizeof name, "grid %u bits, group %zu", bits, shapes[i].group);
+            check(grid_fill(grid_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, scale_bits, zeros)), name);
+        }
+}
+
+static void luts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (unsigned bits = 1; bits <= 5; bits++) {
+            const wc_lut_scope scope = (wc_lut_scope)((i + bits) % 3);
+            check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, scope, i % 2)), "lut");
+        }
+}
+
+static void sparse_parts(void **state)
+{
+    static const wc_dtype dtypes[] = {WC_F16, WC_BF16, WC_F32};
+    static const size_t steps[] = {0, 1, 7, 40, 100};
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int t = 0; t < 3; t++) {
+            size_t step = steps[(i + (size_t)t) % 5];
+            check(sparse_fill(sparse_plan(shapes[i].rows, shapes[i].cols, step, dtypes[t]), step), "sparse");
+        }
+    check(sparse_fill(sparse_plan(3, 70000, 900, WC_F16), 900), "sparse, 32-bit columns");
+    check(sparse_fill(nm_plan(3, 512, 2, 4, WC_F16), 0), "2:4");
+}
+
+static void other_kinds(void **state)
+{
+    static const wc_dtype dtypes[] = {WC_F16, WC_BF16, WC_F32};
+    (void)state;
+    for (int t = 0; t < 3; t++)
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            check(float_fill(float_plan(shapes[i].rows, shapes[i].cols, dtypes[t])), "float");
+    for (size_t rank = 1; rank <= 300; rank = rank * 6 + 1) {
+        check(lowrank_fill(lowrank_plan(9, 530, rank, float_plan(9, rank, WC_F16), float_plan(rank, 530, WC_F16))),
+              "lowrank");
+        check(lowrank_fill(lowrank_plan(9, 530, rank, grid_plan(9, rank, 8, rank, 0, false),
+                                        lut_plan(rank, 530, 4, 64, WC_LUT_ROW, true))),
+              "lowrank of packed factors");
+    }
+    check(signs_fill(signs_plan(9, 300, WC_SIGNS_PRODUCT, 2, 3, 0, "")), "signs");
+    check(vq_fill(vq_plan(9, 300, 4, 2, 8, 16, 4, 100)), "vq");
+}
+
+/* ---- the fused multiply-add ------------------------------------------------------------------------------------- */
+
+/* Random bits, sums that nearly cancel, and products that end half way between two floats: there a second rounding
+ * would show. A sum in double without rounding to odd fails the last kind every other time. */
+static void fused_multiply_adds_round_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 300000; i++) {
+        uint64_t u = noise(), w = noise();
+        float a = wc_bits_f32((uint32_t)u), b = wc_bits_f32((uint32_t)(u >> 32)), c = wc_bits_f32((uint32_t)w);
+        if (i % 3 == 1) c = -(a * b) * (1 + 0x1p-23f * (float)(w % 3));
+        if (i % 3 == 2) { /* c has 24 bits, a b is half its last place and a little */
+            a = 1 + 0x1p-12f * (float)(u % 4096), b = 0x1p-24f * (1 + 0x1p-23f * (float)(w % 5)),
+            c = 1 + 0x1p-23f * (float)(w >> 41);
+        }
+        float want = fmaf(a, b, c), got = wcd_fma(a, b, c);
+        if (wc_f32_bits(want) != wc_f32_bits(got) && !(isnan(want) && isnan(got)))
+            fail_msg("%a * %a + %a = %a, not %a", (double)a, (double)b, (double)c, (double)want, (double)got);
+    }
+}
+
+/* ---- the public functions --------------------------------------------------------------------------------------- */
+
+static void sgemm(void *self, size_t m, size_t nx, size_t cols, const float *tile, const float *x, size_t ldx, float *y,
+                  size_t ldy)
+{
+    ++*(int *)self;
+    for (size_t i = 0; i < m; i++)
+        for (size_t b = 0; b < nx; b++) {
+            double sum = 0;
+            for (size_t k = 0; k < cols; k++)
+                sum += (double)tile[i * cols + k] * (double)x[b * ldx + k];
+            y[b * ldy + i] = (float)sum;
+        }
+}
+
+/* Backwards, to show that order does not matter. */
+static void run_backwards(void *self, void (*task)(void *arg, unsigned i), void *arg, unsigned n_tasks)
+{
+    *(unsigned *)self = n_tasks;
+    while (n_tasks--)
+        task(arg, n_tasks);
+}
+
+static void *read_file(const char *path, size_t *size)
+{
+    static double image[1 << 15];
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    *size = fread(image, 1, sizeof image, in);
+    fclose(in);
+    return image;
+}
+
+static void check_tensor(const wcd_tensor *t)
+{
+    enum { NX = 67 };
+    const size_t cols = t->cols, rows = t->rows, ldx = cols + 3, ldy = rows + 2;
+    float *x = inputs(NX * ldx, false), *y = calloc(4 * NX * ldy, sizeof *y),
+          *tile = calloc(3 * cols + 1, sizeof *tile);
+    float *pooled = y + NX * ldy, *openmp = pooled + NX * ldy, *gemm = openmp + NX * ldy,
+          *z = calloc(NX * ldx, sizeof *z);
+    float *one = calloc(rows + 1, sizeof *one);
+    float *w = calloc(rows * cols, sizeof *w), most = 0;
+    int calls = 0;
+    unsigned tasks = 0;
+    const wcd_pool pool = {&tasks, 3, run_backwards}, threads = wcd_openmp_pool();
+    assert_true(y && tile && z && one && w);
+    assert_int_equal(wcd_rows(t, 0, rows, w, cols), WCD_OK);
+    for (size_t i = 0; i < rows * cols; i++)
+        most = fmaxf(most, fabsf(w[i]));
+    for (size_t b = 0; b < NX; b++)
+        assert_int_equal(wcd_transform(t, x + b * ldx, z + b * ldx), WCD_OK);
+    assert_int_equal(wcd_matmul(t, 0, rows, z, ldx, NX, y, ldy), WCD_OK);
+    assert_int_equal(wcd_matmul_pool(t, &pool, z, ldx, NX, pooled, ldy), WCD_OK);
+    assert_int_equal(wcd_matmul_pool(t, &threads, z, ldx, NX, openmp, ldy), WCD_OK);
+    assert_int_equal(wcd_matmul_gemm(t, sgemm, &calls, tile, 3, x, ldx, NX, gemm, ldy), WCD_OK);
+    assert_int_equal(calls, (rows + 2) / 3);
+    if (rows > 64) assert_true(tasks >= 2 && tasks <= 3);
+    for (size_t b = 0; b < NX; b++) {
+        assert_int_equal(wcd_matvec_transformed(t, 0, rows, z + b * ldx, one), WCD_OK);
+        assert_memory_equal(one, y + b * ldy, rows * sizeof *one);
+        assert_memory_equal(one, pooled + b * ldy, rows * sizeof *one);
+        assert_memory_equal(one, openmp + b * ldy, rows * sizeof *one);
+        float size = 0;
+        for (size_t j = 0; j < cols; j++)
+            size += most * fabsf(x[b * ldx + j]);
+        for (size_t i = 0; i < rows; i++) /* usually 1e-8 of the sum of magnitudes; 1e-2 with a wrong row or input */
+            assert_true(fabsf(one[i] - gemm[b * ldy + i]) <= 1e-5f * size);
+        assert_true(y[b * ldy + rows] == 0 && gemm[b * ldy + rows] == 0);
+    }
+    free(x), free(y), free(tile), free(z), free(one), free(w);
+}
+
+static void matmul_is_many_matvecs(void **state)
+{
+    static const char *const files[] = {"kinds", "parts", "transforms"};
+    (void)state;
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        char path[96];
+        size_t size;
+        wcd_file f;
+        wcd_tensor t;
+        snprintf(path, sizeof path, "tests/data/golden/%s.wcz", files[k]);
+        void *image = read_file(path, &size);
+        for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++) {
+            wcd_cpu_use((wcd_level)level);
+            assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+            for (uint32_t i = 0; i < wcd_count(&f); i++) {
+                float x = 0, y;
+                assert_int_equal(wcd_at(&f, i, &t), WCD_OK);
+                if (!t.rows || !t.cols || wcd_rows(&t, 0, 0, &x, t.cols) != WCD_OK) continue;
+                if (wcd_matmul(&t, 0, 0, &x, t.cols, 1, &y, 0) == WCD_OK) check_tensor(&t);
+            }
+        }
+    }
+}
+
+static void misuse_is_answered(void **state)
+{
+    (void)state;
+    size_t size;
+    wcd_file f;
+    wcd_tensor t;
+    float x[600] = {0}, y[600], tile[600];
+    int calls = 0;
+    wcd_pool pool = {NULL, 0, run_backwards};
+    void *image = read_file("tests/data/golden/kinds.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    assert_int_equal(wcd_at(&f, 0, &t), WCD_OK);
+    const size_t c = t.cols, r = t.rows;
+    assert_true(c <= 600 && r <= 600);
+    assert_int_equal(wcd_matmul(NULL, 0, 0, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r + 1, x, c, 1, y, r + 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, r + 1, 0, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 1, UINT64_MAX, x, c, 1, y, SIZE_MAX), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r, x, c - 1, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r, x, c, 1, y, r - 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r, NULL, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r, x, c, 1, NULL, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul(&t, 0, r, NULL, c, 0, NULL, r), WCD_OK);
+    assert_int_equal(wcd_matmul_pool(&t, &pool, x, c, 1, y, r), WCD_E_ARGUMENT);
+    pool.threads = 2, pool.run = NULL;
+    assert_int_equal(wcd_matmul_pool(&t, &pool, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_pool(NULL, NULL, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_pool(&t, NULL, x, c, 1, y, r - 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_gemm(&t, NULL, NULL, tile, 1, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_gemm(&t, sgemm, &calls, NULL, 1, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_gemm(&t, sgemm, &calls, tile, 0, x, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_gemm(&t, sgemm, &calls, tile, 1, NULL, c, 1, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(calls, 0);
+    assert_int_equal(wcd_widen(4, x, 1, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_widen(1, NULL, 1, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_widen(2, x, 0, NULL), WCD_OK);
+}
+
+/* All 65536 of both types at every level; alignment of one byte. */
+static void widening_is_exact(void **state)
+{
+    static uint8_t half[2 * 65536 + 1];
+    static float got[65536];
+    (void)state;
+    for (unsigned i = 0; i < 65536; i++)
+        half[1 + 2 * i] = (uint8_t)i, half[2 + 2 * i] = (uint8_t)(i >> 8);
+    for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++)
+        for (uint32_t type = 2; type <= 3; type++) {
+            wcd_cpu_use((wcd_level)level);
+            assert_int_equal(wcd_widen(type, half + 1, 65536, got), WCD_OK);
+            for (unsigned i = 0; i < 65536; i++) {
+                float want = type == 2 ? wc_f16_f32((uint16_t)i) : wc_bf16_f32((uint16_t)i);
+                assert_true(wc_f32_bits(want) == wc_f32_bits(got[i]) || (isnan(want) && isnan(got[i])));
+            }
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(grids),
+        cmocka_unit_test(luts),
+        cmocka_unit_test(sparse_parts),
+        cmocka_unit_test(other_kinds),
+        cmocka_unit_test(fused_multiply_adds_round_once),
+        cmocka_unit_test(matmul_is_many_matvecs),
+        cmocka_unit_test(misuse_is_answered),
+        cmocka_unit_test(widening_is_exact),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
