@@ -111,18 +111,20 @@ static wc_status layer_error(wc_ctx *ctx, void *arg)
 
 static wc_status bench_gptq(wc_bench_frame *f, size_t rows, size_t cols, bool drift)
 {
-    char plain[32], whole[32], drifted[32], error[32];
+    char plain[32], whole[32], drifted[32], coded[32], error[32];
     layer l;
     snprintf(plain, sizeof plain, "gptq-plain-%zu", cols);
     snprintf(whole, sizeof whole, "gptq-%zu", cols);
     snprintf(drifted, sizeof drifted, "gptq-drift-%zu", cols);
+    snprintf(coded, sizeof coded, "rd-%zu", cols);
     snprintf(error, sizeof error, "layer-error-%zu", cols);
     if (!wc_bench_wants(f, plain) && !wc_bench_wants(f, whole) && !wc_bench_wants(f, drifted) &&
-        !wc_bench_wants(f, error))
+        !wc_bench_wants(f, coded) && !wc_bench_wants(f, error))
         return WC_OK;
     wc_status status = layer_open(f->ctx, rows, cols, f->opt->quick ? cols : 4096, &l);
     if (status == WC_OK) status = bench_recipe(f, &l, plain, "gptq(bits=3,group=128,cd=0,refit=no,drift=0)");
     if (status == WC_OK) status = bench_recipe(f, &l, whole, "gptq(bits=3,group=128)");
+    if (status == WC_OK) status = bench_recipe(f, &l, coded, "rd(bits=3,states=8)"); /* goal: twice gptq's seconds */
     if (status == WC_OK && wc_bench_wants(f, error))
         status = wc_bench_measure(f, &(wc_bench_row){error, "tr(D H D^T)", (double)rows * (double)cols * (double)cols,
                                                      WC_CEILING_SGEMM, layer_error, NULL, &l});
@@ -439,6 +441,7 @@ static wc_status bench_tokenizer(wc_bench_frame *f)
 wc_status wc_bench_work(wc_bench_frame *f)
 {
     size_t small = f->opt->quick ? 256 : 4096, large = f->opt->quick ? 688 : 11008;
+    if (!f->opt->quick) WC_TRY(bench_gptq(f, 1024, 1024, false));
     WC_TRY(bench_gptq(f, small, small, true));
     WC_TRY(bench_gptq(f, small, large, false));
     WC_TRY(bench_block(f));
