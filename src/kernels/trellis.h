@@ -1,7 +1,7 @@
 /* trellis.h - the inner loops of the trellis quantizer (src/solve/trellis.h has the mathematics and the names).
  *
- * Both loops are independent over their vector index, samples in the first and states in the second, and reduce
- * nothing: every level gives the same bits. */
+ * All loops are independent over their vector index, states in advance and samples in the others, and reduce nothing or
+ * in lanes that do not depend on the level: every level gives the same bits. */
 #ifndef WC_KERNELS_TRELLIS_H
 #define WC_KERNELS_TRELLIS_H
 
@@ -14,7 +14,8 @@ enum {
     WCK_TRELLIS_STATES = 256,
     WCK_TRELLIS_CLASSES = 16,
     WCK_TRELLIS_SYMBOLS = 64, /* of the law of a class; symbol 0 is the escape */
-    WCK_TRELLIS_LIMIT = 8000  /* points are at most 4 times that, and 3 */
+    WCK_TRELLIS_LIMIT = 8000, /* points are at most 4 times that, and 3 */
+    WCK_TRELLIS_SIZES = 4     /* of points for their means: |j| = 0, 1, 2, 3 and above */
 };
 
 /* What a point costs: class c, set q = j mod 2, k = (j - q) / 2: symbol (k >> shift[c]) + 32, or 0 when there is none,
@@ -34,6 +35,15 @@ typedef struct wck_trellis {
      * way into s comes from p >= states / 2. */
     void (*advance)(size_t n, size_t states, const int32_t *z, const int32_t *f, const float *cost, float *total,
                     uint8_t *from);
+    /* The samples of a column: u [n] = t [n] * inverse, at most 1e9 in size; class_of [n] = row [n] + base, within 0 ..
+     * top. */
+    void (*samples)(size_t n, const float *t, float inverse, const uint8_t *row, int32_t base, int32_t top, float *u,
+                    uint8_t *class_of);
+    /* slot [n] = class_of * WCK_TRELLIS_SIZES + size of j, away [n] = |j| - u towards j: how far inside j the sample
+     * was. */
+    void (*sizes)(size_t n, const int16_t *j, const float *u, const uint8_t *class_of, uint8_t *slot, float *away);
+    /* row [n] += (u inverse)^2; returns the sum of u^2, in 8 lanes. */
+    double (*squares)(size_t n, const float *u, float inverse, double *row);
 } wck_trellis;
 
 const wck_trellis *wck_trellis_at(

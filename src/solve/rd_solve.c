@@ -10,7 +10,12 @@
 #include "solve/panel.h"
 #include "solve/trellis.h"
 
-enum { EXTRA_PASSES = 8, LAST_PASS = 48, PER_CLASS = 8192 /* weights that repay the 12 bytes of a class */ };
+enum {
+    EXTRA_PASSES = 8,
+    LAST_PASS = 48,
+    PER_CLASS = 8192, /* weights that repay the 12 bytes of a class */
+    SLOTS = WC_CODED_CLASSES * WCK_TRELLIS_SIZES
+};
 static const double slack = 0.002;        /* bits per weight that may be left over */
 static const double narrowest = -2.5;     /* log2 of the spread below which every point is 0 */
 static const double finest_class = 0.125; /* octaves */
@@ -20,8 +25,8 @@ static const double finest_class = 0.125; /* octaves */
 
 /* Sums of one tile; reduced in the order of tiles. */
 typedef struct tile_sums {
-    double *square; /* [cols] u^2, u = t / step */
-    double loss, count[WC_CODED_CLASSES][3], shrink[WC_CODED_CLASSES][3];
+    double *square;                         /* [cols] u^2, u = t / step */
+    double loss, count[SLOTS], away[SLOTS]; /* by class and size of points, see kernels/trellis.h */
 } tile_sums;
 
 typedef struct solver {
@@ -29,6 +34,7 @@ typedef struct solver {
     const wc_rd_problem *p;
     wc_coded *out; /* the current numbers */
     wc_trellis trellis;
+    const wck_trellis *kernel;
     wck_trellis_rates rates;
     size_t tiles;
     int scale_exp;
@@ -62,7 +68,11 @@ static void part_drop(wc_coded *c)
 static wc_status solver_make(wc_ctx *ctx, const wc_rd_problem *p, wc_coded *out, solver *s)
 {
     float largest;
-    *s = (solver){.ctx = ctx, .p = p, .out = out, .tiles = wc_ceil_div(out->rows, out->tile)};
+    *s = (solver){.ctx = ctx,
+                  .p = p,
+                  .out = out,
+                  .kernel = wck_trellis_at(wck_level_used()),
+                  .tiles = wc_ceil_div(out->rows, out->tile)};
     if (!wc_trellis_make(out->memory, &s->trellis))
         return wc_fail(ctx, WC_BUG, "%s: a trellis with a memory of %u bits", p->tensor, out->memory);
     WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &largest));
@@ -134,20 +144,21 @@ double wc_rd_first_step(const wc_hessian *h, const float *w, size_t rows, size_t
 static void first_widths(solver *s)
 {
     const wc_coded *o = s->out;
+    const float *w = s->p->w;
     double unit = ldexp(1, -s->scale_exp);
-    for (size_t j = 0; j < o->cols; j++)
-        s->width[j] = 0;
+    memset(s->width, 0, o->cols * sizeof *s->width);
     for (size_t i = 0; i < o->rows; i++)
-        for (size_t j = 0; j < o->cols; j++) {
-            double u = (double)s->p->w[i * o->cols + j] * unit / (double)s->step[j];
-            s->width[j] += u * u / (double)o->rows;
-        }
-    for (size_t j = 0; j < o->cols; j++)
-        s->width[j] = fmax(0.5 * log2(s->width[j] + 1e-30), narrowest);
+        for (size_t j = 0; j < o->cols; j++)
+            s->width[j] += (double)w[i * o->cols + j] * (double)w[i * o->cols + j];
+    for (size_t j = 0; j < o->cols; j++) {
+        double u = unit / (double)s->step[j];
+        s->width[j] = fmax(0.5 * log2(s->width[j] * u * u / (double)o->rows + 1e-30), narrowest);
+        s->sums[0].square[j] = u * exp2(-s->width[j]); /* what takes a weight to its column's spread */
+    }
     for (size_t i = 0; i < o->rows; i++) {
         s->row_square[i] = 0;
         for (size_t j = 0; j < o->cols; j++) {
-            double u = (double)s->p->w[i * o->cols + j] * unit / (double)s->step[j] * exp2(-s->width[j]);
+            double u = (double)w[i * o->cols + j] * s->sums[0].square[j];
             s->row_square[i] += u * u / (double)o->cols;
         }
     }
@@ -219,12 +230,17 @@ static void count_points(solver *s)
         }
 }
 
-static void fit_laws(solver *s)
+/* Returns the bits that the points take by the new laws, apart from what streams add. */
+static double fit_laws(solver *s)
 {
+    double bits[WC_CODED_CLASSES], sum = 0;
     count_points(s);
 #pragma omp parallel for schedule(dynamic) num_threads(s->ctx->threads)
     for (unsigned n = 0; n < s->out->classes; n++)
-        wc_coded_fit(&s->counts[n], &s->out->law[n]);
+        bits[n] = wc_coded_fit(&s->counts[n], &s->out->law[n]);
+    for (unsigned n = 0; n < s->out->classes; n++)
+        sum += bits[n];
+    return sum;
 }
 
 /* ---- a pass -------------------------------------------------------------------------------------------------------
@@ -234,18 +250,18 @@ typedef struct panel {
     solver *s;
     tile_sums *sums;
     size_t r0, nr;
-    float *e, *ordered, *t, *q, *u;
+    float *e, *ordered, *t, *q, *u, *away;
     double *loss;
     float *inverse_width; /* [cols] 2^-width */
-    uint8_t *class_of;
-    int16_t *point; /* [nr] */
+    uint8_t *row_class, *class_of, *slot;
+    int16_t *point; /* [cols, nr] */
     wc_trellis_work work;
 } panel;
 
 static void panel_free(panel *p)
 {
-    free(p->e), free(p->ordered), free(p->t), free(p->q), free(p->u), free(p->loss), free(p->class_of), free(p->point);
-    free(p->inverse_width);
+    free(p->e), free(p->ordered), free(p->t), free(p->q), free(p->u), free(p->away), free(p->loss), free(p->row_class);
+    free(p->class_of), free(p->slot), free(p->point), free(p->inverse_width);
     wc_trellis_work_free(&p->work);
 }
 
@@ -256,36 +272,52 @@ static wc_status panel_make(solver *s, panel *p)
     WC_TRY(WC_ALLOC(s->ctx, p->e, nr * cols, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->t, nr * cols, "a panel"));
     if (s->p->h->order) WC_TRY(WC_ALLOC(s->ctx, p->ordered, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->point, nr * cols, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->q, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->u, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->away, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->loss, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->row_class, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->class_of, nr, "a panel"));
-    WC_TRY(WC_ALLOC(s->ctx, p->point, nr, "a panel"));
+    WC_TRY(WC_ALLOC(s->ctx, p->slot, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->inverse_width, cols, "a panel"));
     for (size_t j = 0; j < cols; j++)
         p->inverse_width[j] = (float)exp2(-s->width[j]);
     return wc_trellis_work_make(s->ctx, &s->trellis, nr, &p->work);
 }
 
-/* Values of the points of column j, and the means by which points of a class should be smaller. */
+/* By how much points of a slot are to be smaller, in 1/64. */
+static void list_shrinks(const wc_coded *o, float shrink[SLOTS])
+{
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        unsigned class_of = slot / WCK_TRELLIS_SIZES, size = slot % WCK_TRELLIS_SIZES;
+        shrink[slot] = size ? o->law[class_of].shrink[size - 1] : 0;
+    }
+}
+
+/* Values of the points of column j, and the means by which points of a class should be smaller. Sums alternate between
+ * two sets, so that equal neighbours do not wait for each other. */
 static void take_points(panel *p, size_t j, float *q)
 {
-    const wc_coded *o = p->s->out;
-    float unit = p->s->step[j] / 64, inverse = p->inverse_width[j];
-    double square = 0;
+    const int16_t *point = p->point + j * p->nr;
+    float unit = p->s->step[j] / 64, shrink[SLOTS];
+    struct {
+        double count, away;
+    } sums[2][SLOTS];
+    memset(sums, 0, sizeof sums);
+    list_shrinks(p->s->out, shrink);
+    p->s->kernel->sizes(p->nr, point, p->u, p->class_of, p->slot, p->away);
     for (size_t r = 0; r < p->nr; r++) {
-        int point = p->point[r], size = abs(point) > 3 ? 3 : abs(point);
-        float u = p->u[r], scaled = u * inverse;
-        int shrink = size ? o->law[p->class_of[r]].shrink[size - 1] : 0;
-        q[r] = unit * (float)(64 * point - (point < 0 ? -shrink : shrink));
-        o->point[(p->r0 + r) * o->cols + j] = p->point[r];
-        square += (double)(u * u);
-        p->s->row_square[p->r0 + r] += (double)(scaled * scaled);
-        if (!size) continue;
-        p->sums->count[p->class_of[r]][size - 1]++;
-        p->sums->shrink[p->class_of[r]][size - 1] += (double)((float)abs(point) - (point < 0 ? -u : u));
+        float smaller = shrink[p->slot[r]];
+        q[r] = unit * ((float)(64 * point[r]) - (point[r] < 0 ? -smaller : smaller));
+        sums[r & 1][p->slot[r]].count++;
+        sums[r & 1][p->slot[r]].away += (double)p->away[r];
     }
-    p->sums->square[j] = square;
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        p->sums->count[slot] += sums[0][slot].count + sums[1][slot].count;
+        p->sums->away[slot] += sums[0][slot].away + sums[1][slot].away;
+    }
+    p->sums->square[j] = p->s->kernel->squares(p->nr, p->u, p->inverse_width[j], p->s->row_square + p->r0);
 }
 
 /* One column of the tile: wc_rounder.round. */
@@ -294,17 +326,24 @@ static void round_column(void *self, size_t pos, size_t count, size_t nr, const 
     panel *p = self;
     solver *s = p->s;
     size_t j = s->p->h->order ? s->p->h->order[pos] : pos;
-    float inverse = 1 / s->step[j];
     double exact = s->c / ((double)pivot[0] * (double)s->step[j]); /* the step that c asks for, over the one there is */
     (void)count;
-    for (size_t r = 0; r < nr; r++) {
-        float u = t[r] * inverse;
-        p->u[r] = u < 1e9f ? u > -1e9f ? u : -1e9f : 1e9f;
-        p->class_of[r] = (uint8_t)wc_coded_class_at(s->out, p->r0 + r, j);
-    }
-    wc_trellis_run(&s->trellis, wck_trellis_at(wck_level_used()), &s->rates, (float)(s->p->lambda * exact * exact), nr,
-                   p->u, p->class_of, &p->work, p->point);
+    s->kernel->samples(nr, t, 1 / s->step[j], p->row_class, s->out->col_class[j] - WC_CODED_ROW_MIDDLE,
+                       (int32_t)s->out->classes - 1, p->u, p->class_of);
+    wc_trellis_run(&s->trellis, s->kernel, &s->rates, (float)(s->p->lambda * exact * exact), nr, p->u, p->class_of,
+                   &p->work, p->point + j * nr);
     take_points(p, j, q);
+}
+
+/* The points of a tile, [cols, nr], into rows of the matrix. */
+static void store_points(const panel *p)
+{
+    enum { BLOCK = 64 }; /* columns: both sides stay in cache */
+    const wc_coded *o = p->s->out;
+    for (size_t j0 = 0; j0 < o->cols; j0 += BLOCK)
+        for (size_t r = 0; r < p->nr; r++)
+            for (size_t j = j0; j < wc_min(j0 + BLOCK, o->cols); j++)
+                o->point[(p->r0 + r) * o->cols + j] = p->point[j * p->nr + r];
 }
 
 static void run_tile(panel *p, size_t tile)
@@ -314,7 +353,11 @@ static void run_tile(panel *p, size_t tile)
     p->sums = &s->sums[tile];
     p->r0 = tile * o->tile, p->nr = wc_min(o->tile, o->rows - p->r0);
     memset(p->sums->count, 0, sizeof p->sums->count);
-    memset(p->sums->shrink, 0, sizeof p->sums->shrink);
+    memset(p->sums->away, 0, sizeof p->sums->away);
+    if (o->row_classes)
+        memcpy(p->row_class, o->row_class + p->r0, p->nr);
+    else
+        memset(p->row_class, WC_CODED_ROW_MIDDLE, p->nr);
     memset(s->row_square + p->r0, 0, p->nr * sizeof *s->row_square);
     wc_panel_load(s->p->w, o->cols, p->r0, p->nr, s->scale_exp, p->e);
     wc_feedback f = {.h = s->p->h,
@@ -327,6 +370,7 @@ static void run_tile(panel *p, size_t tile)
                      .loss = p->loss};
     wc_rounder rounder = {.self = p, .width = 1, .round = round_column};
     p->sums->loss = wc_panel_feedback(&f, &rounder, p->ordered);
+    store_points(p);
 }
 
 static wc_status run_tiles(solver *s)
@@ -358,10 +402,11 @@ static void gather(solver *s)
         s->loss += s->sums[t].loss;
     for (unsigned n = 0; n < o->classes; n++)
         for (int i = 0; i < 3; i++) {
-            double count = 1, shrink = 0; /* one point that is where it should be */
+            double count = 1, away = 0; /* one point that is where it should be */
+            unsigned slot = n * WCK_TRELLIS_SIZES + (unsigned)i + 1;
             for (size_t t = 0; t < s->tiles; t++)
-                count += s->sums[t].count[n][i], shrink += s->sums[t].shrink[n][i];
-            s->shrink[n][i] = (int8_t)fmin(fmax(round(64 * shrink / count), -128), 127);
+                count += s->sums[t].count[slot], away += s->sums[t].away[slot];
+            s->shrink[n][i] = (int8_t)fmin(fmax(round(64 * away / count), -128), 127);
         }
     for (size_t j = 0; j < o->cols; j++) {
         double square = 0;
@@ -373,16 +418,18 @@ static void gather(solver *s)
         s->row_square[i] /= (double)o->cols;
 }
 
-/* Quantizes with the classes, laws and means there are; then the laws that code these points best, and their size.
- * Classes and means stay: feedback has used the values. */
-static wc_status pass(solver *s, uint64_t *bytes)
+/* Quantizes with the classes, laws and means there are; then the laws that code these points best, and their size: to
+ * the byte if it is to be exact, or from the lengths of codes. Classes and means stay: feedback has used the values. */
+static wc_status pass(solver *s, bool exact, uint64_t *bytes)
 {
+    wc_coded_layout l = wc_coded_lay_out(s->out);
     WC_TRY(run_tiles(s));
     gather(s);
     memcpy(s->used, s->out->law, sizeof s->used);
-    fit_laws(s);
-    WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
-    *bytes += wc_coded_lay_out(s->out).stream;
+    double bits = fit_laws(s);
+    *bytes = (uint64_t)(bits / 8) + l.units * 3 * WC_CODED_LANES; /* a state of 4 bytes holds about one of them */
+    if (exact) WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
+    *bytes += l.stream;
     return WC_OK;
 }
 
@@ -478,7 +525,7 @@ static wc_status find(solver *s, wc_coded *best, wc_rd_point *result)
     uint64_t most = s->out->bytes, best_bytes = 0, bytes = 0;
     double wanted = bits_per_weight(s, most), target = wanted - 0.4 * slack;
     for (int n = 1; n <= LAST_PASS; n++) {
-        WC_TRY(pass(s, &bytes));
+        WC_TRY(pass(s, n >= s->p->passes, &bytes));
         double rate = bits_per_weight(s, bytes);
         wc_log(s->ctx, WC_LOG_DEBUG, "%s: pass %d, step %.6g: %.4f bits, loss %.6g", s->p->tensor, n, s->c, rate,
                s->loss);
@@ -544,7 +591,7 @@ wc_status wc_rd_measure(wc_ctx *ctx, const wc_rd_problem *p, const wc_coded *geo
     start(&s, ldexp(result->step * sqrt(p->h->scale), -s.scale_exp));
     for (int n = 1; n <= p->passes; n++) {
         if (n > 1) adapt(&s, s.c, n == 2);
-        WC_TRY_OUT(pass(&s, &bytes));
+        WC_TRY_OUT(pass(&s, n == p->passes, &bytes));
     }
     report(&s, s.c, s.loss, bytes, p->passes, result);
 out:
@@ -556,8 +603,8 @@ out:
 uint64_t wc_rd_scratch(const wc_ctx *ctx, const wc_coded *g)
 {
     uint64_t tile = wc_min(g->tile, g->rows), threads = (uint64_t)ctx->threads;
-    uint64_t per_thread = tile * (12 * (uint64_t)g->cols + ((uint64_t)1 << g->memory) + 64);
-    uint64_t sums = wc_ceil_div(g->rows, g->tile) * ((uint64_t)8 * g->cols + 1024);
+    uint64_t per_thread = tile * (14 * (uint64_t)g->cols + ((uint64_t)1 << g->memory) + 80);
+    uint64_t sums = wc_ceil_div(g->rows, g->tile) * ((uint64_t)8 * g->cols + 2048);
     return 2 * (uint64_t)g->rows * g->cols + threads * per_thread + sums + WC_CODED_CLASSES * sizeof(wc_coded_count) +
            24 * ((uint64_t)g->rows + g->cols);
 }

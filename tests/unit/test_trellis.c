@@ -90,6 +90,44 @@ static void viterbi_finds_the_cheapest_path(void **state)
     }
 }
 
+/* What surrounds the search: clipping, slots and sums, against the words of kernels/trellis.h, at every level. */
+static void columns_are_measured(void **state)
+{
+    enum { MOST = 300 };
+    static const size_t lengths[] = {1, 7, 8, 33, MOST};
+    (void)state;
+    for (size_t l = 0; l < 5; l++)
+        for (wck_level level = WCK_C; level <= wck_level_supported(); level++) {
+            const wck_trellis *k = wck_trellis_at(level);
+            size_t n = lengths[l];
+            float t[MOST], u[MOST], away[MOST];
+            uint8_t row[MOST], class_of[MOST], slot[MOST];
+            int16_t j[MOST];
+            double squares[MOST], sum = 0;
+            random_state = 77 + n;
+            for (size_t i = 0; i < n; i++) {
+                t[i] = i % 8 == 6 ? 1e30f * gaussian() : gaussian();
+                row[i] = (uint8_t)(16 * uniform()), j[i] = (int16_t)(12 * uniform() - 6), squares[i] = (double)i;
+            }
+            k->samples(n, t, 0.5f, row, -4, 9, u, class_of);
+            for (size_t i = 0; i < n; i++) {
+                assert_true(u[i] == fmaxf(fminf(0.5f * t[i], 1e9f), -1e9f));
+                assert_int_equal(class_of[i], row[i] < 4 ? 0 : row[i] > 13 ? 9 : row[i] - 4);
+            }
+            k->sizes(n, j, u, class_of, slot, away);
+            for (size_t i = 0; i < n; i++) {
+                assert_int_equal(slot[i], 4 * class_of[i] + (abs(j[i]) > 3 ? 3 : abs(j[i])));
+                assert_true(away[i] == (float)abs(j[i]) - (j[i] < 0 ? -u[i] : u[i]));
+                sum += (double)(u[i] * u[i]);
+            }
+            double got = k->squares(n, u, 0.25f, squares);
+            assert_true(fabs(got - sum) <= 1e-12 * sum); /* order of a sum in f64: 1e-15; a sample left out: 1e-3 */
+            assert_true(got == wck_trellis_at(WCK_C)->squares(n, u, 1, (double[MOST]){0}));
+            for (size_t i = 0; i < n; i++)
+                assert_true(squares[i] == (double)i + (double)(0.25f * u[i] * (0.25f * u[i])));
+        }
+}
+
 static void every_path_of_three_steps_is_tried(void **state)
 {
     wck_trellis_rates rates;
@@ -224,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(viterbi_finds_the_cheapest_path),
+        cmocka_unit_test(columns_are_measured),
         cmocka_unit_test(every_path_of_three_steps_is_tried),
         cmocka_unit_test(gaussian_gaps_to_the_rate_distortion_function),
     };
