@@ -101,7 +101,7 @@ define decode_kernel_rule
 $(filter %_kernel_$(1).o,$(DECODE_KERNEL_OBJ)): $(O)/%_$(1).o: %.c
 	$$(call say,CC,"$$< ($(1))")
 	$(Q)mkdir -p $$(@D)
-	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -DWCD_X86 -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -mbmi2 -DWCD_X86 -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach l,$(filter-out c,$(LEVELS)),$(eval $(call decode_kernel_rule,$(l))))
 $(O)/%.o: %.c

@@ -10,11 +10,14 @@
  *
  * Whatever the blob says, a stream is read only inside the section of streams (zeros follow it), a symbol is one of 256
  * table entries, and the number of values comes from the shape. */
+#include <string.h>
+
 #include "base/dtype.h"
 #include "base/half.h"
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/float_bytes.h"
+#include "formats/float/kernel.h"
 
 enum {
 #define X(name, bits, id) DTYPE_##name = id,
@@ -23,13 +26,13 @@ enum {
 };
 
 enum {
-    CHUNK = 4096,
-    STREAMS = 4,
-    STREAM = CHUNK / STREAMS,
+    CHUNK = WCD_FLOAT_CHUNK,
+    STREAMS = WCD_FLOAT_STREAMS,
+    STREAM = WCD_FLOAT_STREAM,
     SUPER = 64,
     ENTRY = 10,
     TABLE_SIZE = 32 + 256,
-    CODE_BITS = 12,
+    CODE_BITS = WCD_FLOAT_CODE_BITS,
     RAW = 0,
     CONSTANT = 1,
     CODED = 2
@@ -166,150 +169,109 @@ static void few_symbols(const wcd_view *v, unsigned p, uint64_t chunk, unsigned 
     }
 }
 
-/* A look at 12 bits gives a symbol (low byte) and its length. */
-static void build_table(const uint8_t *table, uint16_t look[1 << CODE_BITS])
+static void streams(const uint8_t *const at[STREAMS], const wcd_float_looks look, uint8_t out[CHUNK])
+{
+    wcd_float_chunk(at, look, out);
+}
+
+static void brains(const uint8_t *const plane[2], unsigned n, float *dst)
+{
+    wcd_float_brains(plane, n, dst);
+}
+
+static void singles(const uint8_t *const plane[4], unsigned n, float *dst)
+{
+    wcd_float_singles(plane, n, dst);
+}
+
+static const wcd_float_kernel wcd_float_kernel_c = {streams, brains, singles};
+WCD_FAMILY(wcd_float_kernel)
+
+/* first [4096]: the symbol (low byte) that 12 bits begin with, and its length. */
+static void first_symbols(const uint8_t *table, uint16_t first[WCD_FLOAT_LOOKS])
 {
     uint32_t at = 0, index = 0;
     for (unsigned len = 1; len <= CODE_BITS; len++)
         for (unsigned k = wcd_u16(table + 2 * len); k; k--, index++)
-            for (uint32_t i = 0; i < 1u << (CODE_BITS - len) && at < 1 << CODE_BITS; i++)
-                look[at++] = (uint16_t)(table[32 + (index & 255)] | len << 8);
-    while (at < 1 << CODE_BITS)
-        look[at++] = 1 << 8;
+            for (uint32_t i = 0; i < 1u << (CODE_BITS - len) && at < WCD_FLOAT_LOOKS; i++)
+                first[at++] = (uint16_t)(table[32 + (index & 255)] | len << 8);
+    while (at < WCD_FLOAT_LOOKS)
+        first[at++] = 1 << 8;
 }
 
-/* A stream that is read far from the end of its section, without a look at the end. */
-typedef struct reader {
-    const uint8_t *at;
-    uint64_t window;
-    unsigned used;
-} reader;
-
-static inline void reader_fill(reader *r)
+/* many: with second and third symbols, which pays from some chunks on. */
+static void build_looks(const uint8_t *table, int many, wcd_float_looks look)
 {
-    r->at += r->used >> 3;
-    r->used &= 7;
-    r->window = wcd_be64(r->at) << r->used;
+    uint16_t first[WCD_FLOAT_LOOKS];
+    first_symbols(table, first);
+    for (unsigned i = 0; i < WCD_FLOAT_LOOKS; i++) {
+        unsigned length = first[i] >> 8, count = 1;
+        uint32_t symbols = first[i] & 255;
+        for (unsigned e; many && count < WCD_FLOAT_AT_ONCE; count++) {
+            e = first[i << length & (WCD_FLOAT_LOOKS - 1)];
+            if (length + (e >> 8) > CODE_BITS) break;
+            symbols |= (e & 255) << 8 * count;
+            length += e >> 8;
+        }
+        look[i] = symbols << 8 | count << 6 | length;
+    }
 }
 
-static inline uint8_t reader_next(reader *r, const uint16_t look[1 << CODE_BITS])
+/* A whole chunk. False, and nothing done, when one of its streams may come near the end of the section. */
+static int all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const wcd_float_looks look, uint8_t out[CHUNK])
 {
-    unsigned e = look[r->window >> (64 - CODE_BITS)];
-    r->window <<= e >> 8;
-    r->used += e >> 8;
-    return (uint8_t)e;
-}
-
-/* A whole chunk: its four streams side by side, so that no look has to wait for the one before. False, and nothing
- * done, when one of them may come near the end of the section: 1024 codes take at most 1536 bytes. */
-static int all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const uint16_t look[1 << CODE_BITS],
-                       uint8_t out[CHUNK])
-{
-    enum { MOST = STREAM * CODE_BITS / 8 + 16 };
-    reader r[STREAMS];
+    const uint8_t *at[STREAMS];
     for (unsigned k = 0; k < STREAMS; k++) {
         stream s;
         stream_open(v, p, chunk, k, &s);
-        if (s.end - s.at < MOST) return 0;
-        r[k] = (reader){s.section + s.at, 0, 0};
+        if (s.end - s.at < WCD_FLOAT_MOST) return 0;
+        at[k] = s.section + s.at;
     }
-    reader a = r[0], b = r[1], c = r[2], d = r[3];
-    for (unsigned i = 0; i < STREAM; i += 4) {
-        reader_fill(&a), reader_fill(&b), reader_fill(&c), reader_fill(&d);
-        for (unsigned j = i; j < i + 4; j++) {
-            out[j] = reader_next(&a, look);
-            out[STREAM + j] = reader_next(&b, look);
-            out[2 * STREAM + j] = reader_next(&c, look);
-            out[3 * STREAM + j] = reader_next(&d, look);
-        }
-    }
+    wcd_float_kernel_used()->streams(at, look, out);
     return 1;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
 
-typedef uint16_t look_up[1 << CODE_BITS];
-
-/* plane [p][from .. to) of a chunk; look [p]: tables of the coded planes, or NULL to go without. */
-static void load_planes(const wcd_view *v, uint64_t chunk, unsigned from, unsigned to, const look_up *look,
-                        uint8_t plane[WCD_PLANES][CHUNK])
+/* plane [p][from .. to) of a chunk; look [p]: of the coded planes, or NULL to go without. */
+static void load_planes(const wcd_view *v, uint64_t chunk, unsigned from, unsigned to, const wcd_float_looks *look,
+                        uint8_t (*plane)[CHUNK])
 {
     const wcd_float_view *f = &v->u.f;
     for (unsigned p = 0; p < f->width; p++) {
-        const uint8_t *raw = v->blob + f->first[p] + chunk * CHUNK;
-        if (f->mode[p] == CODED && look && all_symbols(v, p, chunk, look[p], plane[p])) continue;
-        if (f->mode[p] == CODED) {
-            for (unsigned a = from, b; a < to; a = b) {
-                b = (a / STREAM + 1) * STREAM < to ? (a / STREAM + 1) * STREAM : to;
-                few_symbols(v, p, chunk, a, b, plane[p]);
-            }
-        } else {
-            for (unsigned i = from; i < to; i++)
-                plane[p][i] = f->mode[p] == RAW ? raw[i] : f->constant[p];
+        if (f->mode[p] == RAW) memcpy(plane[p] + from, v->blob + f->first[p] + chunk * CHUNK + from, to - from);
+        if (f->mode[p] == CONSTANT) memset(plane[p] + from, f->constant[p], to - from);
+        if (f->mode[p] != CODED || (look && all_symbols(v, p, chunk, look[p], plane[p]))) continue;
+        for (unsigned a = from, b; a < to; a = b) {
+            b = (a / STREAM + 1) * STREAM < to ? (a / STREAM + 1) * STREAM : to;
+            few_symbols(v, p, chunk, a, b, plane[p]);
         }
     }
 }
 
-/* bits [to - from] of the values. */
-static void join(const wcd_float_view *f, uint8_t plane[WCD_PLANES][CHUNK], unsigned from, unsigned to, uint64_t *bits)
-{
-    int top = 8 * f->width - 1;
-    for (unsigned i = from; i < to; i++) {
-        uint64_t x = 0;
-        for (unsigned p = 0; p < f->width; p++)
-            x |= (uint64_t)plane[p][i] << 8 * p;
-        *bits++ = rotated(f->dtype) ? x >> 1 | (x & 1) << top : x;
-    }
-}
-
-static float value_of(uint32_t dtype, uint32_t x)
-{
-    return dtype == DTYPE_F32   ? wc_bits_f32(x)
-           : dtype == DTYPE_F16 ? wc_f16_f32((uint16_t)x)
-                                : wc_bf16_f32((uint16_t)x);
-}
-
-static inline float bf16_value(uint32_t high, uint32_t low)
-{
-    return wc_bits_f32(high << 23 | low >> 1 << 16 | low << 31);
-}
-
-/* The common case; sixteen at a time with a constant trip count is the form that compilers vectorise. */
-static void join_bf16(const uint8_t *restrict high, const uint8_t *restrict low, unsigned n, float *restrict dst)
-{
-    unsigned i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (unsigned k = i; k < i + 16; k++)
-            dst[k] = bf16_value(high[k], low[k]);
-    for (; i < n; i++)
-        dst[i] = bf16_value(high[i], low[i]);
-}
+/* Planes of types with f32 values. */
+enum { NUMERIC = 4 };
 
 /* dst [to - from] */
-static void join_f32(const wcd_float_view *f, uint8_t plane[WCD_PLANES][CHUNK], unsigned from, unsigned to, float *dst)
+static void join(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, float *dst)
 {
-    enum { AT_ONCE = 64 };
-    uint64_t bits[AT_ONCE];
-    if (f->dtype == DTYPE_BF16) {
-        join_bf16(plane[1] + from, plane[0] + from, to - from, dst);
-        return;
-    }
-    for (unsigned n; from < to; from += n, dst += n) {
-        n = to - from < AT_ONCE ? to - from : AT_ONCE;
-        join(f, plane, from, from + n, bits);
-        for (unsigned i = 0; i < n; i++)
-            dst[i] = value_of(f->dtype, (uint32_t)bits[i]);
-    }
+    const uint8_t *at[NUMERIC];
+    for (unsigned p = 0; p < f->width; p++)
+        at[p] = plane[p] + from;
+    if (f->dtype == DTYPE_BF16) wcd_float_kernel_used()->brains(at, to - from, dst);
+    if (f->dtype == DTYPE_F32) wcd_float_kernel_used()->singles(at, to - from, dst);
+    for (unsigned i = 0; f->dtype == DTYPE_F16 && i < to - from; i++)
+        dst[i] = wc_f16_f32((uint16_t)(at[1][i] << 7 | at[0][i] >> 1 | at[0][i] << 15));
 }
 
 static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)
 {
-    uint8_t plane[WCD_PLANES][CHUNK];
+    uint8_t plane[NUMERIC][CHUNK];
     for (unsigned count; n; n -= count, at += count, dst += count) {
         unsigned from = (unsigned)(at % CHUNK);
         count = n < CHUNK - from ? n : CHUNK - from;
-        load_planes(v, at / CHUNK, from, from + count, 0, plane);
-        join_f32(&v->u.f, plane, from, from + count, dst);
+        load_planes(v, at / CHUNK, from, from + count, NULL, plane);
+        join(&v->u.f, plane, from, from + count, dst);
     }
 }
 
@@ -326,30 +288,45 @@ static void span_float(const wcd_view *v, uint64_t row, uint64_t col, unsigned n
         span_raw(v, row * v->cols + col, n, dst);
 }
 
-static void build_tables(const wcd_view *v, look_up look[WCD_PLANES])
+/* Values [at, end), chunk by chunk, with tables for `many' of them or few. */
+typedef struct walk {
+    const wcd_view *v;
+    uint64_t at, end;
+    unsigned from, to; /* in the chunk whose planes are loaded */
+} walk;
+
+static walk walk_open(const wcd_view *v, uint64_t at, uint64_t end, wcd_float_looks *look)
 {
+    enum { MANY = 8 * CHUNK }; /* from where on second and third symbols repay 4096 entries with them */
     for (unsigned p = 0; p < v->u.f.width; p++)
-        if (v->u.f.mode[p] == CODED) build_table(v->blob + v->u.f.first[p], look[p]);
+        if (v->u.f.mode[p] == CODED) build_looks(v->blob + v->u.f.first[p], end - at >= MANY, look[p]);
+    return (walk){v, at, end, 0, 0};
 }
 
-/* Chunk by chunk with tables: 96 KiB of stack for the widest type. */
+static int walk_next(walk *w, const wcd_float_looks *look, uint8_t (*plane)[CHUNK])
+{
+    if (w->at == w->end) return 0;
+    w->from = (unsigned)(w->at % CHUNK);
+    w->to = w->end - w->at < CHUNK - w->from ? w->from + (unsigned)(w->end - w->at) : CHUNK;
+    load_planes(w->v, w->at / CHUNK, w->from, w->to, look, plane);
+    w->at += w->to - w->from;
+    return 1;
+}
+
+/* 80 KiB of stack. */
 static void rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
 {
-    look_up look[WCD_PLANES];
-    uint8_t plane[WCD_PLANES][CHUNK];
-    uint64_t at = r0 * v->cols, end = (r0 + nr) * v->cols, col = 0;
-    build_tables(v, look);
-    for (unsigned from, to; at < end; at += to - from) {
-        from = (unsigned)(at % CHUNK);
-        to = end - at < CHUNK - from ? from + (unsigned)(end - at) : CHUNK;
-        load_planes(v, at / CHUNK, from, to, (const look_up *)look, plane);
-        for (unsigned i = from, n; i < to; i += n) {
-            n = v->cols - col < to - i ? (unsigned)(v->cols - col) : to - i;
-            join_f32(&v->u.f, plane, i, i + n, dst + col);
+    wcd_float_looks look[NUMERIC];
+    uint8_t plane[NUMERIC][CHUNK];
+    uint64_t col = 0;
+    walk w = walk_open(v, r0 * v->cols, (r0 + nr) * v->cols, look);
+    while (walk_next(&w, (const wcd_float_looks *)look, plane))
+        for (unsigned i = w.from, n; i < w.to; i += n) {
+            n = v->cols - col < w.to - i ? (unsigned)(v->cols - col) : w.to - i;
+            join(&v->u.f, plane, i, i + n, dst + col);
             col += n;
             if (col == v->cols) col = 0, dst += ld;
         }
-    }
 }
 
 static void rows_float(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld)
@@ -363,25 +340,91 @@ static void rows_float(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, 
             span_raw(v, (r0 + r) * v->cols + c, wcd_span_at(v, c), dst + r * ld + c);
 }
 
-void wcd_float_bytes(const wcd_view *v, uint64_t at, uint64_t end, uint8_t *dst)
+/* ---- products --------------------------------------------------------------------------------------------------- */
+
+/* A row being multiplied: values [held] of the columns from col on, which begin a round of the lanes. */
+typedef struct row_sum {
+    float lane[WCD_VECTORS * WCD_LANES], w[CHUNK + WCD_LANES];
+    unsigned held;
+    uint64_t col;
+} row_sum;
+
+static void row_begin(row_sum *s, unsigned n)
 {
-    look_up look[WCD_PLANES];
-    uint8_t plane[WCD_PLANES][CHUNK];
-    uint64_t bits[64];
-    build_tables(v, look);
-    for (unsigned from, to; at < end; at += to - from) {
-        from = (unsigned)(at % CHUNK);
-        to = end - at < CHUNK - from ? from + (unsigned)(end - at) : CHUNK;
-        load_planes(v, at / CHUNK, from, to, (const look_up *)look, plane);
-        for (unsigned i = from, n; i < to; i += n) {
-            n = to - i < 64 ? to - i : 64;
-            join(&v->u.f, plane, i, i + n, bits);
-            for (unsigned k = 0; k < n; k++)
-                for (unsigned p = 0; p < v->u.f.width; p++)
-                    *dst++ = (uint8_t)(bits[k] >> 8 * p);
+    memset(s->lane, 0, n * WCD_LANES * sizeof *s->lane);
+    s->held = 0, s->col = 0;
+}
+
+/* Multiplies what is held, all of it or whole rounds. */
+static void row_multiply(row_sum *s, const wcd_vectors *x, unsigned count)
+{
+    wcd_inner_loops()->lanes(s->w, 0, 1, x->x + s->col, x->ld, x->n, count, s->lane);
+    s->held -= count, s->col += count;
+    memmove(s->w, s->w + count, s->held * sizeof *s->w);
+}
+
+/* Each chunk is decoded once for all inputs. 112 KiB of stack. */
+static void products_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                           int add)
+{
+    wcd_float_looks look[NUMERIC];
+    uint8_t plane[NUMERIC][CHUNK];
+    row_sum s;
+    walk w = walk_open(v, r0 * v->cols, (r0 + nr) * v->cols, look);
+    row_begin(&s, x->n);
+    while (walk_next(&w, (const wcd_float_looks *)look, plane))
+        for (unsigned i = w.from, n; i < w.to; i += n) {
+            uint64_t left = v->cols - s.col - s.held;
+            n = left < w.to - i ? (unsigned)left : w.to - i;
+            join(&v->u.f, plane, i, i + n, s.w + s.held);
+            s.held += n;
+            row_multiply(&s, x, n == left ? s.held : s.held / WCD_LANES * WCD_LANES);
+            if (n < left) continue;
+            for (unsigned b = 0; b < x->n; b++) {
+                float sum = wcd_lanes_sum(s.lane + b * WCD_LANES), *to = y + b * ldy;
+                *to = add ? *to + sum : sum;
+            }
+            y++;
+            row_begin(&s, x->n);
         }
+}
+
+static void products_float(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                           int add)
+{
+    if (v->u.f.coded)
+        products_coded(v, r0, nr, x, y, ldy, add);
+    else
+        wcd_span_products(v, r0, nr, x, y, ldy, add);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------ */
+
+/* Byte p of the values, which are turned back by a bit. */
+static void join_bytes(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, uint8_t *dst)
+{
+    for (unsigned p = 0; p < f->width; p++) {
+        const uint8_t *low = plane[p] + from, *high = plane[(p + 1) % f->width] + from;
+        uint8_t *at = dst + p;
+        for (unsigned i = 0; i < to - from; i++, at += f->width)
+            *at = rotated(f->dtype) ? (uint8_t)(low[i] >> 1 | high[i] << 7) : low[i];
     }
 }
 
-const wcd_decoder wcd_decoder_float = {
-    .id = 1, .version = 1, .name = "float", .open = open_float, .span = span_float, .rows = rows_float};
+/* 160 KiB of stack. */
+void wcd_float_bytes(const wcd_view *v, uint64_t at, uint64_t end, uint8_t *dst)
+{
+    wcd_float_looks look[WCD_PLANES];
+    uint8_t plane[WCD_PLANES][CHUNK];
+    walk w = walk_open(v, at, end, look);
+    for (; walk_next(&w, (const wcd_float_looks *)look, plane); dst += (size_t)(w.to - w.from) * v->u.f.width)
+        join_bytes(&v->u.f, plane, w.from, w.to, dst);
+}
+
+const wcd_decoder wcd_decoder_float = {.id = 1,
+                                       .version = 1,
+                                       .name = "float",
+                                       .open = open_float,
+                                       .span = span_float,
+                                       .rows = rows_float,
+                                       .products = products_float};

@@ -2,6 +2,7 @@
  * `float'. */
 #include "formats/format.h"
 
+#include <endian.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ enum {
     SYMBOLS = 256,
     TABLE_SIZE = 32 + SYMBOLS, /* codes of each length, symbols in order */
     SUPER = 64,                /* chunks that share a base */
-    ENTRY = 10                 /* bytes of a chunk's entry: u32 start after the base, u16 sizes of three streams */
+    ENTRY = 10,                /* bytes of a chunk's entry: u32 start after the base, u16 sizes of three streams */
+    NO_CODE = 1 << 20          /* of a symbol that does not occur; a length of 1 keeps the writer's sums sane */
 };
 
 /* Offsets of the sections: of each plane its bytes, or its table, bases and entries; of all streams. */
@@ -70,16 +72,18 @@ static wc_status float_size(wc_ctx *ctx, const wc_part *part, uint64_t *out)
 /* ---- the prefix code -------------------------------------------------------------------------------------------- */
 
 /* Canonical: codes of one length are consecutive numbers, in order of the symbols, and shorter codes come first. Writes
- * the table and fills code [256]. */
-static wc_status make_codes(wc_ctx *ctx, const uint8_t length[SYMBOLS], uint8_t *table, uint16_t code[SYMBOLS])
+ * the table and fills code [256]: a code times 16, and its length. */
+static wc_status make_codes(wc_ctx *ctx, const uint8_t length[SYMBOLS], uint8_t *table, uint32_t code[SYMBOLS])
 {
     uint32_t next = 0, placed = 0;
     memset(table, 0, TABLE_SIZE);
+    for (unsigned s = 0; s < SYMBOLS; s++)
+        code[s] = NO_CODE | 1;
     for (unsigned len = 1; len <= WC_CODE_BITS; len++, next <<= 1) {
         uint32_t first = next;
         for (unsigned s = 0; s < SYMBOLS; s++)
             if (length[s] == len) {
-                code[s] = (uint16_t)next++;
+                code[s] = next++ << 4 | len;
                 table[32 + placed++] = (uint8_t)s;
             }
         wc_put_le(table + 2 * len, next - first, 2);
@@ -91,30 +95,48 @@ static wc_status make_codes(wc_ctx *ctx, const uint8_t length[SYMBOLS], uint8_t 
 
 static inline void put_be64(uint8_t *dst, uint64_t x)
 {
-    for (int i = 0; i < 8; i++)
-        dst[i] = (uint8_t)(x >> (56 - 8 * i));
+    x = htobe64(x);
+    memcpy(dst, &x, 8);
 }
 
-/* Codes one after the other, the first bit the highest of a byte. Returns the bytes written; dst has room for 8 more.
- * At most 7 bits are held over, and four codes take 48: all fit 64. */
-static size_t put_stream(const uint8_t *x, size_t n, const uint8_t length[SYMBOLS], const uint16_t code[SYMBOLS],
-                         uint8_t *dst)
+/* A stream being written; at most 7 bits are held over, and four codes take 48: all fit 64. */
+typedef struct writer {
+    uint8_t *at;
+    uint64_t bits;
+    unsigned held;
+    uint32_t seen; /* all entries of codes, or-ed */
+} writer;
+
+static inline void put_code(writer *w, uint32_t code)
 {
-    uint64_t bits = 0;
-    unsigned held = 0;
-    const uint8_t *start = dst;
-    while (n) {
-        size_t count = wc_min(n, 4);
-        for (size_t i = 0; i < count; i++) {
-            bits = bits << length[x[i]] | code[x[i]];
-            held += length[x[i]];
-        }
-        put_be64(dst, bits << (64 - held));
-        dst += held / 8;
-        held %= 8;
-        x += count, n -= count;
+    unsigned length = code & 15;
+    w->bits = w->bits << length | (code >> 4 & ((1 << WC_CODE_BITS) - 1));
+    w->held += length;
+    w->seen |= code;
+}
+
+/* Whole bytes of what is held. Eight are written, the last of them to be overwritten. */
+static inline void put_bytes(writer *w)
+{
+    put_be64(w->at, w->bits << (64 - w->held)); /* codes were put: held > 0 */
+    w->at += w->held / 8;
+    w->held %= 8;
+}
+
+/* Codes one after the other, the first bit the highest of a byte. Returns the bytes written, or SIZE_MAX when a value
+ * has no code; dst has room for 8 more. */
+static size_t put_stream(const uint8_t *x, size_t n, const uint32_t code[SYMBOLS], uint8_t *dst)
+{
+    writer w = {.at = dst};
+    for (; n >= 4; x += 4, n -= 4) {
+        put_code(&w, code[x[0]]), put_code(&w, code[x[1]]), put_code(&w, code[x[2]]), put_code(&w, code[x[3]]);
+        put_bytes(&w);
     }
-    return (size_t)(dst - start) + (held ? 1 : 0);
+    for (; n; x++, n--) {
+        put_code(&w, code[x[0]]);
+        put_bytes(&w);
+    }
+    return w.seen & NO_CODE ? SIZE_MAX : (size_t)(w.at - dst) + (w.held ? 1 : 0);
 }
 
 typedef struct coder {
@@ -122,7 +144,7 @@ typedef struct coder {
     layout at;
     uint64_t elements;
     uint64_t *start[WC_PLANES]; /* [chunks] of coded planes: where a chunk's streams begin in the section of streams */
-    uint16_t code[WC_PLANES][SYMBOLS];
+    uint32_t code[WC_PLANES][SYMBOLS];
     uint8_t *dst;
 } coder;
 
@@ -167,9 +189,7 @@ static bool put_chunk(const coder *k, uint64_t chunk, uint8_t buffer[WC_PLANES][
         uint8_t stream[STREAM * WC_CODE_BITS / 8 + 8], *dst = k->dst + k->at.streams + k->start[p][chunk];
         for (size_t s = 0; s < STREAMS; s++) {
             size_t from = wc_min(s * STREAM, n), count = wc_min((s + 1) * STREAM, n) - from;
-            for (size_t i = 0; i < count; i++)
-                if (!c->length[p][plane[p][from + i]]) return false;
-            size_t size = put_stream(plane[p] + from, count, c->length[p], k->code[p], stream);
+            size_t size = put_stream(plane[p] + from, count, k->code[p], stream);
             if (size != c->size[p][chunk * STREAMS + s]) return false;
             memcpy(dst, stream, size);
             dst += size;

@@ -136,6 +136,13 @@ typedef struct wcd_view {
     } u;
 } wcd_view;
 
+/* n <= WCD_VECTORS inputs: x[b * ld ..]. */
+typedef struct wcd_vectors {
+    const float *x;
+    size_t ld;
+    unsigned n;
+} wcd_vectors;
+
 typedef struct wcd_decoder {
     uint16_t id, version;
     const char *name;
@@ -161,6 +168,8 @@ typedef struct wcd_decoder {
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
     /* product gives the bits of wcd_span_product and is only faster: many inputs at once may take that instead. */
     int product_is_spans;
+    /* NULL, or the same for n inputs at once, in place of product: for kinds whose spans cost less together. */
+    void (*products)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add);
 
     /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
      * row of a sum of parts, x = C x for an input. */
@@ -219,13 +228,10 @@ float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
 /* The same over span or block: 16 partial sums in f32 per row, lane j taking the columns j mod 16 in order with fused
  * multiply-adds (fused.h), added in halves (8, 4, 2, 1). */
 void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                       int add);
 
-/* n <= WCD_VECTORS inputs: x[b * ld ..]. Results go to y[b * ldy + i], the bits of n calls of wcd_view_product. */
-typedef struct wcd_vectors {
-    const float *x;
-    size_t ld;
-    unsigned n;
-} wcd_vectors;
+/* The same for several inputs: results go to y[b * ldy + i], the bits of x->n calls of wcd_view_product. */
 void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
                        int add);
 

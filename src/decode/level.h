@@ -22,7 +22,7 @@
 #define WCD_JOIN(a, b)  WCD_JOIN_(a, b)
 #define WCD_NAME(name)  WCD_JOIN(name, WCD_LEVEL)
 
-/* AVX2: with F16C and FMA. AVX512: F, BW, DQ and VL. */
+/* AVX2: with F16C, FMA and BMI2. AVX512: F, BW, DQ and VL. */
 typedef enum wcd_level { WCD_C, WCD_AVX2, WCD_AVX512, WCD_N_LEVELS } wcd_level;
 
 const char *wcd_level_name(wcd_level level); /* "c", "avx2", "avx512" */

@@ -151,8 +151,7 @@ static void finish(float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, 
         }
 }
 
-static void product_by_spans(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
-                             int add)
+void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add)
 {
     const wcd_inner *inner = wcd_inner_loops();
     float lane[WCD_BLOCK_ROWS * WCD_VECTORS * WCD_LANES], w[WCD_BLOCK_ROWS][WCD_SPAN];
@@ -172,7 +171,7 @@ static void product_by_spans(const wcd_view *v, uint64_t r0, uint64_t nr, const 
 
 void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
 {
-    product_by_spans(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
+    wcd_span_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
@@ -210,7 +209,7 @@ void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *
     if (v->d->product)
         v->d->product(v, r0, nr, x, y, add);
     else
-        wcd_span_product(v, r0, nr, x, y, add);
+        wcd_view_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
 void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add)
@@ -220,5 +219,8 @@ void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_ve
             v->d->product(v, r0, nr, x->x + b * x->ld, y + b * ldy, add);
         return;
     }
-    product_by_spans(v, r0, nr, x, y, ldy, add);
+    if (v->d->products)
+        v->d->products(v, r0, nr, x, y, ldy, add);
+    else
+        wcd_span_products(v, r0, nr, x, y, ldy, add);
 }

@@ -1,0 +1,150 @@
+/* kernel.h - the loops of float parts in planes: streams of prefix codes, and planes put together. One source: decode.c
+ * has them in portable C, float_kernel.c for the levels above, where shifts and vectors are faster. */
+#ifndef WCD_FLOAT_KERNEL_H
+#define WCD_FLOAT_KERNEL_H
+
+#include <string.h>
+
+#include "base/half.h"
+#include "decode/bytes.h"
+#include "decode/level.h"
+
+enum {
+    WCD_FLOAT_CHUNK = 4096, /* values, in four streams of a quarter each */
+    WCD_FLOAT_STREAMS = 4,
+    WCD_FLOAT_STREAM = WCD_FLOAT_CHUNK / WCD_FLOAT_STREAMS,
+    WCD_FLOAT_CODE_BITS = 12,
+    WCD_FLOAT_LOOKS = 1 << WCD_FLOAT_CODE_BITS,
+    WCD_FLOAT_AT_ONCE = 3, /* symbols of an entry */
+    /* Bytes that are read from the begin of a stream on, at most: a code has 12 bits, and a load 8 bytes. */
+    WCD_FLOAT_MOST = WCD_FLOAT_STREAM * WCD_FLOAT_CODE_BITS / 8 + 16
+};
+
+/* What the next 12 bits say: bits 0..5 how many of them are whole codes, 6..7 how many codes, 1 to 3, and from 8 on
+ * their symbols, a byte each. Exponents take 2.6 bits, so that one look gives nearly always three. */
+typedef uint32_t wcd_float_looks[WCD_FLOAT_LOOKS];
+
+typedef struct wcd_float_kernel {
+    /* out [4096] = a whole chunk: four streams that begin at `at', WCD_FLOAT_MOST bytes each that can be read. */
+    void (*streams)(const uint8_t *const at[WCD_FLOAT_STREAMS], const wcd_float_looks look,
+                    uint8_t out[WCD_FLOAT_CHUNK]);
+    /* dst [n] = BF16 and F32 of these bytes, after rotation; plane 0 is the lowest. */
+    void (*brains)(const uint8_t *const plane[2], unsigned n, float *dst);
+    void (*singles)(const uint8_t *const plane[4], unsigned n, float *dst);
+} wcd_float_kernel;
+
+/* ---- streams ---------------------------------------------------------------------------------------------------- */
+
+typedef struct wcd_float_reader {
+    const uint8_t *at; /* where the window was loaded */
+    uint64_t window;   /* what comes next, from its highest bit */
+    uint32_t used;     /* low 6 bits: bits of the window's bytes that are gone */
+    uint8_t *to;
+} wcd_float_reader;
+
+/* Compilers make one store of the first form, but four of the second. */
+static inline void wcd_put_u32(uint8_t *to, uint32_t x)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(to, &x, 4);
+#else
+    to[0] = (uint8_t)x, to[1] = (uint8_t)(x >> 8), to[2] = (uint8_t)(x >> 16), to[3] = (uint8_t)(x >> 24);
+#endif
+}
+
+/* At least 57 bits are in the window afterwards: four looks. */
+static inline void wcd_float_fill(wcd_float_reader *r)
+{
+    r->at += (r->used & 63) >> 3;
+    r->used &= 7;
+    r->window = wcd_be64(r->at) << r->used;
+}
+
+/* Writes 4 bytes, of which 1 to 3 are symbols. Sums of entries hold the sum of lengths in their low 6 bits. */
+static inline void wcd_float_look(wcd_float_reader *r, const wcd_float_looks look)
+{
+    uint32_t e = look[r->window >> (64 - WCD_FLOAT_CODE_BITS)];
+    wcd_put_u32(r->to, e >> 8);
+    r->window <<= e & 63;
+    r->used += e;
+    r->to += (uint8_t)e >> 6;
+}
+
+/* The rest of a stream, which is not to be written past its end. */
+static inline void wcd_float_finish(wcd_float_reader *r, const wcd_float_looks look, const uint8_t *end)
+{
+    uint8_t last[8];
+    while (end - r->to >= 4) {
+        wcd_float_fill(r);
+        wcd_float_look(r, look);
+    }
+    uint8_t *to = r->to;
+    r->to = last;
+    while (r->to - last < end - to) {
+        wcd_float_fill(r);
+        wcd_float_look(r, look);
+    }
+    for (unsigned i = 0; to < end; i++)
+        *to++ = last[i];
+}
+
+/* Streams in turn, four looks each: none has to wait for another, and a CPU works on all at once. They advance by
+ * different amounts; the rounds end before any could pass its end. */
+static inline void wcd_float_chunk(const uint8_t *const at[WCD_FLOAT_STREAMS], const wcd_float_looks look,
+                                   uint8_t out[WCD_FLOAT_CHUNK])
+{
+    enum { ROUND = 4 * WCD_FLOAT_AT_ONCE + 1 }; /* symbols, and the byte more that is written */
+    wcd_float_reader r[WCD_FLOAT_STREAMS];
+    for (unsigned k = 0; k < WCD_FLOAT_STREAMS; k++)
+        r[k] = (wcd_float_reader){at[k], 0, 0, out + k * WCD_FLOAT_STREAM};
+    for (int inside = 1; inside;) {
+        for (unsigned k = 0; k < WCD_FLOAT_STREAMS; k++) {
+            wcd_float_reader s = r[k];
+            wcd_float_fill(&s);
+            for (int i = 0; i < 4; i++)
+                wcd_float_look(&s, look);
+            inside &= s.to <= out + (k + 1) * WCD_FLOAT_STREAM - ROUND;
+            r[k] = s;
+        }
+    }
+    for (unsigned k = 0; k < WCD_FLOAT_STREAMS; k++)
+        wcd_float_finish(&r[k], look, out + (k + 1) * WCD_FLOAT_STREAM);
+}
+
+/* ---- planes ----------------------------------------------------------------------------------------------------- */
+
+static inline float wcd_float_brain(uint32_t high, uint32_t low)
+{
+    return wc_bits_f32(high << 23 | low >> 1 << 16 | low << 31);
+}
+
+/* Sixteen at a time with a constant trip count is the form that compilers vectorise at -O2. */
+static inline void wcd_float_brains(const uint8_t *const plane[2], unsigned n, float *restrict dst)
+{
+    const uint8_t *restrict low = plane[0], *restrict high = plane[1];
+    unsigned i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (unsigned k = i; k < i + 16; k++)
+            dst[k] = wcd_float_brain(high[k], low[k]);
+    for (; i < n; i++)
+        dst[i] = wcd_float_brain(high[i], low[i]);
+}
+
+static inline float wcd_float_single(uint32_t d, uint32_t c, uint32_t b, uint32_t a)
+{
+    uint32_t x = d << 24 | c << 16 | b << 8 | a;
+    return wc_bits_f32(x >> 1 | x << 31);
+}
+
+static inline void wcd_float_singles(const uint8_t *const plane[4], unsigned n, float *restrict dst)
+{
+    const uint8_t *restrict a = plane[0], *restrict b = plane[1], *restrict c = plane[2], *restrict d = plane[3];
+    unsigned i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (unsigned k = i; k < i + 16; k++)
+            dst[k] = wcd_float_single(d[k], c[k], b[k], a[k]);
+    for (; i < n; i++)
+        dst[i] = wcd_float_single(d[i], c[i], b[i], a[i]);
+}
+
+#endif
