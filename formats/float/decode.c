@@ -184,7 +184,12 @@ static void singles(const uint8_t *const plane[4], unsigned n, float *dst)
     wcd_float_singles(plane, n, dst);
 }
 
-static const wcd_float_kernel wcd_float_kernel_c = {streams, brains, singles};
+static void pairs(const uint8_t *const plane[2], unsigned n, uint8_t *dst)
+{
+    wcd_float_pairs(plane, n, dst);
+}
+
+static const wcd_float_kernel wcd_float_kernel_c = {streams, brains, singles, pairs};
 WCD_FAMILY(wcd_float_kernel)
 
 /* first [4096]: the symbol (low byte) that 12 bits begin with, and its length. */
@@ -252,16 +257,37 @@ static void load_planes(const wcd_view *v, uint64_t chunk, unsigned from, unsign
 /* Planes of types with f32 values. */
 enum { NUMERIC = 4 };
 
+/* Byte p of the values is plane p, turned back by a bit. */
+static void join_bytes(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, uint8_t *dst)
+{
+    unsigned width = f->width, turn = (unsigned)rotated(f->dtype);
+    if (turn && width == 2) {
+        wcd_float_kernel_used()->pairs((const uint8_t *const[]){plane[0] + from, plane[1] + from}, to - from, dst);
+        return;
+    }
+    for (unsigned p = 0; p < width; p++) {
+        const uint8_t *low = plane[p], *high = plane[(p + 1) % width];
+        uint8_t *at = dst + p;
+        for (unsigned i = from; i < to; i++, at += width)
+            *at = (uint8_t)((low[i] | high[i] << 8) >> turn);
+    }
+}
+
 /* dst [to - from] */
 static void join(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, float *dst)
 {
+    enum { HALVES = 256 };
     const uint8_t *at[NUMERIC];
+    uint8_t bytes[2 * HALVES];
     for (unsigned p = 0; p < f->width; p++)
         at[p] = plane[p] + from;
     if (f->dtype == DTYPE_BF16) wcd_float_kernel_used()->brains(at, to - from, dst);
     if (f->dtype == DTYPE_F32) wcd_float_kernel_used()->singles(at, to - from, dst);
-    for (unsigned i = 0; f->dtype == DTYPE_F16 && i < to - from; i++)
-        dst[i] = wc_f16_f32((uint16_t)(at[1][i] << 7 | at[0][i] >> 1 | at[0][i] << 15));
+    for (unsigned n; f->dtype == DTYPE_F16 && from < to; from += n, dst += n) {
+        n = to - from < HALVES ? to - from : HALVES;
+        join_bytes(f, plane, from, from + n, bytes);
+        wcd_floats(DTYPE_F16, bytes, n, dst);
+    }
 }
 
 static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)
@@ -399,17 +425,6 @@ static void products_float(const wcd_view *v, uint64_t r0, uint64_t nr, const wc
 }
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------ */
-
-/* Byte p of the values, which are turned back by a bit. */
-static void join_bytes(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, uint8_t *dst)
-{
-    for (unsigned p = 0; p < f->width; p++) {
-        const uint8_t *low = plane[p] + from, *high = plane[(p + 1) % f->width] + from;
-        uint8_t *at = dst + p;
-        for (unsigned i = 0; i < to - from; i++, at += f->width)
-            *at = rotated(f->dtype) ? (uint8_t)(low[i] >> 1 | high[i] << 7) : low[i];
-    }
-}
 
 /* 160 KiB of stack. */
 void wcd_float_bytes(const wcd_view *v, uint64_t at, uint64_t end, uint8_t *dst)

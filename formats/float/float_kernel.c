@@ -17,4 +17,9 @@ static void singles(const uint8_t *const plane[4], unsigned n, float *dst)
     wcd_float_singles(plane, n, dst);
 }
 
-const wcd_float_kernel WCD_NAME(wcd_float_kernel) = {streams, brains, singles};
+static void pairs(const uint8_t *const plane[2], unsigned n, uint8_t *dst)
+{
+    wcd_float_pairs(plane, n, dst);
+}
+
+const wcd_float_kernel WCD_NAME(wcd_float_kernel) = {streams, brains, singles, pairs};

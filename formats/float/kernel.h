@@ -31,6 +31,8 @@ typedef struct wcd_float_kernel {
     /* dst [n] = BF16 and F32 of these bytes, after rotation; plane 0 is the lowest. */
     void (*brains)(const uint8_t *const plane[2], unsigned n, float *dst);
     void (*singles)(const uint8_t *const plane[4], unsigned n, float *dst);
+    /* dst [2 n] = the bytes of elements of two bytes, after rotation. */
+    void (*pairs)(const uint8_t *const plane[2], unsigned n, uint8_t *dst);
 } wcd_float_kernel;
 
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
@@ -145,6 +147,21 @@ static inline void wcd_float_singles(const uint8_t *const plane[4], unsigned n, 
             dst[k] = wcd_float_single(d[k], c[k], b[k], a[k]);
     for (; i < n; i++)
         dst[i] = wcd_float_single(d[i], c[i], b[i], a[i]);
+}
+
+static inline void wcd_float_pairs(const uint8_t *const plane[2], unsigned n, uint8_t *restrict dst)
+{
+    const uint8_t *restrict low = plane[0], *restrict high = plane[1];
+    unsigned i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (unsigned k = i; k < i + 16; k++) {
+            dst[2 * k] = (uint8_t)(low[k] >> 1 | high[k] << 7);
+            dst[2 * k + 1] = (uint8_t)(high[k] >> 1 | low[k] << 7);
+        }
+    for (; i < n; i++) {
+        dst[2 * i] = (uint8_t)(low[i] >> 1 | high[i] << 7);
+        dst[2 * i + 1] = (uint8_t)(high[i] >> 1 | low[i] << 7);
+    }
 }
 
 #endif

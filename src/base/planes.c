@@ -41,7 +41,7 @@ static uint64_t round_off(uint64_t x, uint64_t sign, unsigned mantissa, unsigned
     return (x & sign) | (magnitude < infinity ? magnitude : infinity - step);
 }
 
-/* The common case; sixteen at a time with a constant trip count is the form that compilers vectorise. */
+/* The common cases; sixteen at a time with a constant trip count is the form that compilers vectorise. */
 static void split_16(const uint8_t *restrict data, size_t n, uint8_t *restrict low, uint8_t *restrict high)
 {
     size_t i = 0;
@@ -56,12 +56,29 @@ static void split_16(const uint8_t *restrict data, size_t n, uint8_t *restrict l
     }
 }
 
+/* One plane: byte p of an element that is rotated is byte p moved up by a bit, and the highest bit of the one below. */
+static void split_32(const uint8_t *restrict data, size_t n, unsigned p, uint8_t *restrict plane)
+{
+    const uint8_t *restrict at = data + p, *restrict below = data + (p + 3) % 4;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = i; k < i + 16; k++)
+            plane[k] = (uint8_t)(at[4 * k] << 1 | below[4 * k] >> 7);
+    for (; i < n; i++)
+        plane[i] = (uint8_t)(at[4 * i] << 1 | below[4 * i] >> 7);
+}
+
 void wc_planes_split(wc_dtype t, unsigned drop, const uint8_t *data, size_t n, uint8_t *const plane[WC_PLANES])
 {
     unsigned width = wc_plane_count(t), mantissa = wc_mantissa_bits(t);
     uint64_t sign = (uint64_t)1 << (8 * width - 1);
     if (width == 2 && mantissa && !drop) {
         split_16(data, n, plane[0], plane[1]);
+        return;
+    }
+    if (width == 4 && mantissa && !drop) {
+        for (unsigned p = 0; p < 4; p++)
+            split_32(data, n, p, plane[p]);
         return;
     }
     for (size_t i = 0; i < n; i++) {
