@@ -149,16 +149,11 @@ static inline void wcd_float_singles(const uint8_t *const plane[4], unsigned n, 
         dst[i] = wcd_float_single(d[i], c[i], b[i], a[i]);
 }
 
+/* A plain loop over size_t, in which 2 i cannot wrap around: compilers that interleave stores at all do it here. */
 static inline void wcd_float_pairs(const uint8_t *const plane[2], unsigned n, uint8_t *restrict dst)
 {
     const uint8_t *restrict low = plane[0], *restrict high = plane[1];
-    unsigned i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (unsigned k = i; k < i + 16; k++) {
-            dst[2 * k] = (uint8_t)(low[k] >> 1 | high[k] << 7);
-            dst[2 * k + 1] = (uint8_t)(high[k] >> 1 | low[k] << 7);
-        }
-    for (; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         dst[2 * i] = (uint8_t)(low[i] >> 1 | high[i] << 7);
         dst[2 * i + 1] = (uint8_t)(high[i] >> 1 | low[i] << 7);
     }

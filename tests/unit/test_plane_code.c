@@ -205,6 +205,52 @@ static void values_are_the_same_on_every_way(void **unused)
     }
 }
 
+/* Rows and products of coded values, for one input and for some, in few values and in many, with rows that end inside
+ * chunks and between them: at every level the bits of products of plain spans. */
+static void products_are_those_of_spans(void **unused)
+{
+    static const wc_dtype types[] = {WC_F32, WC_F16, WC_BF16};
+    static const size_t shapes[][2] = {{1, 20000}, {5000, 1}, {61, 777}, {40, 1024}, {3, 4096}, {9, 15}, {300, 300}};
+    enum { INPUTS = 3, MOST = 90000, LONGEST = 20000 };
+    uint8_t *data = malloc(4 * MOST);
+    float *x = malloc(INPUTS * LONGEST * sizeof *x), *y = malloc(2 * INPUTS * LONGEST * sizeof *y);
+    float *plain = malloc(2 * MOST * sizeof *plain), *want = y + INPUTS * LONGEST, *rows = plain + MOST;
+    (void)unused;
+    for (size_t i = 0; i < INPUTS * LONGEST; i++)
+        x[i] = (float)gauss();
+    for (size_t k = 0; k < 3 * sizeof shapes / sizeof *shapes; k++) {
+        size_t nr = shapes[k / 3][0], cols = shapes[k / 3][1], from = nr / 3;
+        uint8_t params[WC_PARAMS_SIZE] = {(uint8_t)types[k % 3]};
+        wcd_vectors some = {x, cols, INPUTS};
+        coded c;
+        wcd_view raw;
+        fill(data, nr * cols, types[k % 3], 0);
+        coded_open(data, nr, cols, types[k % 3], 23, &c);
+        bool coded = c.view.u.f.coded; /* not when values are too few to repay a table */
+        uint64_t size = nr * cols * wc_plane_count(types[k % 3]);
+        assert_true(coded || nr * cols < 1000);
+        assert_int_equal(wcd_view_open(1, 1, params, data, size, nr, cols, &raw), WCD_OK);
+        for (int level = WCD_C; coded && level <= (int)wcd_cpu_best(); level++) {
+            wcd_cpu_use((wcd_level)level);
+            assert_int_equal(wcd_view_set_rows(&raw, 0, nr, plain, cols), WCD_OK);
+            assert_int_equal(wcd_view_set_rows(&c.view, 0, nr, rows, cols), WCD_OK);
+            assert_memory_equal(rows, plain, nr * cols * sizeof *rows);
+            for (int add = 0; add < 2; add++) {
+                wcd_span_products(&raw, from, nr - from, &some, want, nr, add);
+                wcd_view_products(&c.view, from, nr - from, &some, y, nr, add);
+                for (size_t b = 0; b < INPUTS; b++)
+                    assert_memory_equal(y + b * nr, want + b * nr, (nr - from) * sizeof *y);
+                wcd_view_product(&c.view, from, nr - from, x, y, add);
+                wcd_span_product(&raw, from, nr - from, x, want, add);
+                assert_memory_equal(y, want, (nr - from) * sizeof *y);
+            }
+        }
+        coded_close(&c);
+    }
+    wcd_cpu_use(wcd_cpu_best());
+    free(data), free(x), free(y), free(plain);
+}
+
 /* Trained weights look Gaussian: entropy of a BF16 exponent is 2.543 bits at any scale (dossier, section 0), Huffman's
  * code 2.591, and the directories cost 0.02: 10.61 bits in all. A fault in a table or a size shows at once. */
 static void the_size_is_near_the_entropy(void **unused)
@@ -289,10 +335,10 @@ static void damaged_bytes_never_crash(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(few_symbols_get_the_cheapest_code), cmocka_unit_test(long_codes_are_limited_and_complete),
-        cmocka_unit_test(every_type_comes_back_bit_for_bit), cmocka_unit_test(values_are_the_same_on_every_way),
-        cmocka_unit_test(the_size_is_near_the_entropy),      cmocka_unit_test(mantissas_are_rounded_to_nearest_even),
-        cmocka_unit_test(damaged_bytes_never_crash),
+        cmocka_unit_test(few_symbols_get_the_cheapest_code),     cmocka_unit_test(long_codes_are_limited_and_complete),
+        cmocka_unit_test(every_type_comes_back_bit_for_bit),     cmocka_unit_test(values_are_the_same_on_every_way),
+        cmocka_unit_test(products_are_those_of_spans),           cmocka_unit_test(the_size_is_near_the_entropy),
+        cmocka_unit_test(mantissas_are_rounded_to_nearest_even), cmocka_unit_test(damaged_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
