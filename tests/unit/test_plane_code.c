@@ -226,11 +226,11 @@ static void products_are_those_of_spans(void **unused)
         wcd_view raw;
         fill(data, nr * cols, types[k % 3], 0);
         coded_open(data, nr, cols, types[k % 3], 23, &c);
-        bool coded = c.view.u.f.coded; /* not when values are too few to repay a table */
+        bool is_coded = c.view.u.f.coded; /* not when values are too few to repay a table */
         uint64_t size = nr * cols * wc_plane_count(types[k % 3]);
-        assert_true(coded || nr * cols < 1000);
+        assert_true(is_coded || nr * cols < 1000);
         assert_int_equal(wcd_view_open(1, 1, params, data, size, nr, cols, &raw), WCD_OK);
-        for (int level = WCD_C; coded && level <= (int)wcd_cpu_best(); level++) {
+        for (int level = WCD_C; is_coded && level <= (int)wcd_cpu_best(); level++) {
             wcd_cpu_use((wcd_level)level);
             assert_int_equal(wcd_view_set_rows(&raw, 0, nr, plain, cols), WCD_OK);
             assert_int_equal(wcd_view_set_rows(&c.view, 0, nr, rows, cols), WCD_OK);
