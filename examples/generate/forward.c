@@ -108,7 +108,7 @@ static void product_batch(gen_model *m, const gen_linear *w, const float *x, siz
 static void product(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
 {
     double start = gen_now();
-    if (t == 1 && !w->by_rows)
+    if (t == 1)
         product_one(m, w, x, y);
     else
         product_batch(m, w, x, t, y);

@@ -93,7 +93,6 @@ typedef struct gen_linear {
     wcd_tensor w;
     const float *bias; /* [rows] or NULL */
     size_t grain;      /* rows that decode together: a thread's share is a multiple */
-    bool by_rows;      /* decode rows and multiply those: see choose_reading */
 } gen_linear;
 typedef struct gen_layer {
     gen_linear linear[GEN_LINEARS];

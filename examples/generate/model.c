@@ -35,8 +35,7 @@ static gen_status find(const gen_model *m, const char *name, size_t rows, size_t
 
 /* Two kinds of part want to be read in a certain way (docs/FORMAT.md has their cards). `coded' is made of streams that
  * start anew every so many rows: reading from the middle of such a tile decodes what lies before. A lossless `float'
- * has tables that are built in every call, so it is decoded by many rows and never multiplied in place. All others can
- * be entered at any row. */
+ * has tables that are built in every call, which many rows repay. All others can be entered at any row. */
 static void choose_reading(gen_linear *w)
 {
     w->grain = ROWS_AT_ONCE;
@@ -46,7 +45,6 @@ static void choose_reading(gen_linear *w)
         bool coded = !strcmp(p.kind_name, "coded"), lossless = !strcmp(p.kind_name, "float") && p.params[1];
         size_t tile = coded ? (size_t)p.params[4] | (size_t)p.params[5] << 8 : lossless ? LOSSLESS_ROWS : 0;
         if (tile > w->grain) w->grain = tile;
-        w->by_rows |= lossless;
     }
 }
 

@@ -222,18 +222,21 @@ static void build_looks(const uint8_t *table, int many, wcd_float_looks look)
     }
 }
 
-/* A whole chunk. False, and nothing done, when one of its streams may come near the end of the section. */
-static int all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const wcd_float_looks look, uint8_t out[CHUNK])
+/* A whole chunk. Streams near the end of the section are read from a copy with zeros behind it. */
+static void all_symbols(const wcd_view *v, unsigned p, uint64_t chunk, const wcd_float_looks look, uint8_t out[CHUNK])
 {
+    uint8_t copy[STREAMS][WCD_FLOAT_MOST];
     const uint8_t *at[STREAMS];
     for (unsigned k = 0; k < STREAMS; k++) {
         stream s;
         stream_open(v, p, chunk, k, &s);
-        if (s.end - s.at < WCD_FLOAT_MOST) return 0;
         at[k] = s.section + s.at;
+        if (s.end - s.at >= WCD_FLOAT_MOST) continue;
+        memset(copy[k], 0, WCD_FLOAT_MOST);
+        if (s.end > s.at) memcpy(copy[k], at[k], s.end - s.at);
+        at[k] = copy[k];
     }
     wcd_float_kernel_used()->streams(at, look, out);
-    return 1;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
@@ -246,8 +249,8 @@ static void load_planes(const wcd_view *v, uint64_t chunk, unsigned from, unsign
     for (unsigned p = 0; p < f->width; p++) {
         if (f->mode[p] == RAW) memcpy(plane[p] + from, v->blob + f->first[p] + chunk * CHUNK + from, to - from);
         if (f->mode[p] == CONSTANT) memset(plane[p] + from, f->constant[p], to - from);
-        if (f->mode[p] != CODED || (look && all_symbols(v, p, chunk, look[p], plane[p]))) continue;
-        for (unsigned a = from, b; a < to; a = b) {
+        if (f->mode[p] == CODED && look) all_symbols(v, p, chunk, look[p], plane[p]);
+        for (unsigned a = from, b; f->mode[p] == CODED && !look && a < to; a = b) {
             b = (a / STREAM + 1) * STREAM < to ? (a / STREAM + 1) * STREAM : to;
             few_symbols(v, p, chunk, a, b, plane[p]);
         }
