@@ -128,7 +128,8 @@ WCD_API wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint
 
 /* y[b * ldy + i] = sum_j W[r0+i, j] x[b * ldx + j] for i < n, b < nx: the same bits as nx calls of
  * wcd_matvec_transformed; weights are decoded once for up to 64 inputs. Inputs are as wcd_transform leaves them
- * (without transforms: as they are). ldx >= cols, ldy >= n. About 48 KiB of stack. */
+ * (without transforms: as they are). ldx >= cols, ldy >= n. About 48 KiB of stack, 112 KiB for
+ * parts of lossless planes. */
 WCD_API wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
                               float *y, size_t ldy);
 
