@@ -230,17 +230,12 @@ static void count_points(solver *s)
         }
 }
 
-/* Returns the bits that the points take by the new laws, apart from what streams add. */
-static double fit_laws(solver *s)
+static void fit_laws(solver *s)
 {
-    double bits[WC_CODED_CLASSES], sum = 0;
     count_points(s);
 #pragma omp parallel for schedule(dynamic) num_threads(s->ctx->threads)
     for (unsigned n = 0; n < s->out->classes; n++)
-        bits[n] = wc_coded_fit(&s->counts[n], &s->out->law[n]);
-    for (unsigned n = 0; n < s->out->classes; n++)
-        sum += bits[n];
-    return sum;
+        wc_coded_fit(&s->counts[n], &s->out->law[n]);
 }
 
 /* ---- a pass -------------------------------------------------------------------------------------------------------
@@ -418,18 +413,16 @@ static void gather(solver *s)
         s->row_square[i] /= (double)o->cols;
 }
 
-/* Quantizes with the classes, laws and means there are; then the laws that code these points best, and their size: to
- * the byte if it is to be exact, or from the lengths of codes. Classes and means stay: feedback has used the values. */
-static wc_status pass(solver *s, bool exact, uint64_t *bytes)
+/* Quantizes with the classes, laws and means there are; then the laws that code these points best, and their size.
+ * Classes and means stay: feedback has used the values. */
+static wc_status pass(solver *s, uint64_t *bytes)
 {
-    wc_coded_layout l = wc_coded_lay_out(s->out);
     WC_TRY(run_tiles(s));
     gather(s);
     memcpy(s->used, s->out->law, sizeof s->used);
-    double bits = fit_laws(s);
-    *bytes = (uint64_t)(bits / 8) + l.units * 3 * WC_CODED_LANES; /* a state of 4 bytes holds about one of them */
-    if (exact) WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
-    *bytes += l.stream;
+    fit_laws(s);
+    WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
+    *bytes += wc_coded_lay_out(s->out).stream;
     return WC_OK;
 }
 
@@ -525,7 +518,7 @@ static wc_status find(solver *s, wc_coded *best, wc_rd_point *result)
     uint64_t most = s->out->bytes, best_bytes = 0, bytes = 0;
     double wanted = bits_per_weight(s, most), target = wanted - 0.4 * slack;
     for (int n = 1; n <= LAST_PASS; n++) {
-        WC_TRY(pass(s, n >= s->p->passes, &bytes));
+        WC_TRY(pass(s, &bytes));
         double rate = bits_per_weight(s, bytes);
         wc_log(s->ctx, WC_LOG_DEBUG, "%s: pass %d, step %.6g: %.4f bits, loss %.6g", s->p->tensor, n, s->c, rate,
                s->loss);
@@ -591,7 +584,7 @@ wc_status wc_rd_measure(wc_ctx *ctx, const wc_rd_problem *p, const wc_coded *geo
     start(&s, ldexp(result->step * sqrt(p->h->scale), -s.scale_exp));
     for (int n = 1; n <= p->passes; n++) {
         if (n > 1) adapt(&s, s.c, n == 2);
-        WC_TRY_OUT(pass(&s, n == p->passes, &bytes));
+        WC_TRY_OUT(pass(&s, &bytes));
     }
     report(&s, s.c, s.loss, bytes, p->passes, result);
 out:
