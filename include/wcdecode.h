@@ -140,8 +140,9 @@ typedef struct wcd_pool {
     void (*run)(void *self, void (*task)(void *arg, unsigned i), void *arg, unsigned n_tasks);
 } wcd_pool;
 
-/* wcd_matmul of all rows, cut into pool->threads ranges of neighbouring rows: always the same ones, so memory that a
- * thread touches first stays near it; results do not depend on their number. pool NULL: the calling thread. */
+/* wcd_matmul of all rows, cut into pool->threads ranges of neighbouring rows (fewer for few rows; between the tiles of
+ * a coded part): always the same ones, so memory that a thread touches first stays near it; results do not depend on
+ * their number. pool NULL: the calling thread. */
 WCD_API wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx,
                                    float *y, size_t ldy);
 

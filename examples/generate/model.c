@@ -34,9 +34,9 @@ static gen_status find(const gen_model *m, const char *name, size_t rows, size_t
 }
 
 /* Two kinds of part want to be read in a certain way (docs/FORMAT.md has their cards). `coded' is made of streams that
- * start anew every so many rows: reading from the middle of such a tile decodes what lies before. A lossless `float'
- * has tables that are built in every call, so it is decoded by many rows and never multiplied in place. All others can
- * be entered at any row. */
+ * start anew every so many rows: reading from the middle of such a tile decodes what lies before, and a product with
+ * many inputs decodes them for each. A lossless `float' has tables that are built in every call, so it is decoded by
+ * many rows and never multiplied in place. The library multiplies all others without decoded rows. */
 static void choose_reading(gen_linear *w)
 {
     w->grain = ROWS_AT_ONCE;
@@ -45,8 +45,9 @@ static void choose_reading(gen_linear *w)
         if (wcd_part(&w->w, i, &p) != WCD_OK) continue;
         bool coded = !strcmp(p.kind_name, "coded"), lossless = !strcmp(p.kind_name, "float") && p.params[1];
         size_t tile = coded ? (size_t)p.params[4] | (size_t)p.params[5] << 8 : lossless ? LOSSLESS_ROWS : 0;
+        gen_decode decode = lossless ? GEN_DECODE_ALWAYS : coded ? GEN_DECODE_BATCHES : GEN_DECODE_NEVER;
         if (tile > w->grain) w->grain = tile;
-        w->by_rows |= lossless;
+        if (decode > w->decode) w->decode = decode;
     }
 }
 
@@ -94,6 +95,7 @@ static gen_status take_vector(const gen_model *m, arena *a, const char *name, si
 
 static void need_scratch(gen_model *m, const gen_linear *w)
 {
+    if (w->decode == GEN_DECODE_NEVER) return;
     size_t decoded = (w->grain < MOST_ROWS ? w->grain : MOST_ROWS) * w->w.cols;
     if (decoded > m->scratch) m->scratch = decoded;
 }
@@ -145,7 +147,7 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     m->gate = take(a, GEN_BATCH * c->inner);
     m->up = take(a, GEN_BATCH * widest);
     m->turn = take(a, GEN_BATCH * c->rotated);
-    m->z = take(a, widest);
+    m->z = take(a, GEN_BATCH * widest);
     m->scratch = (m->scratch + 15) / 16 * 16;
     m->work = take(a, (size_t)m->threads * m->scratch);
     return GEN_OK;

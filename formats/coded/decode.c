@@ -68,6 +68,7 @@ static wcd_status open_coded(const uint8_t params[WCD_PARAMS], wcd_view *v)
     c->col_step = v->blob + at_step, c->col_class = v->blob + at_col, c->row_class = v->blob + at_row;
     c->ends = v->blob + at_ends, c->stream = v->blob + at_stream;
     c->stream_words = streams / 2;
+    v->tile = c->tile;
     return WCD_OK;
 }
 

@@ -121,6 +121,7 @@ typedef struct wcd_view {
     uint64_t size;
     int numeric;         /* 0: bytes without an f32 meaning; span must not be called */
     unsigned n_children; /* set before d->open is called */
+    uint32_t tile;       /* rows that decode together, so that ranges had better begin with a tile; 0: each alone */
     union {
         wcd_float_view f;
         wcd_grid_view g;

@@ -519,16 +519,29 @@ static void task(void *arg, unsigned i)
     wcd_matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->y + r0, a->ldy); /* what it could refuse was tried before */
 }
 
+/* Rows that ranges are a multiple of: whole tiles of a part, and 64, so that nobody shares a cache line of y. */
+static uint64_t grain(const wcd_tensor *t)
+{
+    enum { LINE = 64 };
+    uint64_t rows = LINE;
+    for (uint32_t p = 0; p < t->n_parts; p++) {
+        wcd_view v[WCD_VIEWS];
+        if (view_part(t, t->first_part + p, v) == WCD_OK && v->tile > 1)
+            rows = (LINE - 1) / v->tile * v->tile + v->tile;
+    }
+    return rows;
+}
+
 wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx, float *y,
                            size_t ldy)
 {
-    enum { STEP = 64 }; /* rows: nobody shares a cache line of y */
     if (!t || (pool && (!pool->run || !pool->threads)) || ldy < t->rows) return WCD_E_ARGUMENT;
-    if (!pool || pool->threads == 1 || t->rows <= STEP) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
+    const uint64_t step = grain(t);
+    if (!pool || pool->threads == 1 || t->rows <= step) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
     wcd_status s = wcd_matmul(t, 0, 0, x, ldx, nx, y, ldy);
     if (s != WCD_OK || !nx) return s;
     share a = {t, (t->rows - 1) / pool->threads + 1, x, ldx, nx, y, ldy};
-    a.rows = (a.rows + STEP - 1) / STEP * STEP;
+    a.rows = (a.rows + step - 1) / step * step;
     pool->run(pool->self, task, &a, (unsigned)((t->rows - 1) / a.rows + 1));
     return WCD_OK;
 }
