@@ -83,8 +83,11 @@ INLINE void dot_rows(const wcd_codes *c, unsigned bits, int lut, uint64_t n, con
         n -= blocks * WCD_BLOCK;
         for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
             idx q[ROWS][4];
-            for (int r = 0; r < ROWS; r++)
-                quarters(p + (uint64_t)r * c->stride, bits, bytes[r], q[r]);
+            for (int r = 0; r < ROWS; r++) {
+                const uint8_t *at = p + (uint64_t)r * c->stride;
+                PREFETCH((uintptr_t)at + ROWS * c->stride);
+                quarters(at, bits, bytes[r], q[r]);
+            }
             for (int k = 0; k < 4; k++) {
                 vec v = vec_load(x + 16 * k);
                 for (int r = 0; r < ROWS; r++)
@@ -151,6 +154,74 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
     for (unsigned r = 0; done + r < nr; r++)
         any_row(&at, r, n, NULL, x, lane + 16 * r);
 }
+
+/* ---- codes times inputs in 8 bits ------------------------------------------------------------------------------- */
+
+/* nr rows, groups of whole blocks; bits, nr and vnni are constants where it is called, or bits is slow. */
+INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x,
+                      const float *d, float *lane)
+{
+    const uint8_t *p = c->at;
+    vec sum[ROWS], t[ROWS];
+    for (unsigned r = 0; r < nr; r++)
+        sum[r] = vec_load(lane + 16 * r);
+    for (uint64_t g = 0; n; g++) {
+        uint64_t blocks = (n < c->group ? n : c->group) / WCD_BLOCK;
+        vec u = vec_all(0);
+        for (unsigned r = 0; r < nr; r++)
+            t[r] = vec_all(0);
+        n -= blocks * WCD_BLOCK;
+        for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x++, d++) {
+            const vec scale = vec_all(*d);
+            u = vec_add(u, vec_load(x->u));
+            for (unsigned r = 0; r < nr; r++) {
+                const uint8_t *at = p + r * c->stride;
+                bytes64 q = bytes64_low(codes64(at, bits), bits);
+                PREFETCH((uintptr_t)at + ROWS * c->stride);
+                t[r] = vec_fma(idx_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
+            }
+        }
+        for (unsigned r = 0; r < nr; r++) {
+            t[r] = vec_fma(vec_all(-c->z[r * c->ld + g]), u, t[r]);
+            sum[r] = vec_fma(vec_all(c->s[r * c->ld + g]), t[r], sum[r]);
+        }
+    }
+    for (unsigned r = 0; r < nr; r++)
+        vec_store(lane + 16 * r, sum[r]);
+}
+
+INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x, const float *d,
+                     float *lane)
+{
+    wcd_codes at = *c;
+    unsigned done = 0;
+    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS) {
+        switch (at.bits) {
+        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, d, lane); break;
+        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, d, lane); break;
+        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, d, lane); break;
+        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, d, lane); break;
+        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, d, lane);
+        }
+        at.at += ROWS * at.stride, at.s += ROWS * at.ld, at.z += ROWS * at.ld;
+    }
+    for (; done < nr; done++, lane += 16) {
+        dot8_rows(&at, at.bits, 1, vnni, n, x, d, lane);
+        at.at += at.stride, at.s += at.ld, at.z += at.ld;
+    }
+}
+
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    dot8_any(c, nr, 0, n, x, d, lane);
+}
+
+#ifdef __AVX512F__
+static void dot8_vnni(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    dot8_any(c, nr, 1, n, x, d, lane);
+}
+#endif
 
 static void unpack(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *out)
 {
@@ -253,6 +324,10 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, lanes, halves, brains, listed};
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+#ifdef __AVX512F__
+extern const wcd_inner wcd_inner_vnni;
+const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed};
+#endif
 
 #endif

@@ -471,15 +471,19 @@ wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z)
     return WCD_OK;
 }
 
-/* All parts. nx <= WCD_VECTORS. */
-static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, float *y, size_t ldy)
+/* All parts. nx <= WCD_VECTORS. x8: NULL, or the only input in 8 bits, for the parts that can use it. */
+static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, const wcd_int8 *x8,
+                           float *y, size_t ldy)
 {
     for (uint32_t p = 0; p < t->n_parts; p++) {
         wcd_view v[WCD_VIEWS];
         wcd_status s = view_part(t, t->first_part + p, v);
         if (s != WCD_OK) return s;
         if (!v->numeric) return WCD_E_NOT_NUMERIC;
-        wcd_view_products(v, r0, n, x, y, ldy, p > 0);
+        if (x8 && v->d->product8)
+            v->d->product8(v, r0, n, x8, y, p > 0);
+        else
+            wcd_view_products(v, r0, n, x, y, ldy, p > 0);
     }
     return WCD_OK;
 }
@@ -487,7 +491,15 @@ static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const w
 wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
-    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, y, 0);
+    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, NULL, y, 0);
+}
+
+wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory, float *y)
+{
+    if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
+    if ((!memory && t->cols >= WCD_BLOCK) || (uintptr_t)memory % 4) return WCD_E_ARGUMENT;
+    const wcd_int8 x8 = wcd_int8_at(t->cols, x, memory);
+    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, t->cols < WCD_BLOCK ? NULL : &x8, y, 0);
 }
 
 wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx, float *y,
@@ -498,7 +510,7 @@ wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float 
     if (nx && ((!x && t->cols) || (!y && n))) return WCD_E_ARGUMENT;
     for (size_t b = 0, some; s == WCD_OK && b < nx; b += some) {
         some = nx - b < WCD_VECTORS ? nx - b : WCD_VECTORS;
-        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, y + b * ldy, ldy);
+        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, NULL, y + b * ldy, ldy);
     }
     return s;
 }
