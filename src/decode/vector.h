@@ -34,10 +34,6 @@ static inline vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
 }
-static inline vec vec_add(vec a, vec b)
-{
-    return _mm512_add_ps(a, b);
-}
 static inline vec vec_sub(vec a, vec b)
 {
     return _mm512_sub_ps(a, b);
@@ -199,10 +195,6 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_all(float x)
 {
     return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
-}
-static inline vec vec_add(vec a, vec b)
-{
-    return (vec){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
 }
 static inline vec vec_sub(vec a, vec b)
 {
