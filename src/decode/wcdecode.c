@@ -480,6 +480,7 @@ static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const w
         wcd_status s = view_part(t, t->first_part + p, v);
         if (s != WCD_OK) return s;
         if (!v->numeric) return WCD_E_NOT_NUMERIC;
+        if (!n) continue; /* a question: a low-rank part would multiply all the same */
         if (x8 && v->d->product8)
             v->d->product8(v, r0, n, x8, y, p > 0);
         else
