@@ -28,7 +28,8 @@ enum {
     WCU_ROWS = 4,       /* rows of a thread of a grid: 4 loads of codes in flight, and x is read once for all */
     WCU_BATCH = 8,      /* vectors at once */
     WCU_SEGMENT = 2048, /* values of a Hadamard transform in shared memory */
-    WCU_RUN = 16        /* values of a stream that are decoded between two writes: 32 bytes of bf16 */
+    WCU_RUN = 16,       /* values of a stream that are decoded between two writes: 32 bytes of bf16 */
+    WCU_READERS = 256   /* most threads of a block that reads units of kind coded: 24 KiB of tables serve all of them */
 };
 
 #define WCU_X_UP     0x1p80f
@@ -317,6 +318,205 @@ static __global__ void __launch_bounds__(256, 2)
     }
     for (unsigned c = 0; c < columns; c++)
         wcu_store(dst, type, i * ld + unit * WCU_UNIT + c, w[c]);
+}
+
+/* ---- coded: points of a trellis ---------------------------------------------------------------------------------
+ *
+ * Sixteen threads, half a warp, read a unit: thread l has rANS state l and the columns that it reads. Only the words
+ * that states ask for depend on each other; a ballot says which thread gets which. The two halves of a warp are
+ * neighbours in the same tile, so that loops are the same for all 32, and every ballot and shuffle has all of them. */
+
+struct wcu_laws {
+    uint64_t bucket[WCU_CLASSES * 2 * WCU_SYMBOLS];
+    float value[WCU_CLASSES * 2 * WCU_SYMBOLS];
+    uint2 law[WCU_CLASSES]; /* shift, shrinks */
+};
+
+/* All threads of the block. */
+__device__ __forceinline__ void wcu_load_laws(const wcu_part &p, const uint8_t *base, wcu_laws *t)
+{
+    for (unsigned i = threadIdx.x; i < p.u.l.n_classes * 2u * WCU_SYMBOLS; i += blockDim.x) {
+        t->bucket[i] = wcu_at<uint64_t>(base, p.u.l.buckets, i);
+        t->value[i] = wcu_at<float>(base, p.u.l.values, i);
+    }
+    for (unsigned i = threadIdx.x; i < p.u.l.n_classes; i += blockDim.x)
+        t->law[i] = wcu_at<uint2>(base, p.u.l.laws, i);
+    __syncthreads();
+}
+
+/* What a thread knows of the unit that its half of the warp reads. */
+struct wcu_half {
+    wcu_words words;
+    uint32_t x;
+    unsigned lane, shift;     /* l; where the half begins in a ballot */
+    uint64_t row, block;      /* the tile's first row; block of columns */
+    unsigned columns, groups; /* of the unit; of the first unit of the warp, whose last group may be ragged */
+    const wcu_laws *t;
+    uint8_t *state; /* of the trellis, of the unit's columns */
+};
+
+/* The thread's unit, counted from tile `first' on: all its row is before `end'? Then true, in all threads of the warp.
+ * The second half of a warp may have none: columns is 0. */
+__device__ __forceinline__ bool wcu_open_half(const wcu_part &p, const uint8_t *base, uint64_t first, uint64_t end,
+                                              const wcu_laws *t, uint8_t *states, wcu_half *h)
+{
+    uint64_t warp = ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32, pairs = (p.u.l.blocks + 1) / 2;
+    uint64_t tile = first + warp / pairs, left = p.cols - warp % pairs * 2 * WCU_BLOCK;
+    if (tile * p.tile >= end) return false;
+    h->lane = threadIdx.x % WCU_STATES, h->shift = threadIdx.x % 32 - h->lane;
+    h->row = tile * p.tile, h->block = warp % pairs * 2 + h->shift / WCU_STATES;
+    h->groups = left < WCU_BLOCK ? ((unsigned)left + WCU_STATES - 1) / WCU_STATES : WCU_BLOCK / WCU_STATES;
+    if (h->shift) left = left < WCU_BLOCK ? 0 : left - WCU_BLOCK;
+    h->columns = left < WCU_BLOCK ? (unsigned)left : WCU_BLOCK;
+    h->t = t, h->state = states + threadIdx.x / WCU_STATES * WCU_BLOCK;
+    h->words = h->columns ? wcu_words_of(p, base, tile, h->block) : wcu_words{0, 0};
+    h->x = wcu_first_state(p, base, h->words, h->lane);
+    wcu_skip_states(&h->words);
+    for (unsigned c = h->lane; c < WCU_BLOCK; c += WCU_STATES)
+        h->state[c] = 0;
+    return true;
+}
+
+/* A word for every thread whose state wants one, in the order of the states. All threads of the warp. */
+__device__ __forceinline__ void wcu_take_words(const wcu_part &p, const uint8_t *base, wcu_half *h, bool wants)
+{
+    uint32_t asked = __ballot_sync(0xffffffff, wants) >> h->shift & 0xffff;
+    if (wants) h->x = h->x << 16 | wcu_word(p, base, h->words, (uint32_t)__popc(asked & ((1u << h->lane) - 1)));
+    wcu_skip_words(&h->words, (uint32_t)__popc(asked));
+}
+
+/* The thread's column of a group of the unit; 0 when it has none. All threads of the warp. */
+__device__ __forceinline__ float wcu_half_group(const wcu_part &p, const uint8_t *base, unsigned group, int move,
+                                                wcu_half *h)
+{
+    unsigned c = group * WCU_STATES + h->lane, law = 0, s = 0, table = 0;
+    uint32_t symbol = WCU_SYMBOLS / 2;
+    bool in = c < h->columns;
+    float step = 0;
+    if (in) {
+        uint64_t col = h->block * WCU_BLOCK + c;
+        step = wcu_at<float>(base, p.u.l.steps, col);
+        law = wcu_law_of(p, wcu_at<uint8_t>(base, p.u.l.classes, col), move);
+        s = h->state[c], table = (2 * law + s % 2) * WCU_SYMBOLS;
+        symbol = wcu_pop(h->t->bucket[table + h->x % WCU_SLOTS / WCU_SYMBOLS], &h->x);
+    }
+    wcu_take_words(p, base, h, in && !(h->x >> 16));
+    uint2 of = h->t->law[law];
+    float value = h->t->value[table + symbol];
+    uint32_t k = symbol, low = __ballot_sync(0xffffffff, in && (!symbol || of.x));
+    if (low) {
+        bool mine = in && (low >> h->shift & 0xffff);
+        if (mine) {
+            k = (uint32_t)wcu_low_bits(symbol, of.x, &h->x);
+            value = wcu_point_value((int32_t)k, s, of.y);
+        }
+        wcu_take_words(p, base, h, mine && !(h->x >> 16));
+    }
+    if (in) h->state[c] = wcu_next_state(p, s, k);
+    return step * value;
+}
+
+/* Rows of a sum of parts, of which number `which' is coded. */
+struct wcu_trellis_rows {
+    wcu_part p;
+    const uint8_t *base;
+    const wcu_part *all; /* device */
+    uint32_t n_parts, which;
+    uint64_t r0, n;
+    void *dst;
+    uint32_t type;
+    uint64_t ld;
+};
+
+/* Unit `unit' of a row of the sum to dst; `known' are its values in part `which'. */
+__device__ __forceinline__ void wcu_put_sum(const wcu_trellis_rows &a, uint64_t row, uint64_t unit, const float *known)
+{
+    float w[WCU_UNIT], v[WCU_UNIT];
+    unsigned columns = wcu_unit_size(a.p, unit);
+    for (uint32_t k = 0; k < a.n_parts; k++) {
+        const float *add = k == a.which ? known : v;
+        if (k != a.which) wcu_unit(a.all, a.all[k], a.base, row, unit, v);
+        for (unsigned c = 0; c < columns; c++)
+            w[c] = k ? w[c] + add[c] : add[c];
+    }
+    for (unsigned c = 0; c < columns; c++)
+        wcu_store(a.dst, a.type, (row - a.r0) * a.ld + unit * WCU_UNIT + c, w[c]);
+}
+
+/* Half a warp reads a unit of the tiles that the rows lie in. SUM: a row of the unit goes to shared memory, and eight
+ * threads add the other parts to 32 columns each. */
+template <bool SUM> __global__ void __launch_bounds__(WCU_READERS, 2) wcu_trellis_decode(const wcu_trellis_rows a)
+{
+    __shared__ wcu_laws t;
+    __shared__ uint8_t states[WCU_READERS / WCU_STATES * WCU_BLOCK];
+    __shared__ float rows[SUM ? WCU_READERS / WCU_STATES : 1][WCU_BLOCK];
+    wcu_half h;
+    wcu_load_laws(a.p, a.base, &t);
+    if (!wcu_open_half(a.p, a.base, a.r0 / a.p.tile, a.r0 + a.n, &t, states, &h)) return;
+    uint64_t tile_end = h.row + a.p.tile, end = tile_end < a.r0 + a.n ? tile_end : a.r0 + a.n;
+    float *w = rows[SUM ? threadIdx.x / WCU_STATES : 0];
+    for (uint64_t row = h.row; row < end; row++) {
+        int move = wcu_row_move(a.p, a.base, row);
+        for (unsigned g = 0; g < h.groups; g++) {
+            unsigned c = g * WCU_STATES + h.lane;
+            float v = wcu_half_group(a.p, a.base, g, move, &h);
+            if (SUM)
+                w[c] = v;
+            else if (c < h.columns && row >= a.r0)
+                wcu_store(a.dst, a.type, (row - a.r0) * a.ld + h.block * WCU_BLOCK + c, v);
+        }
+        if (!SUM || row < a.r0) continue;
+        __syncwarp();
+        if (h.lane * WCU_UNIT < h.columns)
+            wcu_put_sum(a, row, h.block * (WCU_BLOCK / WCU_UNIT) + h.lane, w + h.lane * WCU_UNIT);
+        __syncwarp();
+    }
+}
+
+/* partial [n, rows, blocks] = what each unit of columns adds to a row times vector, n = a.n <= N vectors. The columns
+ * of a thread in ascending order, then the sixteen by halves. */
+template <int N> __global__ void __launch_bounds__(WCU_READERS) wcu_trellis_product(const wcu_product a, float *partial)
+{
+    __shared__ wcu_laws t;
+    __shared__ uint8_t states[WCU_READERS / WCU_STATES * WCU_BLOCK];
+    wcu_half h;
+    wcu_load_laws(a.p, a.base, &t);
+    if (!wcu_open_half(a.p, a.base, 0, a.p.rows, &t, states, &h)) return;
+    uint64_t tile_end = h.row + a.p.tile, end = tile_end < a.p.rows ? tile_end : a.p.rows;
+    const float *x = a.x + h.block * WCU_BLOCK;
+    for (uint64_t row = h.row; row < end; row++) {
+        int move = wcu_row_move(a.p, a.base, row);
+        float acc[N] = {};
+        for (unsigned g = 0; g < h.groups; g++) {
+            unsigned c = g * WCU_STATES + h.lane;
+            float w = wcu_half_group(a.p, a.base, g, move, &h);
+            if (c >= h.columns) continue;
+#pragma unroll
+            for (unsigned k = 0; k < N; k++)
+                if (k < a.n) acc[k] = fmaf(w, wcu_get(x + k * a.ldx + c), acc[k]);
+        }
+#pragma unroll
+        for (unsigned k = 0; k < N; k++) {
+            if (k >= a.n) continue;
+            float v = acc[k];
+            for (int d = WCU_STATES / 2; d; d /= 2)
+                v += __shfl_xor_sync(0xffffffff, v, d);
+            if (!h.lane && h.columns) partial[(k * a.p.rows + row) * a.p.u.l.blocks + h.block] = v;
+        }
+    }
+}
+
+/* y = prev + the partial sums of a row, and the sparse part. L <= 32 threads have a row; grid (blocks of rows, n). */
+static __global__ void __launch_bounds__(WCU_THREADS) wcu_trellis_sum(const wcu_product a, const float *partial)
+{
+    unsigned lane = threadIdx.x % a.lanes, k = blockIdx.y;
+    uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
+    float v = 0;
+    for (uint64_t b = lane; b < a.p.u.l.blocks && row < a.p.rows; b += a.lanes)
+        v += partial[(k * a.p.rows + row) * a.p.u.l.blocks + b];
+    if (a.fused && row < a.p.rows) v += wcu_sparse_dot(a.s, a.base, row, a.x + k * a.ldx, lane, a.lanes);
+    v = wcu_group_sum(v, a.lanes, NULL);
+    if (!lane && row < a.p.rows) wcu_put(a, row, k, v);
 }
 
 /* ---- entropy-coded floats --------------------------------------------------------------------------------------- */

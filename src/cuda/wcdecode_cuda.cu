@@ -5,7 +5,7 @@
 namespace
 {
 
-enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256 };
+enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256, MANY_BLOCKS = 264 };
 
 uint64_t pad(uint64_t columns)
 {
@@ -57,7 +57,7 @@ bool is_coded(const wcu_part &p)
 /* ---- workspace -------------------------------------------------------------------------------------------------- */
 
 struct room {
-    float *x, *xs, *sx, *y, *z[2], *others;
+    float *x, *xs, *sx, *y, *z[2], *others, *partial;
     uint8_t *tile;
 };
 
@@ -65,7 +65,7 @@ struct room {
 room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *size)
 {
     const wcu_part *p = parts_of(w);
-    uint64_t rank = 0, tile = 0, at = 0, places[8];
+    uint64_t rank = 0, tile = 0, sums = 0, at = 0, places[9];
     for (uint32_t i = 0; i < w->n_parts; i++) {
         if (p[i].kind == WCU_LOWRANK && p[i].u.r.rank > rank) rank = p[i].u.r.rank;
         if (!is_coded(p[i])) continue;
@@ -73,18 +73,20 @@ room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *siz
         uint64_t bytes = row * (rows < p[i].rows ? rows : p[i].rows);
         tile = bytes > tile ? bytes : tile;
     }
-    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz;
-    const uint64_t floats[7] = {n * ldx, n * most, n * most / WCU_UNIT,   n * w->rows,
-                                n * ldz, n * ldz,  rank ? n * w->rows : 0};
-    for (int k = 0; k < 8; k++) {
+    for (uint32_t i = 0; i < w->n_all; i++)
+        if (p[i].kind == WCU_TRELLIS && p[i].rows * p[i].u.l.blocks > sums) sums = p[i].rows * p[i].u.l.blocks;
+    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz, batch = n < WCU_BATCH ? n : WCU_BATCH;
+    const uint64_t floats[8] = {n * ldx, n * most, n * most / WCU_UNIT,    n * w->rows,
+                                n * ldz, n * ldz,  rank ? n * w->rows : 0, batch * sums};
+    for (int k = 0; k < 9; k++) {
         places[k] = at;
-        at += ((k < 7 ? 4 * floats[k] : tile) + 255) / 256 * 256;
+        at += ((k < 8 ? 4 * floats[k] : tile) + 255) / 256 * 256;
     }
     *size = at;
-    float *f[7];
-    for (int k = 0; k < 7; k++)
+    float *f[8];
+    for (int k = 0; k < 8; k++)
         f[k] = base ? (float *)(base + places[k]) : NULL;
-    return room{f[0], f[1], f[2], f[3], {f[4], f[5]}, f[6], base ? base + places[7] : NULL};
+    return room{f[0], f[1], f[2], f[3], {f[4], f[5]}, f[6], f[7], base ? base + places[8] : NULL};
 }
 
 /* ---- products --------------------------------------------------------------------------------------------------- */
@@ -141,11 +143,46 @@ void launch_part(const wcu_product &a, cudaStream_t stream)
         WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
 }
 
-/* Any part with units, whole in one launch; the sparse part s, unless NULL, in the same. */
+/* Threads of a block that reads units of kind coded, half a warp each: few where there are few units, so that all
+ * multiprocessors of a large device (132) have two blocks. */
+unsigned readers_of(uint64_t warps)
+{
+    unsigned threads = WCU_READERS;
+    while (threads > 64 && warps * 32 / threads < MANY_BLOCKS)
+        threads /= 2;
+    return threads;
+}
+
+/* The product of kind coded: batches of vectors, each read and then added up over the blocks of columns. */
+void product_trellis(const call *c, const wcu_product &all, float *partial)
+{
+    uint64_t warps = ((all.p.rows - 1) / all.p.tile + 1) * ((all.p.u.l.blocks + 1) / 2);
+    unsigned threads = readers_of(warps), blocks = blocks_of(warps * 32, threads);
+    for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
+        wcu_product a = all;
+        a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
+        a.x += first * a.ldx;
+        a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
+        if (a.prev) a.prev += first * a.ldy;
+        if (a.n == 1)
+            WCU_LAUNCH(wcu_trellis_product<1>, blocks, threads, c->stream, a, partial);
+        else
+            WCU_LAUNCH(wcu_trellis_product<WCU_BATCH>, blocks, threads, c->stream, a, partial);
+        a.lanes = lanes_of(a.p.u.l.blocks) < 32 ? lanes_of(a.p.u.l.blocks) : 32;
+        WCU_LAUNCH(wcu_trellis_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
+                   (const float *)partial);
+    }
+}
+
+/* Any part with units, whole; the sparse part s, unless NULL, in the same. */
 void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
 {
     wcu_product a = arguments(c, p, x, ldx, to);
     if (s) a.s = *s, a.fused = 1;
+    if (p.kind == WCU_TRELLIS) {
+        product_trellis(c, a, c->r.partial);
+        return;
+    }
     bool fast = p.kind == WCU_GRID && !p.holes && (p.groups == 1 || p.group % WCU_UNIT == 0);
     if (!fast) {
         launch_part(a, c->stream);
@@ -317,6 +354,32 @@ wcd_cuda_status wcd_cuda_upload(const wcd_tensor *t, void *host, void *device, w
     return WCD_CUDA_OK;
 }
 
+/* The first coded part of a sum, or its number of parts. */
+static uint32_t trellis_of(const wcd_cuda_tensor *w)
+{
+    uint32_t i = 0;
+    while (i < w->n_parts && parts_of(w)[i].kind != WCU_TRELLIS)
+        i++;
+    return i;
+}
+
+/* false: more blocks of threads than a launch can have. */
+static bool trellis_rows(const wcd_cuda_tensor *w, uint32_t which, uint64_t r0, uint64_t n, void *dst, uint32_t type,
+                         uint64_t ld, wcd_cuda_stream stream)
+{
+    const wcu_part &p = parts_of(w)[which];
+    uint64_t warps = ((r0 + n - 1) / p.tile - r0 / p.tile + 1) * ((p.u.l.blocks + 1) / 2);
+    unsigned threads = readers_of(warps);
+    if (warps * 32 / threads >= INT32_MAX) return false;
+    wcu_trellis_rows a = {
+        p, (const uint8_t *)w->device, (const wcu_part *)w->device, w->n_parts, which, r0, n, dst, type, ld};
+    if (w->n_parts == 1)
+        WCU_LAUNCH(wcu_trellis_decode<false>, blocks_of(warps * 32, threads), threads, stream, a);
+    else
+        WCU_LAUNCH(wcu_trellis_decode<true>, blocks_of(warps * 32, threads), threads, stream, a);
+    return true;
+}
+
 wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n, void *dst, wcd_cuda_type type,
                               uint64_t ld, wcd_cuda_stream stream)
 {
@@ -328,6 +391,8 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
     const uint8_t *base = (const uint8_t *)w->device;
     if (w->n_parts == 1 && is_coded(all[0])) {
         launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
+    } else if (trellis_of(w) < w->n_parts) {
+        if (!trellis_rows(w, trellis_of(w), r0, n, dst, type, ld, stream)) return WCD_CUDA_E_ARGUMENT;
     } else {
         uint64_t units = n * all[0].units;
         if (units / THREADS >= INT32_MAX) return WCD_CUDA_E_ARGUMENT;
