@@ -86,6 +86,23 @@ __device__ __forceinline__ float wcu_sparse_dot(const wcu_part &s, const uint8_t
     return sum;
 }
 
+/* The end for a thread that has several rows of n vectors from `first' on, x the first of them. */
+template <int N>
+__device__ __forceinline__ void wcu_end_rows(const wcu_product &a, uint64_t row0, unsigned first, unsigned n,
+                                             const float *x, unsigned lane, float (*acc)[N], float *room)
+{
+#pragma unroll
+    for (unsigned r = 0; r < WCU_ROWS; r++)
+#pragma unroll
+        for (unsigned t = 0; t < N; t++) {
+            if (t >= n) continue;
+            if (a.fused && row0 + r < a.p.rows)
+                acc[r][t] += wcu_sparse_dot(a.s, a.base, row0 + r, x + t * a.ldx, lane, a.lanes);
+            float v = wcu_group_sum(acc[r][t], a.lanes, room);
+            if (!lane && row0 + r < a.p.rows) wcu_put(a, row0 + r, first + t, v);
+        }
+}
+
 /* ---- grid ------------------------------------------------------------------------------------------------------- */
 
 /* Four codes from c on of all rows, as subnormal floats. */
@@ -153,16 +170,66 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_gr
     float acc[WCU_ROWS][N] = {};
     for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
         wcu_grid_step<BITS, N>(a, row0, unit, xs, sx, n, acc);
+    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
+}
+
+/* ---- lut -------------------------------------------------------------------------------------------------------- */
+
+enum { WCU_LUT_LANES = 16 }; /* least threads of a row: bounds the tables that a block has to keep */
+
+/* One unit of columns of all rows of a thread, whose levels are in shared memory: no bank has two of the 16 at most
+ * that threads of one row look up. Every lookup is one value: a table of pairs would be read half as often, but by
+ * threads that wait for each other's banks. */
+template <int BITS, int N>
+__device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *levels,
+                                             const float *x, uint32_t n, float (*acc)[N])
+{
+    uint32_t w[WCU_ROWS][BITS];
+    float dot[WCU_ROWS][N] = {}, s[WCU_ROWS];
+#pragma unroll
+    for (unsigned r = 0; r < WCU_ROWS; r++) {
+        uint64_t row = row0 + r < a.p.rows ? row0 + r : a.p.rows - 1;
+        wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
+        uint64_t g = a.p.groups == 1 || !a.p.scale_kind ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT);
+        s[r] = a.p.scale_kind ? wcu_f16_at(a.base, a.p.u.g.scales, row * a.p.groups + g) : 1;
+    }
+#pragma unroll
+    for (unsigned c = 0; c < WCU_UNIT; c++)
+#pragma unroll
+        for (unsigned r = 0; r < WCU_ROWS; r++) {
+            float level = levels[(r << BITS) + (wcu_field_bits<BITS>(w[r], c) >> wcu_field_of(BITS, c).up)];
+#pragma unroll
+            for (unsigned t = 0; t < N; t++)
+                if (t < n) dot[r][t] = fmaf(level, wcu_get(x + t * a.ldx + c), dot[r][t]);
+        }
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++)
 #pragma unroll
-        for (unsigned t = 0; t < N; t++) {
-            if (t >= n) continue;
-            if (a.fused && row0 + r < a.p.rows)
-                acc[r][t] += wcu_sparse_dot(a.s, a.base, row0 + r, x + t * a.ldx, lane, a.lanes);
-            float v = wcu_group_sum(acc[r][t], a.lanes, room);
-            if (!lane && row0 + r < a.p.rows) wcu_put(a, row0 + r, first + t, v);
-        }
+        for (unsigned t = 0; t < N; t++)
+            acc[r][t] = fmaf(s[r], dot[r][t], acc[r][t]);
+}
+
+/* Grid (blocks of rows, batches of N vectors), at least WCU_LUT_LANES threads for each row. The part has no holes, one
+ * table or one for each row, and groups of a multiple of 32 columns or one. */
+template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lut_product(const wcu_product a)
+{
+    __shared__ float room[WCU_THREADS / 32];
+    __shared__ float levels[WCU_THREADS / WCU_LUT_LANES * WCU_ROWS << BITS];
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    unsigned rows = WCU_THREADS / a.lanes * WCU_ROWS;
+    uint64_t block0 = (uint64_t)blockIdx.x * rows, row0 = block0 + threadIdx.x / a.lanes * WCU_ROWS;
+    const float *x = a.x + first * a.ldx;
+    float acc[WCU_ROWS][N] = {};
+    for (unsigned i = threadIdx.x; i < rows << BITS; i += WCU_THREADS) {
+        uint64_t row = block0 + (i >> BITS) < a.p.rows ? block0 + (i >> BITS) : a.p.rows - 1;
+        uint64_t table = a.p.form == WCU_TABLE_PER_ROW ? row << BITS : 0;
+        levels[i] = wcu_f16_at(a.base, a.p.u.g.zeros, table + i % (1 << BITS)) * a.p.exp2;
+    }
+    __syncthreads();
+    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
+        wcu_lut_step<BITS, N>(a, row0, unit, levels + (threadIdx.x / a.lanes * WCU_ROWS << BITS), x + unit * WCU_UNIT,
+                              n, acc);
+    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
 }
 
 /* ---- any part --------------------------------------------------------------------------------------------------- */

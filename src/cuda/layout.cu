@@ -79,6 +79,7 @@ void codes_at(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, uint8_t
         wcd_unpack(v->blob + row * (grid ? v->u.g.row_size : v->u.l.row_size), v->cols, bits, col, n, q);
 }
 
+/* Behind the last column a grid has code 0, a lut the last code again: a level that is used, and so a number. */
 void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
 {
     uint8_t q[WCD_SPAN], has[WCD_SPAN];
@@ -89,7 +90,9 @@ void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
             for (unsigned c = 0; c < n; c += WCU_UNIT) {
                 uint64_t at = row * p->units + (col + c) / WCU_UNIT;
                 uint32_t mask = 0;
-                put_unit(w, p, at, q + c, n - c < WCU_UNIT ? n - c : WCU_UNIT);
+                unsigned there = n - c < WCU_UNIT ? n - c : WCU_UNIT;
+                if (p->kind == WCU_LUT) memset(q + c + there, q[c + there - 1], WCU_UNIT - there);
+                put_unit(w, p, at, q + c, p->kind == WCU_LUT ? WCU_UNIT : there);
                 for (unsigned k = 0; k < WCU_UNIT && c + k < n; k++)
                     mask |= (uint32_t)has[c + k] << k;
                 if (p->holes) put(w, p->u.g.mask, at, mask);

@@ -52,6 +52,7 @@ enum { WCU_GROUP_SCALES = 0, WCU_ROW_SCALES = 1, WCU_TILE_SCALES = 2 };
 enum { WCU_ZERO_FIXED = 0, WCU_ZERO_INT = 1, WCU_ZERO_F16 = 2, WCU_ZERO_LINE = 3 };
 enum { WCU_AB = 0, WCU_CUR = 1, WCU_PIVOT = 2, WCU_MPO = 3 };
 enum { WCU_PRODUCTS = 0, WCU_SCALES = 1, WCU_EXPERTS = 2 };
+enum { WCU_ONE_TABLE = 0, WCU_TABLE_PER_ROW = 1, WCU_TABLE_PER_GROUP = 2 };
 enum { WCU_RAW = 0, WCU_CONSTANT = 1, WCU_CODED = 2 };
 
 /* Places are offsets from the beginning of the tensor's memory; those without a name are in at[]. */
@@ -311,13 +312,13 @@ WCU_HD void wcu_lut_unit(const wcu_part &p, const uint8_t *base, uint64_t row, u
     uint8_t q[WCU_UNIT];
     wcu_codes(p, base, row, unit, q);
     uint32_t mask = p.holes ? wcu_at<uint32_t>(base, p.u.g.mask, row * p.units + unit) : 0xffffffff;
-    uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == 1 ? row << p.bits : 0;
+    uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == WCU_TABLE_PER_ROW ? row << p.bits : 0;
     float s = p.exp2;
     for (unsigned c = 0; c < n; c++) {
         if (col + c >= stop) {
             uint64_t g = (col + c) / p.group, at = row * p.groups + g;
             stop = (g + 1) * p.group;
-            if (p.form == 2) table = at << p.bits;
+            if (p.form == WCU_TABLE_PER_GROUP) table = at << p.bits;
             if (p.scale_kind) s = wcu_f16_at(base, p.u.g.scales, at) * p.exp2;
         }
         w[c] = mask >> c & 1 ? s * wcu_f16_at(base, p.u.g.zeros, table + q[c]) : 0;

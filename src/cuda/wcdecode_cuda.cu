@@ -132,6 +132,17 @@ template <int N> void launch_grid(const wcu_product &a, cudaStream_t stream)
     }
 }
 
+template <int N> void launch_lut(wcu_product a, cudaStream_t stream)
+{
+    if (a.lanes < WCU_LUT_LANES) a.lanes = WCU_LUT_LANES;
+    dim3 grid(blocks_of(a.p.rows, (uint64_t)WCU_THREADS / a.lanes * WCU_ROWS), blocks_of(a.n, N));
+    switch (a.p.bits) {
+    case 2: WCU_LAUNCH((wcu_lut_product<2, N>), grid, WCU_THREADS, stream, a); return;
+    case 3: WCU_LAUNCH((wcu_lut_product<3, N>), grid, WCU_THREADS, stream, a); return;
+    default: WCU_LAUNCH((wcu_lut_product<4, N>), grid, WCU_THREADS, stream, a);
+    }
+}
+
 void launch_part(const wcu_product &a, cudaStream_t stream)
 {
     dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
@@ -183,8 +194,16 @@ void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const f
         product_trellis(c, a, c->r.partial);
         return;
     }
-    bool fast = p.kind == WCU_GRID && !p.holes && (p.groups == 1 || p.group % WCU_UNIT == 0);
-    if (!fast) {
+    bool one_scale = p.groups == 1 || p.group % WCU_UNIT == 0 || (p.kind == WCU_LUT && !p.scale_kind);
+    bool whole = !p.holes && one_scale; /* units */
+    if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) {
+        if (c->n == 1)
+            launch_lut<1>(a, c->stream);
+        else
+            launch_lut<WCU_BATCH>(a, c->stream);
+        return;
+    }
+    if (p.kind != WCU_GRID || !whole) {
         launch_part(a, c->stream);
         return;
     }

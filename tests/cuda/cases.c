@@ -241,6 +241,12 @@ static int parts_with_holes(char *why, unsigned size)
 
 static int luts(char *why, unsigned size)
 {
+    for (unsigned i = 0; i < 4; i++) { /* groups that fit units; rows of more units than a block has threads */
+        sample s = sample_sized(i == 3 ? 2 : 9, i == 3 ? 4170 : 70, 1, 0);
+        sample_lut(&s, i ? 4 : 2, i % 2, i < 3, i < 2 ? 64 : 25 + 7 * (i == 2));
+        char text[300];
+        if (check(&s, text, sizeof text)) FAIL("lut of whole units %u: %s", i, text);
+    }
     for (unsigned bits = 1; bits <= 8; bits++)
         for (unsigned scope = 0; scope < 3; scope++) {
             sample s = sample_sized(5, 64 * bits + 3, 1, 0);
