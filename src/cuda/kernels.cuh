@@ -105,25 +105,28 @@ __device__ __forceinline__ void wcu_end_rows(const wcu_product &a, uint64_t row0
 
 /* ---- grid ------------------------------------------------------------------------------------------------------- */
 
-/* Four codes from c on of all rows, as subnormal floats. */
-template <int BITS> __device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, float (*q)[4])
+/* Four codes from c on of all rows, as subnormal floats; LUT: their levels, of [rows, 2^BITS]. */
+template <int BITS, bool LUT>
+__device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, const float *levels, float (*q)[4])
 {
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++)
 #pragma unroll
-        for (unsigned k = 0; k < 4; k++)
-            q[r][k] = wcu_bits_f32(wcu_field_bits<BITS>(w[r], c + k));
+        for (unsigned k = 0; k < 4; k++) {
+            uint32_t code = wcu_field_bits<BITS>(w[r], c + k);
+            q[r][k] = LUT ? levels[(r << BITS) + (code >> wcu_field_of(BITS, c + k).up)] : wcu_bits_f32(code);
+        }
 }
 
 /* dot [rows, N] of a unit; vectors behind n are not touched. */
-template <int BITS, int N>
-__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], const float *xs, uint64_t ldx, uint32_t n,
-                                              float (*dot)[N])
+template <int BITS, int N, bool LUT>
+__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], const float *levels, const float *xs,
+                                              uint64_t ldx, uint32_t n, float (*dot)[N])
 {
 #pragma unroll
     for (unsigned c = 0; c < WCU_UNIT; c += 4) {
         float q[WCU_ROWS][4];
-        wcu_four<BITS>(w, c, q);
+        wcu_four<BITS, LUT>(w, c, levels, q);
 #pragma unroll
         for (unsigned t = 0; t < N; t++) {
             if (t >= n) continue;
@@ -149,7 +152,7 @@ __device__ __forceinline__ void wcu_grid_step(const wcu_product &a, uint64_t row
         wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
         wcu_grid_stats(a.p, a.base, row, g, &s[r], &z[r]);
     }
-    wcu_unit_dots<BITS, N>(w, xs + unit * WCU_UNIT, a.ldx, n, dot);
+    wcu_unit_dots<BITS, N, false>(w, NULL, xs + unit * WCU_UNIT, a.ldx, n, dot);
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
         if (t >= n) continue;
@@ -193,15 +196,7 @@ __device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint64_t row0
         uint64_t g = a.p.groups == 1 || !a.p.scale_kind ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT);
         s[r] = a.p.scale_kind ? wcu_f16_at(a.base, a.p.u.g.scales, row * a.p.groups + g) : 1;
     }
-#pragma unroll
-    for (unsigned c = 0; c < WCU_UNIT; c++)
-#pragma unroll
-        for (unsigned r = 0; r < WCU_ROWS; r++) {
-            float level = levels[(r << BITS) + (wcu_field_bits<BITS>(w[r], c) >> wcu_field_of(BITS, c).up)];
-#pragma unroll
-            for (unsigned t = 0; t < N; t++)
-                if (t < n) dot[r][t] = fmaf(level, wcu_get(x + t * a.ldx + c), dot[r][t]);
-        }
+    wcu_unit_dots<BITS, N, true>(w, levels, x, a.ldx, n, dot);
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++)
 #pragma unroll

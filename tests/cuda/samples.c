@@ -81,8 +81,8 @@ static uint64_t up8(uint64_t x)
     return (x + 7) / 8 * 8;
 }
 
-/* Half of the classes without low bits, laws of some three bits, and streams of about the same size; the last unit has
- * what is left. */
+/* Half of the classes without low bits; laws of some three bits, of class 0 (2^-|k|) just that; streams of about the
+ * same size; the last unit has what is left. */
 static void fill_units(const wcd_view *v, uint8_t *blob)
 {
     const wcd_coded_view *c = &v->u.c;
@@ -94,9 +94,9 @@ static void fill_units(const wcd_view *v, uint8_t *blob)
         uint8_t *record = blob + 12 * n;
         record[0] = (uint8_t)(n % 2 ? 1 + sample_random() % 12 : 0);
         for (int q = 0; q < 2; q++)
-            record[4 + 3 * q] = (uint8_t)(8 + sample_random() % 16),
-                           record[5 + 3 * q] = (uint8_t)(sample_random() % 20),
-                           record[6 + 3 * q] = (uint8_t)(sample_random() % 8);
+            sample_put(record + 4 + 3 * q, n ? 8 + sample_random() % 16 : 16, 1),
+                sample_put(record + 5 + 3 * q, n ? sample_random() % 20 : 16, 1),
+                sample_put(record + 6 + 3 * q, n ? sample_random() % 8 : 0, 1);
     }
     for (uint64_t k = 0; k < units; k++)
         sample_put(blob + at + 4 * k, words * (k + 1) / units, 4);
