@@ -382,6 +382,173 @@ static __global__ void __launch_bounds__(256, 2)
         wcu_store(dst, type, i * ld + unit * WCU_UNIT + c, w[c]);
 }
 
+/* Rows r0 .. r0 + n of a sum of parts, of which number `which', p, is decoded by itself. */
+struct wcu_sum {
+    wcu_part p;
+    const uint8_t *base;
+    const wcu_part *all; /* device */
+    uint32_t n_parts, which;
+    uint64_t r0, n;
+    void *dst;
+    uint32_t type;
+    uint64_t ld;
+};
+
+/* Unit `unit' of a row of the sum to dst; `known' are its values in part `which'. */
+__device__ __forceinline__ void wcu_put_sum(const wcu_sum &a, uint64_t row, uint64_t unit, const float *known)
+{
+    float w[WCU_UNIT], v[WCU_UNIT];
+    unsigned columns = wcu_unit_size(a.p, unit);
+    for (uint32_t k = 0; k < a.n_parts; k++) {
+        const float *add = k == a.which ? known : v;
+        if (k != a.which) wcu_unit(a.all, a.all[k], a.base, row, unit, v);
+        for (unsigned c = 0; c < columns; c++)
+            w[c] = k ? w[c] + add[c] : add[c];
+    }
+    for (unsigned c = 0; c < columns; c++)
+        wcu_store(a.dst, a.type, (row - a.r0) * a.ld + unit * WCU_UNIT + c, w[c]);
+}
+
+/* ---- entropy-coded floats --------------------------------------------------------------------------------------- */
+
+/* The codes of every coded plane as tables in shared memory: 12 bits to symbol and length. All threads. */
+__device__ __forceinline__ void wcu_build_tables(const wcu_part &p, const uint8_t *base, unsigned width,
+                                                 uint16_t (*look)[1 << WCU_CODE_BITS])
+{
+    for (unsigned b = 0; b < width; b++)
+        for (unsigned i = threadIdx.x; i < 1 << WCU_CODE_BITS && p.u.f.mode[b] == WCU_CODED; i += blockDim.x)
+            look[b][i] = wcu_code_of(base, p.u.f.first[b], i);
+    __syncthreads();
+}
+
+/* Four bytes of plane b, from entry e on, into bits 8 b of x [4]. */
+__device__ __forceinline__ void wcu_plane_four(const wcu_part &p, const uint8_t *base, unsigned b, uint64_t e,
+                                               const uint16_t *look, wcu_stream *s, uint32_t *x)
+{
+    if (p.u.f.mode[b] == WCU_CODED) {
+        wcu_refill(s);
+#pragma unroll
+        for (unsigned k = 0; k < 4; k++) {
+            unsigned code = look[s->window >> (64 - WCU_CODE_BITS)];
+            s->window <<= code >> 8;
+            s->used += code >> 8;
+            x[k] |= (code & 255) << 8 * b;
+        }
+        return;
+    }
+    /* Entries of a raw plane are padded to a multiple of 4 on the device. */
+    uint32_t four =
+        p.u.f.mode[b] == WCU_RAW ? wcu_at<uint32_t>(base, p.u.f.first[b], e / 4) : p.u.f.constant[b] * 0x01010101u;
+#pragma unroll
+    for (unsigned k = 0; k < 4; k++)
+        x[k] |= (four >> 8 * k & 255) << 8 * b;
+}
+
+/* The streams of all coded planes from entry e on, a multiple of 1024. */
+template <int WIDTH>
+__device__ __forceinline__ void wcu_open_streams(const wcu_part &p, const uint8_t *base, uint64_t e, wcu_stream *s)
+{
+#pragma unroll
+    for (unsigned b = 0; b < WIDTH; b++)
+        if (p.u.f.mode[b] == WCU_CODED)
+            s[b] = wcu_stream_open(p, base, b, e / WCU_CHUNK, (unsigned)(e % WCU_CHUNK / WCU_STREAM));
+}
+
+/* x [N] = the stored bits of values e .., which the streams s come to next. */
+template <int WIDTH, int N>
+__device__ __forceinline__ void wcu_next_run(const wcu_part &p, const uint8_t *base, uint64_t e,
+                                             const uint16_t (*look)[1 << WCU_CODE_BITS], wcu_stream *s, uint32_t *x)
+{
+#pragma unroll
+    for (unsigned k = 0; k < N; k++)
+        x[k] = 0;
+#pragma unroll
+    for (unsigned k = 0; k < N; k += 4)
+#pragma unroll
+        for (unsigned b = 0; b < WIDTH; b++)
+            wcu_plane_four(p, base, b, e + k, look[b], &s[b], x + k);
+#pragma unroll
+    for (unsigned k = 0; k < N; k++)
+        x[k] = wcu_unrotate(p.dtype, x[k]);
+}
+
+/* Sixteen values to dst, whose type is the stored one: their bits. to16: dst + the first is 16-byte aligned, and all
+ * sixteen are wanted. */
+template <int WIDTH> __device__ __forceinline__ void wcu_put_run(void *dst, uint64_t at, const uint32_t *x)
+{
+    uint4 *out = (uint4 *)((uint8_t *)dst + at * WIDTH);
+#pragma unroll
+    for (unsigned k = 0; k < WIDTH; k++) {
+        const uint32_t *v = x + k * 16 / WIDTH;
+        if (WIDTH == 4)
+            out[k] = uint4{v[0], v[1], v[2], v[3]};
+        else
+            out[k] = uint4{v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16};
+    }
+}
+
+struct wcu_decode {
+    wcu_part p;
+    const uint8_t *base;
+    uint64_t first, end; /* the values wanted */
+    void *dst;           /* value e goes to row (e - first) / cols of dst [., ld] */
+    uint32_t type;
+    uint64_t ld;
+};
+
+/* A thread decodes one stream of 1024 values, sixteen at a time. WIDTH: bytes of a value. */
+template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS) wcu_decode_streams(const wcu_decode a)
+{
+    __shared__ uint16_t look[WIDTH][1 << WCU_CODE_BITS];
+    wcu_build_tables(a.p, a.base, WIDTH, look);
+    uint64_t stream = a.first / WCU_STREAM + (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, e = stream * WCU_STREAM;
+    uint64_t end = e + WCU_STREAM < a.end ? e + WCU_STREAM : a.end;
+    wcu_stream s[WIDTH] = {};
+    if (e < end) wcu_open_streams<WIDTH>(a.p, a.base, e, s);
+    bool plain = a.ld == a.p.cols && a.type == a.p.dtype && (uint64_t)a.dst % 16 == 0 && a.first * WIDTH % 16 == 0;
+    for (; e < end; e += WCU_RUN) {
+        uint32_t x[WCU_RUN];
+        wcu_next_run<WIDTH, WCU_RUN>(a.p, a.base, e, look, s, x);
+        if (plain && e >= a.first && e + WCU_RUN <= end) {
+            wcu_put_run<WIDTH>(a.dst, e - a.first, x);
+            continue;
+        }
+#pragma unroll
+        for (unsigned k = 0; k < WCU_RUN; k++) {
+            if (e + k < a.first || e + k >= end) continue;
+            uint64_t i = e + k - a.first, at = i / a.p.cols * a.ld + i % a.p.cols;
+            if (a.type != a.p.dtype)
+                wcu_store(a.dst, a.type, at, wcu_float_of(a.p.dtype, x[k]));
+            else if (WIDTH == 4)
+                ((uint32_t *)a.dst)[at] = x[k];
+            else
+                ((uint16_t *)a.dst)[at] = (uint16_t)x[k];
+        }
+    }
+}
+
+/* Rows of a sum of which one part is an entropy-coded float of two bytes a value, of a multiple of 32 columns: a thread
+ * decodes a stream, unit by unit, and adds the other parts to each. */
+static __global__ void __launch_bounds__(WCU_THREADS, 4) wcu_sum_streams(const wcu_sum a)
+{
+    __shared__ uint16_t look[2][1 << WCU_CODE_BITS];
+    wcu_build_tables(a.p, a.base, 2, look);
+    uint64_t first = a.r0 * a.p.cols, last = first + a.n * a.p.cols;
+    uint64_t e = (first / WCU_STREAM + (uint64_t)blockIdx.x * blockDim.x + threadIdx.x) * WCU_STREAM;
+    uint64_t end = e + WCU_STREAM < last ? e + WCU_STREAM : last;
+    wcu_stream s[2] = {};
+    if (e < end) wcu_open_streams<2>(a.p, a.base, e, s);
+    for (; e < end; e += WCU_UNIT) {
+        uint32_t x[WCU_UNIT];
+        float w[WCU_UNIT];
+        wcu_next_run<2, WCU_UNIT>(a.p, a.base, e, look, s, x);
+        if (e < first) continue;
+        for (unsigned c = 0; c < WCU_UNIT; c++)
+            w[c] = wcu_float_of(a.p.dtype, x[c]);
+        wcu_put_sum(a, e / a.p.cols, e % a.p.cols / WCU_UNIT, w);
+    }
+}
+
 /* ---- coded: points of a trellis ---------------------------------------------------------------------------------
  *
  * Sixteen threads, half a warp, read a unit: thread l has rANS state l and the columns that it reads. Only the words
@@ -478,36 +645,9 @@ __device__ __forceinline__ float wcu_half_group(const wcu_part &p, const uint8_t
     return step * value;
 }
 
-/* Rows of a sum of parts, of which number `which' is coded. */
-struct wcu_trellis_rows {
-    wcu_part p;
-    const uint8_t *base;
-    const wcu_part *all; /* device */
-    uint32_t n_parts, which;
-    uint64_t r0, n;
-    void *dst;
-    uint32_t type;
-    uint64_t ld;
-};
-
-/* Unit `unit' of a row of the sum to dst; `known' are its values in part `which'. */
-__device__ __forceinline__ void wcu_put_sum(const wcu_trellis_rows &a, uint64_t row, uint64_t unit, const float *known)
-{
-    float w[WCU_UNIT], v[WCU_UNIT];
-    unsigned columns = wcu_unit_size(a.p, unit);
-    for (uint32_t k = 0; k < a.n_parts; k++) {
-        const float *add = k == a.which ? known : v;
-        if (k != a.which) wcu_unit(a.all, a.all[k], a.base, row, unit, v);
-        for (unsigned c = 0; c < columns; c++)
-            w[c] = k ? w[c] + add[c] : add[c];
-    }
-    for (unsigned c = 0; c < columns; c++)
-        wcu_store(a.dst, a.type, (row - a.r0) * a.ld + unit * WCU_UNIT + c, w[c]);
-}
-
 /* Half a warp reads a unit of the tiles that the rows lie in. SUM: a row of the unit goes to shared memory, and eight
  * threads add the other parts to 32 columns each. */
-template <bool SUM> __global__ void __launch_bounds__(WCU_READERS, 2) wcu_trellis_decode(const wcu_trellis_rows a)
+template <bool SUM> __global__ void __launch_bounds__(WCU_READERS, 2) wcu_trellis_decode(const wcu_sum a)
 {
     __shared__ wcu_laws t;
     __shared__ uint8_t states[WCU_READERS / WCU_STATES * WCU_BLOCK];
@@ -579,106 +719,6 @@ static __global__ void __launch_bounds__(WCU_THREADS) wcu_trellis_sum(const wcu_
     if (a.fused && row < a.p.rows) v += wcu_sparse_dot(a.s, a.base, row, a.x + k * a.ldx, lane, a.lanes);
     v = wcu_group_sum(v, a.lanes, NULL);
     if (!lane && row < a.p.rows) wcu_put(a, row, k, v);
-}
-
-/* ---- entropy-coded floats --------------------------------------------------------------------------------------- */
-
-/* The codes of every coded plane as tables in shared memory: 12 bits to symbol and length. All threads. */
-__device__ __forceinline__ void wcu_build_tables(const wcu_part &p, const uint8_t *base, unsigned width,
-                                                 uint16_t (*look)[1 << WCU_CODE_BITS])
-{
-    for (unsigned b = 0; b < width; b++)
-        for (unsigned i = threadIdx.x; i < 1 << WCU_CODE_BITS && p.u.f.mode[b] == WCU_CODED; i += blockDim.x)
-            look[b][i] = wcu_code_of(base, p.u.f.first[b], i);
-    __syncthreads();
-}
-
-/* Four bytes of plane b, from entry e on, into bits 8 b of x [4]. */
-__device__ __forceinline__ void wcu_plane_four(const wcu_part &p, const uint8_t *base, unsigned b, uint64_t e,
-                                               const uint16_t *look, wcu_stream *s, uint32_t *x)
-{
-    if (p.u.f.mode[b] == WCU_CODED) {
-        wcu_refill(s);
-#pragma unroll
-        for (unsigned k = 0; k < 4; k++) {
-            unsigned code = look[s->window >> (64 - WCU_CODE_BITS)];
-            s->window <<= code >> 8;
-            s->used += code >> 8;
-            x[k] |= (code & 255) << 8 * b;
-        }
-        return;
-    }
-    /* Entries of a raw plane are padded to a multiple of 4 on the device. */
-    uint32_t four =
-        p.u.f.mode[b] == WCU_RAW ? wcu_at<uint32_t>(base, p.u.f.first[b], e / 4) : p.u.f.constant[b] * 0x01010101u;
-#pragma unroll
-    for (unsigned k = 0; k < 4; k++)
-        x[k] |= (four >> 8 * k & 255) << 8 * b;
-}
-
-/* Sixteen values to dst, whose type is the stored one: their bits. to16: dst + the first is 16-byte aligned, and all
- * sixteen are wanted. */
-template <int WIDTH> __device__ __forceinline__ void wcu_put_run(void *dst, uint64_t at, const uint32_t *x)
-{
-    uint4 *out = (uint4 *)((uint8_t *)dst + at * WIDTH);
-#pragma unroll
-    for (unsigned k = 0; k < WIDTH; k++) {
-        const uint32_t *v = x + k * 16 / WIDTH;
-        if (WIDTH == 4)
-            out[k] = uint4{v[0], v[1], v[2], v[3]};
-        else
-            out[k] = uint4{v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16};
-    }
-}
-
-struct wcu_decode {
-    wcu_part p;
-    const uint8_t *base;
-    uint64_t first, end; /* the values wanted */
-    void *dst;           /* value e goes to row (e - first) / cols of dst [., ld] */
-    uint32_t type;
-    uint64_t ld;
-};
-
-/* A thread decodes one stream of 1024 values, sixteen at a time. WIDTH: bytes of a value. */
-template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS) wcu_decode_streams(const wcu_decode a)
-{
-    __shared__ uint16_t look[WIDTH][1 << WCU_CODE_BITS];
-    wcu_build_tables(a.p, a.base, WIDTH, look);
-    uint64_t stream = a.first / WCU_STREAM + (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, e = stream * WCU_STREAM;
-    uint64_t end = e + WCU_STREAM < a.end ? e + WCU_STREAM : a.end;
-    wcu_stream s[WIDTH] = {};
-#pragma unroll
-    for (unsigned b = 0; b < WIDTH; b++)
-        if (e < end && a.p.u.f.mode[b] == WCU_CODED)
-            s[b] = wcu_stream_open(a.p, a.base, b, e / WCU_CHUNK, (unsigned)(e % WCU_CHUNK / WCU_STREAM));
-    bool plain = a.ld == a.p.cols && a.type == a.p.dtype && (uint64_t)a.dst % 16 == 0 && a.first * WIDTH % 16 == 0;
-    for (; e < end; e += WCU_RUN) {
-        uint32_t x[WCU_RUN] = {};
-#pragma unroll
-        for (unsigned k = 0; k < WCU_RUN; k += 4)
-#pragma unroll
-            for (unsigned b = 0; b < WIDTH; b++)
-                wcu_plane_four(a.p, a.base, b, e + k, look[b], &s[b], x + k);
-#pragma unroll
-        for (unsigned k = 0; k < WCU_RUN; k++)
-            x[k] = wcu_unrotate(a.p.dtype, x[k]);
-        if (plain && e >= a.first && e + WCU_RUN <= end) {
-            wcu_put_run<WIDTH>(a.dst, e - a.first, x);
-            continue;
-        }
-#pragma unroll
-        for (unsigned k = 0; k < WCU_RUN; k++) {
-            if (e + k < a.first || e + k >= end) continue;
-            uint64_t i = e + k - a.first, at = i / a.p.cols * a.ld + i % a.p.cols;
-            if (a.type != a.p.dtype)
-                wcu_store(a.dst, a.type, at, wcu_float_of(a.p.dtype, x[k]));
-            else if (WIDTH == 4)
-                ((uint32_t *)a.dst)[at] = x[k];
-            else
-                ((uint16_t *)a.dst)[at] = (uint16_t)x[k];
-        }
-    }
 }
 
 #endif

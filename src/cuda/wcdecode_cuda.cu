@@ -154,6 +154,12 @@ void launch_part(const wcu_product &a, cudaStream_t stream)
         WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
 }
 
+/* Warps that read the rows r0 .. r0 + n of kind coded: one for two neighbouring units. */
+uint64_t warps_of(const wcu_part &p, uint64_t r0, uint64_t n)
+{
+    return ((r0 + n - 1) / p.tile - r0 / p.tile + 1) * ((p.u.l.blocks + 1) / 2);
+}
+
 /* Threads of a block that reads units of kind coded, half a warp each: few where there are few units, so that all
  * multiprocessors of a large device (132) have two blocks. */
 unsigned readers_of(uint64_t warps)
@@ -167,7 +173,7 @@ unsigned readers_of(uint64_t warps)
 /* The product of kind coded: batches of vectors, each read and then added up over the blocks of columns. */
 void product_trellis(const call *c, const wcu_product &all, float *partial)
 {
-    uint64_t warps = ((all.p.rows - 1) / all.p.tile + 1) * ((all.p.u.l.blocks + 1) / 2);
+    uint64_t warps = warps_of(all.p, 0, all.p.rows);
     unsigned threads = readers_of(warps), blocks = blocks_of(warps * 32, threads);
     for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
         wcu_product a = all;
@@ -373,29 +379,32 @@ wcd_cuda_status wcd_cuda_upload(const wcd_tensor *t, void *host, void *device, w
     return WCD_CUDA_OK;
 }
 
-/* The first coded part of a sum, or its number of parts. */
-static uint32_t trellis_of(const wcd_cuda_tensor *w)
+/* The part of a sum that has a kernel by itself, to which the others are added; or the number of parts. */
+static uint32_t leader_of(const wcd_cuda_tensor *w)
 {
-    uint32_t i = 0;
-    while (i < w->n_parts && parts_of(w)[i].kind != WCU_TRELLIS)
-        i++;
-    return i;
+    const wcu_part *p = parts_of(w);
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (p[i].kind == WCU_TRELLIS) return i;
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (is_coded(p[i]) && p[i].dtype != WCD_CUDA_F32 && p[i].cols % WCU_UNIT == 0) return i;
+    return w->n_parts;
 }
 
-/* false: more blocks of threads than a launch can have. */
-static bool trellis_rows(const wcd_cuda_tensor *w, uint32_t which, uint64_t r0, uint64_t n, void *dst, uint32_t type,
-                         uint64_t ld, wcd_cuda_stream stream)
+/* false, and nothing is launched: there would be more blocks of threads than a launch can have. */
+static bool launch_sum(const wcu_sum &a, cudaStream_t stream)
 {
-    const wcu_part &p = parts_of(w)[which];
-    uint64_t warps = ((r0 + n - 1) / p.tile - r0 / p.tile + 1) * ((p.u.l.blocks + 1) / 2);
-    unsigned threads = readers_of(warps);
-    if (warps * 32 / threads >= INT32_MAX) return false;
-    wcu_trellis_rows a = {
-        p, (const uint8_t *)w->device, (const wcu_part *)w->device, w->n_parts, which, r0, n, dst, type, ld};
-    if (w->n_parts == 1)
-        WCU_LAUNCH(wcu_trellis_decode<false>, blocks_of(warps * 32, threads), threads, stream, a);
+    bool trellis = a.p.kind == WCU_TRELLIS;
+    uint64_t end = (a.r0 + a.n) * a.p.cols, streams = (end - 1) / WCU_STREAM - a.r0 * a.p.cols / WCU_STREAM + 1;
+    uint64_t warps = trellis ? warps_of(a.p, a.r0, a.n) : 0;
+    unsigned threads = trellis ? readers_of(warps) : WCU_THREADS;
+    uint64_t blocks = ((trellis ? warps * 32 : streams) + threads - 1) / threads;
+    if (blocks > INT32_MAX) return false;
+    if (!trellis)
+        WCU_LAUNCH(wcu_sum_streams, (unsigned)blocks, threads, stream, a);
+    else if (a.n_parts == 1)
+        WCU_LAUNCH(wcu_trellis_decode<false>, (unsigned)blocks, threads, stream, a);
     else
-        WCU_LAUNCH(wcu_trellis_decode<true>, blocks_of(warps * 32, threads), threads, stream, a);
+        WCU_LAUNCH(wcu_trellis_decode<true>, (unsigned)blocks, threads, stream, a);
     return true;
 }
 
@@ -408,10 +417,12 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
     if (!n) return WCD_CUDA_OK;
     const wcu_part *all = parts_of(w);
     const uint8_t *base = (const uint8_t *)w->device;
+    uint32_t leader = leader_of(w);
     if (w->n_parts == 1 && is_coded(all[0])) {
         launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
-    } else if (trellis_of(w) < w->n_parts) {
-        if (!trellis_rows(w, trellis_of(w), r0, n, dst, type, ld, stream)) return WCD_CUDA_E_ARGUMENT;
+    } else if (leader < w->n_parts) {
+        wcu_sum a = {all[leader], base, (const wcu_part *)base, w->n_parts, leader, r0, n, dst, (uint32_t)type, ld};
+        if (!launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
     } else {
         uint64_t units = n * all[0].units;
         if (units / THREADS >= INT32_MAX) return WCD_CUDA_E_ARGUMENT;
