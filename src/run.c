@@ -908,9 +908,10 @@ static void show_result(run *r, const wc_run_result *x)
 {
     char size[32], rss[32], took[32];
     double ratio = (double)x->source_bytes / (double)x->bytes;
-    wc_report_result(r->report, "wrote   %s  %llu bytes (%s), %.3f bits/weight all in, linears %.3f, %.2fx smaller",
-                     r->output, (unsigned long long)x->bytes, wc_size_text(x->bytes, size), x->bits, x->linear_bits,
-                     ratio);
+    char linears[32] = "linears kept";
+    if (x->linear_bits > 0) snprintf(linears, sizeof linears, "linears %.3f", x->linear_bits);
+    wc_report_result(r->report, "wrote   %s  %llu bytes (%s), %.3f bits/weight all in, %s, %.2fx smaller", r->output,
+                     (unsigned long long)x->bytes, wc_size_text(x->bytes, size), x->bits, linears, ratio);
     if (r->n_errors)
         wc_report_result(r->report, "error   mean %.5f, worst %.5f at %s; fallbacks: %zu, damping raised: %zu",
                          x->error_mean, x->error_max, r->error_max_name, x->fallbacks, x->escalations);

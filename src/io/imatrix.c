@@ -24,7 +24,8 @@ static void set_source(wc_imatrix *m, const char *p, size_t n)
 /* Names are told apart once they are all there. */
 static wc_status sort_entries(wc_ctx *ctx, const char *label, wc_imatrix *m)
 {
-    if (!m->n_entries) return wc_fail(ctx, WC_BADFILE, "%s: no importance matrix: it has no entry", label);
+    if (!m->n_entries)
+        return wc_fail(ctx, WC_BADFILE, "%s: not a statistics file, and no importance matrix: it has no entry", label);
     qsort(m->entry, m->n_entries, sizeof *m->entry, by_name);
     for (size_t i = 1; i < m->n_entries; i++)
         if (!strcmp(m->entry[i - 1].name, m->entry[i].name))
@@ -137,8 +138,9 @@ static wc_status number(cursor *c, const char *what, int32_t least, uint64_t wid
     memcpy(&x, c->data + c->at, 4);
     c->at += 4;
     if (x < least || (uint64_t)x * width > c->size - c->at)
-        return wc_fail(c->ctx, WC_BADFILE, "%s: no importance matrix: %s is %d, with %llu bytes left", c->label, what,
-                       (int)x, (ull)(c->size - c->at));
+        return wc_fail(c->ctx, WC_BADFILE,
+                       "%s: not a statistics file, and no importance matrix: %s is %d, with %llu bytes left", c->label,
+                       what, (int)x, (ull)(c->size - c->at));
     *out = (uint32_t)x;
     return WC_OK;
 }
@@ -155,7 +157,8 @@ static wc_status read_entry(cursor *c, char **text, wc_imatrix_entry *e)
     uint32_t length, calls, n;
     WC_TRY(number(c, "the length of a name", 1, 1, &length));
     if (!is_printable(c->data + c->at, length))
-        return wc_fail(c->ctx, WC_BADFILE, "%s: no importance matrix: a name is not printable ASCII", c->label);
+        return wc_fail(c->ctx, WC_BADFILE,
+                       "%s: not a statistics file, and no importance matrix: a name is not printable ASCII", c->label);
     memcpy(*text, c->data + c->at, length);
     e->name = *text;
     *text += length + 1; /* zeroed before */
