@@ -363,26 +363,8 @@ static __global__ void wcu_hadamard_round(const wcu_part p, const uint8_t *base,
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
-/* dst = rows r0 .. r0 + n of the sum of the first n_parts parts: a thread has a unit. */
-static __global__ void __launch_bounds__(256, 2)
-    wcu_sum_rows(const wcu_part *all, uint32_t n_parts, const uint8_t *base, uint64_t r0, uint64_t n, void *dst,
-                 uint32_t type, uint64_t ld)
-{
-    uint64_t k = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, units = all[0].units, i = k / units, unit = k % units;
-    float w[WCU_UNIT], v[WCU_UNIT];
-    if (i >= n) return;
-    unsigned columns = wcu_unit_size(all[0], unit);
-    wcu_unit(all, all[0], base, r0 + i, unit, w);
-    for (uint32_t p = 1; p < n_parts; p++) {
-        wcu_unit(all, all[p], base, r0 + i, unit, v);
-        for (unsigned c = 0; c < columns; c++)
-            w[c] += v[c];
-    }
-    for (unsigned c = 0; c < columns; c++)
-        wcu_store(dst, type, i * ld + unit * WCU_UNIT + c, w[c]);
-}
-
-/* Rows r0 .. r0 + n of a sum of parts, of which number `which', p, is decoded by itself. */
+/* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has
+ * if which is n_parts, and p is the first. */
 struct wcu_sum {
     wcu_part p;
     const uint8_t *base;
@@ -407,6 +389,13 @@ __device__ __forceinline__ void wcu_put_sum(const wcu_sum &a, uint64_t row, uint
     }
     for (unsigned c = 0; c < columns; c++)
         wcu_store(a.dst, a.type, (row - a.r0) * a.ld + unit * WCU_UNIT + c, w[c]);
+}
+
+/* No part has a kernel by itself: a thread has a unit of the sum. */
+static __global__ void __launch_bounds__(256, 2) wcu_sum_rows(const wcu_sum a)
+{
+    uint64_t k = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (k / a.p.units < a.n) wcu_put_sum(a, a.r0 + k / a.p.units, k % a.p.units, NULL);
 }
 
 /* ---- entropy-coded floats --------------------------------------------------------------------------------------- */

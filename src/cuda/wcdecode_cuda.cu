@@ -393,18 +393,20 @@ static uint32_t leader_of(const wcd_cuda_tensor *w)
 /* false, and nothing is launched: there would be more blocks of threads than a launch can have. */
 static bool launch_sum(const wcu_sum &a, cudaStream_t stream)
 {
-    bool trellis = a.p.kind == WCU_TRELLIS;
-    uint64_t end = (a.r0 + a.n) * a.p.cols, streams = (end - 1) / WCU_STREAM - a.r0 * a.p.cols / WCU_STREAM + 1;
-    uint64_t warps = trellis ? warps_of(a.p, a.r0, a.n) : 0;
-    unsigned threads = trellis ? readers_of(warps) : WCU_THREADS;
-    uint64_t blocks = ((trellis ? warps * 32 : streams) + threads - 1) / threads;
-    if (blocks > INT32_MAX) return false;
-    if (!trellis)
-        WCU_LAUNCH(wcu_sum_streams, (unsigned)blocks, threads, stream, a);
+    bool led = a.which < a.n_parts, trellis = a.p.kind == WCU_TRELLIS;
+    uint64_t first = a.r0 * a.p.cols, end = first + a.n * a.p.cols, warps = trellis ? warps_of(a.p, a.r0, a.n) : 0;
+    uint64_t wanted = !led ? a.n * a.p.units : trellis ? warps * 32 : (end - 1) / WCU_STREAM - first / WCU_STREAM + 1;
+    unsigned threads = !led ? THREADS : trellis ? readers_of(warps) : WCU_THREADS;
+    if (wanted / threads >= INT32_MAX) return false;
+    unsigned blocks = blocks_of(wanted, threads);
+    if (!led)
+        WCU_LAUNCH(wcu_sum_rows, blocks, threads, stream, a);
+    else if (!trellis)
+        WCU_LAUNCH(wcu_sum_streams, blocks, threads, stream, a);
     else if (a.n_parts == 1)
-        WCU_LAUNCH(wcu_trellis_decode<false>, (unsigned)blocks, threads, stream, a);
+        WCU_LAUNCH(wcu_trellis_decode<false>, blocks, threads, stream, a);
     else
-        WCU_LAUNCH(wcu_trellis_decode<true>, (unsigned)blocks, threads, stream, a);
+        WCU_LAUNCH(wcu_trellis_decode<true>, blocks, threads, stream, a);
     return true;
 }
 
@@ -417,17 +419,21 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
     if (!n) return WCD_CUDA_OK;
     const wcu_part *all = parts_of(w);
     const uint8_t *base = (const uint8_t *)w->device;
-    uint32_t leader = leader_of(w);
     if (w->n_parts == 1 && is_coded(all[0])) {
         launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
-    } else if (leader < w->n_parts) {
-        wcu_sum a = {all[leader], base, (const wcu_part *)base, w->n_parts, leader, r0, n, dst, (uint32_t)type, ld};
-        if (!launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
     } else {
-        uint64_t units = n * all[0].units;
-        if (units / THREADS >= INT32_MAX) return WCD_CUDA_E_ARGUMENT;
-        WCU_LAUNCH(wcu_sum_rows, blocks_of(units, THREADS), THREADS, stream, (const wcu_part *)base, w->n_parts, base,
-                   r0, n, dst, (uint32_t)type, ld);
+        uint32_t which = leader_of(w);
+        wcu_sum a = {all[which < w->n_parts ? which : 0],
+                     base,
+                     (const wcu_part *)base,
+                     w->n_parts,
+                     which,
+                     r0,
+                     n,
+                     dst,
+                     (uint32_t)type,
+                     ld};
+        if (!launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
     }
     for (uint32_t k = w->n_transforms; k--;)
         for (uint64_t i = 0; i < n; i += MOST_GRID_Y)
