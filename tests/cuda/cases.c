@@ -356,7 +356,7 @@ static int trellis_parts(char *why, unsigned size)
         uint64_t bytes;
     } table[] = {
         {1, 1, 0, 1, 0, 4096, 64}, {9, 65, 2, 2, 0, 4, 1400}, {13, 300, 3, 16, 1, 5, 9000},  {7, 256, 8, 1, 0, 3, 2501},
-        {6, 530, 5, 5, 1, 6, 900}, {3, 17, 6, 3, 1, 2, 33},   {20, 257, 4, 2, 0, 512, 9001}, {5, 90, 7, 9, 1, 1, 0},
+        {6, 530, 5, 5, 1, 6, 900}, {3, 17, 6, 3, 1, 2, 30},   {20, 257, 4, 2, 0, 512, 9001}, {5, 90, 7, 9, 1, 1, 82},
     };
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
         sample s = sample_sized(table[i].rows, table[i].cols, 1, 0);
@@ -471,7 +471,8 @@ static int golden_files(char *why, unsigned size)
     return 0;
 }
 
-/* Positions and prefix codes out of any bytes: some values, and no access outside, which sanitizers watch over. */
+/* Positions, prefix codes and ends of streams out of any bytes: some values, of kind coded those of libwcdecode, and no
+ * access outside, which sanitizers watch over. */
 static int damaged_blobs(char *why, unsigned size)
 {
     for (unsigned i = 0; i < 28; i++) {
@@ -492,6 +493,7 @@ static int damaged_blobs(char *why, unsigned size)
         wcd_cuda_status status = wcd_cuda_rows(&l.w, 0, 9, dst, WCD_CUDA_F32, 300, NULL);
         if (status != WCD_CUDA_OK || cudaStreamSynchronize(NULL) != cudaSuccess)
             FAIL("sample %u: %s", i, wcd_cuda_status_text(status));
+        if (i % 7 == 5 && check_rows(&s.t, &l, 0, 9, F32, why, size)) return 1;
         cudaFree(dst), unload(&l), free(s.image);
     }
     return 0;
