@@ -71,12 +71,10 @@ void *__wrap_realloc(void *p, size_t n)
 
 /* ---- models ---- */
 
-static wc_report quiet(wc_ctx *ctx)
+static void be_quiet(wc_ctx *ctx, wc_report *r) /* which ctx keeps a pointer to */
 {
-    wc_report r;
-    must(ctx, wc_report_init(&r, ctx, "test"));
-    r.json = r.quiet = true;
-    return r;
+    must(ctx, wc_report_init(r, ctx, "test"));
+    r->json = r->quiet = true;
 }
 
 /* A kind of part, or a sum, or a transform, for each of the linears of the small model. */
@@ -105,7 +103,8 @@ static const char *compress(const char *folder, const char *recipe)
     wc_ctx ctx;
     wc_run_result result = {0};
     wc_ctx_init(&ctx, 1);
-    wc_report r = quiet(&ctx);
+    wc_report r;
+    be_quiet(&ctx, &r);
     bool exact = recipe && !strcmp(recipe, "lossless");
     const char *others = exact ? recipe : "rtn(bits=8)";
     wc_run_options run = {.model = folder,
@@ -540,7 +539,8 @@ static void perplexity_is_evals(void **state)
     (void)state;
     wc_ctx_init(&ctx, 1);
     assert_int_equal(system(text("head -c 800 tests/data/eval/technical.txt >%s", sample)), 0);
-    wc_report report = quiet(&ctx);
+    wc_report report;
+    be_quiet(&ctx, &report);
     wc_eval_options opt = {
         .model = path, .text = {.files = &sample, .n_files = 1, .seqlen = SEQLEN}, .want = {true, false}};
     must(&ctx, wc_eval(&ctx, &opt, &report, scores));
