@@ -174,7 +174,8 @@ cuda: build/libwcdecode_cuda.a build/libwcdecode_cuda.so build/cuda/test_cuda bu
 cuda-check: cuda
 	$(Q)if nvidia-smi -L 2>/dev/null | grep -q GPU; then build/cuda/test_cuda; else echo 'skip test_cuda: no CUDA device'; fi
 endif
-build/cuda/%.o: %.cu $(wildcard src/cuda/*.cuh) include/wcdecode_cuda.h
+build/cuda/%.o: %.cu $(wildcard src/cuda/*.cuh src/decode/*.h formats/*/kernel.h) src/base/half.h include/wcdecode.h \
+                include/wcdecode_cuda.h
 	$(call say,NVCC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NVCC) $(NVCC_FLAGS) -c -o $@ $<
@@ -238,6 +239,15 @@ Cflags: -I$${includedir}
 endef
 export PC_FILE
 
+# Only what `make cuda' has built: installing compiles nothing that needs nvcc.
+define INSTALL_CUDA
+$(INSTALL) -m 644 build/libwcdecode_cuda.a $(DESTDIR)$(LIBDIR)/libwcdecode_cuda.a
+$(INSTALL) -m 755 build/libwcdecode_cuda.so $(DESTDIR)$(LIBDIR)/libwcdecode_cuda.so.$(VERSION)
+ln -sf libwcdecode_cuda.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libwcdecode_cuda.so.0
+ln -sf libwcdecode_cuda.so.0 $(DESTDIR)$(LIBDIR)/libwcdecode_cuda.so
+$(INSTALL) -m 644 include/wcdecode_cuda.h $(DESTDIR)$(INCLUDEDIR)
+endef
+
 install: all
 	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR)
 	$(INSTALL) -m 755 build/wcompress $(DESTDIR)$(BINDIR)/wcompress
@@ -246,6 +256,7 @@ install: all
 	ln -sf libwcdecode.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libwcdecode.so
 	$(INSTALL) -m 644 include/wcdecode.h include/wcdecode_openmp.h $(DESTDIR)$(INCLUDEDIR)
+	$(if $(wildcard build/libwcdecode_cuda.so),$(INSTALL_CUDA))
 	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man3
 	$(INSTALL) -m 644 docs/wcdecode.3 $(DESTDIR)$(MANDIR)/man3/wcdecode.3
 	$(INSTALL) -d $(DESTDIR)$(DATADIR)/generate
@@ -256,9 +267,10 @@ install: all
 	$(foreach g,man:$(MAN) bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION), \
 	    build/wcompress generate $(subst :, >$(DESTDIR),$g) &&) true
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h)
+	rm -f $(DESTDIR)$(BINDIR)/wcompress $(addprefix $(DESTDIR)$(INCLUDEDIR)/,wcdecode.h wcdecode_openmp.h wcdecode_cuda.h)
 	rm -f $(DESTDIR)$(PKGCONFIGDIR)/libwcdecode.pc $(DESTDIR)$(MANDIR)/man3/wcdecode.3
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/libwcdecode.,a so so.0 so.$(VERSION)) $(addprefix $(DESTDIR),$(GENERATED))
+	rm -f $(foreach l,libwcdecode libwcdecode_cuda,$(addprefix $(DESTDIR)$(LIBDIR)/$l.,a so so.0 so.$(VERSION)))
+	rm -f $(addprefix $(DESTDIR),$(GENERATED))
 	rm -rf $(DESTDIR)$(DATADIR)
 
 clean:

@@ -2,9 +2,9 @@
  *
  * A small C99 library for other people's runtimes. It needs memory and string functions of libc and getenv and nothing
  * else, allocates nothing, never writes to the file image, and has no global state but the CPU level that it finds: on
- * x86-64 it uses AVX2 or AVX-512 where they are (the environment variable WCD_CPU_LEVEL=c|avx2|avx512 lowers that, for
- * tests), with the same results to the bit. All functions are safe to call from
- * several threads on the same file, as long as each thread has its own output buffers.
+ * x86-64 it uses AVX2 or AVX-512 where they are (the environment variable WCD_CPU_LEVEL=c|avx2|avx512|vnni lowers that,
+ * for tests), with the same results to the bit. All functions are safe to call from several threads on the same file,
+ * as long as each thread has its own output buffers.
  *
  *     wcd_file f;                             // the caller maps or reads the file; 8-byte aligned, see wcd_open
  *     if (wcd_open(&f, data, size) != WCD_OK) ...
@@ -141,8 +141,9 @@ typedef struct wcd_pool {
     void (*run)(void *self, void (*task)(void *arg, unsigned i), void *arg, unsigned n_tasks);
 } wcd_pool;
 
-/* wcd_matmul of all rows, cut into pool->threads ranges of neighbouring rows: always the same ones, so memory that a
- * thread touches first stays near it; results do not depend on their number. pool NULL: the calling thread. */
+/* wcd_matmul of all rows, cut into pool->threads ranges of neighbouring rows (fewer for few rows; between the tiles of
+ * a coded part): always the same ones, so memory that a thread touches first stays near it; results do not depend on
+ * their number. pool NULL: the calling thread. */
 WCD_API wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx,
                                    float *y, size_t ldy);
 
@@ -159,6 +160,28 @@ WCD_API wcd_status wcd_matmul_gemm(const wcd_tensor *t, wcd_gemm *gemm, void *se
 /* dst [n] = src [n] of type F32, F16 or BF16 (1, 2, 3: docs/FORMAT.md, "dtypes") in f32, exactly: inputs that are not
  * f32. WCD_E_ARGUMENT: another type. */
 WCD_API wcd_status wcd_widen(uint32_t dtype, const void *src, size_t n, float *dst);
+
+/* ---- inputs in 8 bits: faster and less exact, an explicit choice ------------------------------------------------- */
+
+/* The product of a `grid' part with an input that is rounded to 8 bits first, by blocks of 64 columns: x = d q, d = max
+ * |x| / 127 of the block, q an integer.
+ *
+ *     void *memory = malloc(wcd_int8_size(&t));         // any multiple of 4 bytes; 2.07 bytes per column
+ *     wcd_int8_inputs(&t, x, memory);                   // once per input (as wcd_transform leaves it)
+ *     wcd_matvec_int8(&t, 0, t.rows, x, memory, y);     // any rows, from any threads
+ *
+ * Sums of products of bytes are exact, and are added up in f32 in one order (docs/RUNTIME.md): the same bits on every
+ * machine. What rounding does: |error of y[i]| <= sum_j |W[i, j]| d(j) / 2, d(j) being that of column j's block,
+ * besides the rounding of f32 sums. Usually, for Gaussian inputs, 0.7 % of |y|, as the root of mean squares over rows;
+ * more when a few inputs are far larger than their neighbours. An input that is no finite number makes y NaN; a block
+ * in which all are below 2^-100 is zero.
+ *
+ * The last cols mod 64 columns are multiplied in f32, and so are parts of other kinds and grids with holes or with
+ * groups that are not of 16, 32 or a multiple of 64 columns: there this is wcd_matvec_transformed. */
+WCD_API uint64_t wcd_int8_size(const wcd_tensor *t); /* 0 for NULL */
+WCD_API wcd_status wcd_int8_inputs(const wcd_tensor *t, const float *x, void *memory);
+WCD_API wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory,
+                                   float *y);
 
 /* A part as stored: for tools and for runtimes with kernels of their own. Behind the n_parts of the sum come the
  * n_transforms, in the order in which an input passes through them. */

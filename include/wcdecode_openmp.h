@@ -13,7 +13,7 @@ static inline void wcd_openmp_run(void *self, void (*task)(void *arg, unsigned i
 {
     (void)self;
 #ifdef _OPENMP
-#pragma omp parallel for schedule(static, 1)
+#pragma omp parallel for schedule(static, 1) num_threads((int)n_tasks)
 #endif
     for (int i = 0; i < (int)n_tasks; i++)
         task(arg, (unsigned)i);

@@ -14,6 +14,7 @@ typedef struct product {
     wcd_view view[2];
     float *x, *y; /* [VECTORS, cols], [VECTORS, rows] */
     unsigned vectors;
+    uint8_t *memory; /* NULL, or of the input in 8 bits */
 } product;
 
 enum { VECTORS = 64 };
@@ -22,11 +23,13 @@ static wc_status multiply(wc_ctx *ctx, void *arg)
 {
     const product *p = arg;
     const wcd_vectors x = {p->x, p->cols, p->vectors};
+    const wcd_int8 x8 = p->memory ? wcd_int8_make(p->cols, p->x, p->memory) : (wcd_int8){NULL, NULL, NULL};
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (int t = 0; t < ctx->threads; t++) {
         size_t from = p->rows * (size_t)t / (size_t)ctx->threads, to = p->rows * (size_t)(t + 1) / (size_t)ctx->threads;
-        for (size_t k = 0; k < p->parts; k++)
+        for (size_t k = 0; k < p->parts && !p->memory; k++)
             wcd_view_products(&p->view[k], from, to - from, &x, p->y + from, p->rows, k > 0);
+        if (p->memory) p->view[0].d->product8(&p->view[0], from, to - from, &x8, p->y + from, 0);
     }
     return WC_OK;
 }
@@ -92,14 +95,19 @@ static const struct row {
     unsigned bits, per_mille; /* per_mille > 0: and so many of a thousand values in a sparse part */
     bool lut;
     unsigned vectors;
-} rows[] = {{"matvec-grid2", "2 bits, g128: bytes in", 2, 0, false, 1},
-            {"matvec-grid3", "3 bits, g128: bytes in", 3, 0, false, 1},
-            {"matvec-grid4", "4 bits, g128: bytes in", 4, 0, false, 1},
-            {"matvec-grid8", "8 bits, g128: bytes in", 8, 0, false, 1},
-            {"matvec-lut4", "4 bits, a table per row: bytes in", 4, 0, true, 1},
-            {"matvec-grid4-sparse", "4 bits, g128, and 1 % sparse: bytes in", 4, 10, false, 1},
-            {"matmul-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, false, 8},
-            {"matmul-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, false, 64}};
+    bool int8; /* the input in 8 bits, made so every time */
+} rows[] = {{"matvec-grid2", "2 bits, g128: bytes in", 2, 0, false, 1, false},
+            {"matvec-grid3", "3 bits, g128: bytes in", 3, 0, false, 1, false},
+            {"matvec-grid4", "4 bits, g128: bytes in", 4, 0, false, 1, false},
+            {"matvec-grid8", "8 bits, g128: bytes in", 8, 0, false, 1, false},
+            {"matvec-lut4", "4 bits, a table per row: bytes in", 4, 0, true, 1, false},
+            {"matvec-grid2-int8", "2 bits, g128, input in 8 bits: bytes in", 2, 0, false, 1, true},
+            {"matvec-grid3-int8", "3 bits, g128, input in 8 bits: bytes in", 3, 0, false, 1, true},
+            {"matvec-grid4-int8", "4 bits, g128, input in 8 bits: bytes in", 4, 0, false, 1, true},
+            {"matvec-grid8-int8", "8 bits, g128, input in 8 bits: bytes in", 8, 0, false, 1, true},
+            {"matvec-grid4-sparse", "4 bits, g128, and 1 % sparse: bytes in", 4, 10, false, 1, false},
+            {"matmul-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, false, 8, false},
+            {"matmul-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, false, 64, false}};
 
 static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t n_rows, size_t cols)
 {
@@ -118,6 +126,7 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     }
     WC_TRY_OUT(WC_ALLOC(f->ctx, p.x, VECTORS * cols, "inputs"));
     WC_TRY_OUT(WC_ALLOC(f->ctx, p.y, VECTORS * n_rows, "outputs"));
+    if (row->int8) WC_TRY_OUT(WC_ALLOC(f->ctx, p.memory, wcd_int8_bytes(cols), "an input in 8 bits"));
     wc_bench_random(41, VECTORS * cols, p.x);
     snprintf(what, sizeof what, "%s, %s", row->what, wcd_level_name(wcd_cpu_level()));
     const bool one = row->vectors == 1;
@@ -127,7 +136,7 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     WC_TRY_OUT(wc_bench_measure(f, &timed));
 out:
     wc_part_free(&p.part[1]);
-    free(p.blob[0]), free(p.blob[1]), free(p.x), free(p.y);
+    free(p.blob[0]), free(p.blob[1]), free(p.x), free(p.y), free(p.memory);
     return status;
 }
 

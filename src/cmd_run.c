@@ -130,7 +130,7 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                      .arg = &s};
     if (!report->json) print(&s, o->prompt, g.prompt_size);
     gen_status status = gen_run(&g, &r, &e);
-    if (!report->json) putchar('\n');
+    if (!report->json) print(&s, "\n", 1); /* now: the report follows on stderr */
     if (status == GEN_OK && s.status == WC_OK) {
         report_facts(report, o, &s, &r);
         wc_report_note(report, "prompt", "%zu tokens, %.1f per second", r.prompt_tokens,

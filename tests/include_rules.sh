@@ -46,7 +46,7 @@ decode='src/decode/* include/wcdecode.h src/base/dtype.h src/base/half.h src/bas
 rule base 'src/base/*.[ch]' 'src/base/*'
 rule 'decode library' 'src/decode/*.[ch] formats/*/decode.c formats/*/kernel.h formats/*/*_kernel.c include/wcdecode.h' "$decode"
 rule 'CUDA library' 'src/cuda/*.cu src/cuda/*.cuh include/wcdecode_cuda.h' \
-    'src/cuda/* include/wcdecode*.h src/decode/decoder.h src/decode/packed.h src/base/half.h'
+    'src/cuda/* include/wcdecode*.h src/decode/decoder.h src/decode/packed.h src/base/half.h formats/*/kernel.h'
 rule kernels 'src/kernels/*.[ch]' 'src/base/* src/kernels/*'
 rule linalg 'src/linalg/*.[ch]' 'src/base/* src/linalg/*'
 rule solve 'src/solve/*.[ch]' 'src/base/* src/kernels/* src/linalg/* src/solve/* src/calib/stats.h'

@@ -6,14 +6,17 @@
  *                    u = norm(x);  x += W_down (silu(W_gate u) * (W_up u))
  *     logits = W_head norm(x)
  *
- * A generated token is one column: wcd_matvec decodes every weight once, for one product. A prompt comes in batches of
- * GEN_BATCH: a few rows are decoded at a time and multiplied with all tokens while they are in the cache. Threads share
- * rows, and no sum goes over threads: the result is the same for any number of them. */
+ * A generated token is one column, a prompt comes in batches of GEN_BATCH: wcd_matmul_pool decodes every weight once
+ * for all of them, on the threads of OpenMP. Two kinds of part are better decoded here by rows and then multiplied
+ * (choose_reading in model.c). Threads share rows, and no sum goes over threads: the result is the same for any number
+ * of them. */
 #include "generate.h"
 
 #include <math.h>
 #include <string.h>
 #include <time.h>
+
+#include <wcdecode_openmp.h>
 #ifdef _OPENMP
 #include <omp.h>
 #else
@@ -62,39 +65,28 @@ static int workers(const gen_model *m, size_t work)
     return work < (size_t)1 << 16 ? 1 : m->threads;
 }
 
-/* This thread's share of the rows: whole grains, one after another, so that a thread makes one call. */
-static void share(const gen_linear *w, size_t *from, size_t *to)
-{
-    size_t grains = (w->w.rows + w->grain - 1) / w->grain, k = (size_t)omp_get_thread_num(),
-           n = (size_t)omp_get_num_threads();
-    *from = min(w->w.rows, grains * k / n * w->grain);
-    *to = min(w->w.rows, grains * (k + 1) / n * w->grain);
-}
-
-/* y [rows] = W x. Shapes and kinds were checked when the model was opened: the calls cannot fail. */
-static void product_one(gen_model *m, const gen_linear *w, const float *x, float *y)
-{
-    if (w->w.n_transforms) {
-        wcd_transform(&w->w, x, m->z);
-        x = m->z;
-    }
-#pragma omp parallel num_threads(workers(m, w->w.rows * w->w.cols))
-    {
-        size_t from, to;
-        share(w, &from, &to);
-        if (from < to) wcd_matvec_transformed(&w->w, from, to - from, x, y + from);
-    }
-}
-
-/* y [t, rows] = x [t, cols] W', a few decoded rows at a time. */
-static void product_batch(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
+/* y [t, rows] = x [t, cols] W' in the library, which decodes every weight once. Shapes and kinds were checked when the
+ * model was opened: the calls cannot fail. */
+static void product_compressed(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
 {
     const size_t rows = w->w.rows, cols = w->w.cols;
+    wcd_pool pool = wcd_openmp_pool();
+    pool.threads = (unsigned)workers(m, rows * cols * t);
+    for (size_t j = 0; w->w.n_transforms && j < t; j++)
+        wcd_transform(&w->w, x + j * cols, m->z + j * cols);
+    wcd_matmul_pool(&w->w, &pool, w->w.n_transforms ? m->z : x, cols, t, y, rows);
+}
+
+/* The same over decoded rows, a few at a time; a thread's share is whole grains, one after another. */
+static void product_decoded(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
+{
+    const size_t rows = w->w.rows, cols = w->w.cols, grains = (rows + w->grain - 1) / w->grain;
 #pragma omp parallel num_threads(workers(m, rows *cols *t))
     {
-        float *decoded = m->work + (size_t)omp_get_thread_num() * m->scratch;
-        size_t from, to, at_once = min(w->grain, m->scratch / cols);
-        share(w, &from, &to);
+        const size_t k = (size_t)omp_get_thread_num(), n_threads = (size_t)omp_get_num_threads();
+        const size_t from = grains * k / n_threads * w->grain, to = min(rows, grains * (k + 1) / n_threads * w->grain);
+        const size_t at_once = min(w->grain, m->scratch / cols);
+        float *decoded = m->work + k * m->scratch;
         for (size_t r = from; r < to; r += at_once) {
             size_t n = min(at_once, to - r);
             wcd_rows(&w->w, r, n, decoded, cols);
@@ -108,10 +100,10 @@ static void product_batch(gen_model *m, const gen_linear *w, const float *x, siz
 static void product(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
 {
     double start = gen_now();
-    if (t == 1)
-        product_one(m, w, x, y);
+    if (w->decode_batches && t > 1)
+        product_decoded(m, w, x, t, y);
     else
-        product_batch(m, w, x, t, y);
+        product_compressed(m, w, x, t, y);
     for (size_t j = 0; w->bias && j < t; j++)
         for (size_t i = 0; i < w->w.rows; i++)
             y[j * w->w.rows + i] += w->bias[i];

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
     fputs(o.prompt, stdout);
     gen_status s = gen_run(&o, &r, &e);
     putchar('\n');
+    fflush(stdout); /* the report follows on stderr */
     if (s != GEN_OK) {
         fprintf(stderr, "generate: %s\n", e.text);
         return s == GEN_USAGE ? 2 : 1;

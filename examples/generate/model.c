@@ -9,8 +9,8 @@
 #include <omp.h>
 #endif
 
-/* Of weights that a thread decodes at a time: usually, of lossless parts, and at most. */
-enum { ROWS_AT_ONCE = 8, LOSSLESS_ROWS = 64, MOST_ROWS = 512 };
+/* Of weights that a thread decodes at a time: at least, and at most. */
+enum { ROWS_AT_ONCE = 8, MOST_ROWS = 512 };
 
 static const char *const linear_name[GEN_LINEARS] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                                                      "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
@@ -33,18 +33,19 @@ static gen_status find(const gen_model *m, const char *name, size_t rows, size_t
     return GEN_OK;
 }
 
-/* Two kinds of part want to be read in a certain way (docs/FORMAT.md has their cards). `coded' is made of streams that
- * start anew every so many rows: reading from the middle of such a tile decodes what lies before. A lossless `float'
- * has tables that are built in every call, which many rows repay. All others can be entered at any row. */
+/* One kind of part wants to be read in a certain way (docs/FORMAT.md has its card). `coded' is made of streams that
+ * start anew every so many rows: reading from the middle of such a tile decodes what lies before, and a product with
+ * many inputs decodes them for each. The library multiplies all others without decoded rows. */
 static void choose_reading(gen_linear *w)
 {
     w->grain = ROWS_AT_ONCE;
     for (uint32_t i = 0; i < w->w.n_parts; i++) {
         wcd_part_info p;
         if (wcd_part(&w->w, i, &p) != WCD_OK) continue;
-        bool coded = !strcmp(p.kind_name, "coded"), lossless = !strcmp(p.kind_name, "float") && p.params[1];
-        size_t tile = coded ? (size_t)p.params[4] | (size_t)p.params[5] << 8 : lossless ? LOSSLESS_ROWS : 0;
+        if (strcmp(p.kind_name, "coded")) continue;
+        size_t tile = (size_t)p.params[4] | (size_t)p.params[5] << 8;
         if (tile > w->grain) w->grain = tile;
+        w->decode_batches = true;
     }
 }
 
@@ -92,6 +93,7 @@ static gen_status take_vector(const gen_model *m, arena *a, const char *name, si
 
 static void need_scratch(gen_model *m, const gen_linear *w)
 {
+    if (!w->decode_batches) return;
     size_t decoded = (w->grain < MOST_ROWS ? w->grain : MOST_ROWS) * w->w.cols;
     if (decoded > m->scratch) m->scratch = decoded;
 }
@@ -143,7 +145,7 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     m->gate = take(a, GEN_BATCH * c->inner);
     m->up = take(a, GEN_BATCH * widest);
     m->turn = take(a, GEN_BATCH * c->rotated);
-    m->z = take(a, widest);
+    m->z = take(a, GEN_BATCH * widest);
     m->scratch = (m->scratch + 15) / 16 * 16;
     m->work = take(a, (size_t)m->threads * m->scratch);
     return GEN_OK;

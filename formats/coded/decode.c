@@ -34,7 +34,6 @@ enum {
     ROW_MIDDLE = 8
 };
 
-/* The machine: s' = (s >> 1) ^ (s & 1 ? [0] : 0) ^ (k & 1 ? [1] : 0). */
 static const uint8_t machine[9][2] = {{0, 0}, {0, 0}, {2, 1}, {5, 2}, {9, 2}, {18, 4}, {33, 10}, {78, 43}, {166, 121}};
 
 /* 2^(-i / 16), and the same times 2^15 as integers. */
@@ -68,6 +67,7 @@ static wcd_status open_coded(const uint8_t params[WCD_PARAMS], wcd_view *v)
     c->col_step = v->blob + at_step, c->col_class = v->blob + at_col, c->row_class = v->blob + at_row;
     c->ends = v->blob + at_ends, c->stream = v->blob + at_stream;
     c->stream_words = streams / 2;
+    v->tile = c->tile;
     return WCD_OK;
 }
 
@@ -140,7 +140,7 @@ static int32_t number_of(int32_t j, uint32_t shrinks)
     return 64 * j - (j < 0 ? -shrink : shrink);
 }
 
-static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
+void wcd_coded_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
 {
     unsigned freq[SYMBOLS];
     t->shift[n] = record[0] < MAX_SHIFT ? record[0] : MAX_SHIFT;
@@ -152,6 +152,16 @@ static void make_class(const uint8_t *record, wcd_coded_tables *t, unsigned n)
             t->value[n][q][symbol] = (float)number_of(2 * (symbol - MIDDLE) + q, t->shrink[n]);
     }
     t->ready[n] = 1;
+}
+
+float wcd_coded_step(const wcd_coded_view *c, unsigned code)
+{
+    return c->step * (root[code % 16] * wc_bits_f32((127 - code / 16) << 23)) * 0.015625f;
+}
+
+const uint8_t *wcd_coded_machine(const wcd_coded_view *c)
+{
+    return machine[c->memory];
 }
 
 /* ---- units ----------------------------------------------------------------------------------------------------------
@@ -176,11 +186,10 @@ static void open_unit(const wcd_view *v, uint64_t tile, uint64_t block, wcd_code
         u->p += there ? 4 : 0;
     }
     memset(u->state, 0, sizeof u->state);
-    u->a = machine[c->memory][0], u->b = machine[c->memory][1];
+    u->a = wcd_coded_machine(c)[0], u->b = wcd_coded_machine(c)[1];
     u->cols = wcd_span_at(v, block * COLS);
     for (unsigned i = 0; i < u->cols; i++) {
-        unsigned code = c->col_step[block * COLS + i];
-        u->step[i] = c->step * (root[code % 16] * wc_bits_f32((127 - code / 16) << 23)) * 0.015625f;
+        u->step[i] = wcd_coded_step(c, c->col_step[block * COLS + i]);
         u->class_of[i] = nibble(c->col_class, block * COLS + i);
     }
 }
@@ -193,7 +202,7 @@ static void laws_of_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wc
     for (int i = 0; i < CLASSES; i++) {
         int at = i + move, last = (int)c->classes - 1;
         at = at < 0 ? 0 : at > last ? last : at;
-        if (!t->ready[at]) make_class(v->blob + CLASS_SIZE * at, t, (unsigned)at);
+        if (!t->ready[at]) wcd_coded_class(v->blob + CLASS_SIZE * at, t, (unsigned)at);
         u->law[i] = 128 * (uint32_t)at | (uint32_t)t->shift[at] << 16;
         u->shrink[i] = t->shrink[at];
     }

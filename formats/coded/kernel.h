@@ -39,6 +39,13 @@ typedef struct wcd_coded_unit {
     uint32_t a, b; /* of the machine */
 } wcd_coded_unit;
 
+/* Class n of the tables, from its record; and d / 64 of a column with this code, rounded once. For layouts that others
+ * make of a part. */
+void wcd_coded_class(const uint8_t *record, wcd_coded_tables *t, unsigned n);
+float wcd_coded_step(const wcd_coded_view *c, unsigned code);
+/* The machine of a part: s' = (s >> 1) ^ (s odd ? [0] : 0) ^ (k odd ? [1] : 0), s < 256. */
+const uint8_t *wcd_coded_machine(const wcd_coded_view *c);
+
 /* The next row: groups reads those of its groups of 16 columns into dst that are whole and whose words are all there,
  * from the left, and returns the columns that it did. Every level gives the same bits and leaves the same unit. */
 typedef struct wcd_coded_kernel {

@@ -104,6 +104,16 @@ static void scales(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n,
                        : f16_at(g->scales, row) * g->exp2 * (float)code[k];
 }
 
+/* By sixteens: see dequantize. */
+static void fill(float *z, unsigned n, float value)
+{
+    for (; n >= 16; n -= 16, z += 16)
+        for (int j = 0; j < 16; j++)
+            z[j] = value;
+    for (; n; n--)
+        *z++ = value;
+}
+
 /* z [n], in the same way. */
 static void zeros(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *z)
 {
@@ -112,10 +122,9 @@ static void zeros(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, 
     uint8_t code[WCD_SPAN];
     if (g->zero_kind == ZERO_F16) wcd_inner_loops()->halves(g->zeros + 2 * first, n, 1, z);
     if (g->zero_bits) wcd_unpack(g->zero_codes, v->rows * g->groups, g->zero_bits, first, n, code);
-    for (unsigned k = 0; k < n && g->zero_kind != ZERO_F16; k++)
-        z[k] = g->zero_kind == ZERO_INT    ? (float)code[k]
-               : g->zero_kind == ZERO_LINE ? on_line(g->zeros, line + k, code[k])
-                                           : g->zero_fixed;
+    if (g->zero_kind == ZERO_FIXED) fill(z, n, g->zero_fixed);
+    for (unsigned k = 0; k < n && g->zero_bits; k++)
+        z[k] = g->zero_kind == ZERO_INT ? (float)code[k] : on_line(g->zeros, line + k, code[k]);
 }
 
 void wcd_grid_steps(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z)
@@ -161,6 +170,14 @@ static void product_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const floa
         wcd_codes_product(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
 }
 
+static void product8_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, int add)
+{
+    if (v->u.g.holes || !wcd_codes_group(v->u.g.group))
+        wcd_span_product(v, r0, nr, x->x, y, add);
+    else
+        wcd_codes_product8(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
+}
+
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
@@ -201,4 +218,5 @@ const wcd_decoder wcd_decoder_grid = {.id = 2,
                                       .open = open_grid,
                                       .span = span_grid,
                                       .product = product_grid,
+                                      .product8 = product8_grid,
                                       .product_is_spans = 1};

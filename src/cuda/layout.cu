@@ -5,6 +5,7 @@
 extern "C" {
 #include "decode/decoder.h"
 #include "decode/packed.h"
+#include "formats/coded/kernel.h"
 }
 
 namespace
@@ -78,6 +79,7 @@ void codes_at(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, uint8_t
         wcd_unpack(v->blob + row * (grid ? v->u.g.row_size : v->u.l.row_size), v->cols, bits, col, n, q);
 }
 
+/* Behind the last column a grid has code 0, a lut the last code again: a level that is used, and so a number. */
 void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
 {
     uint8_t q[WCD_SPAN], has[WCD_SPAN];
@@ -88,7 +90,9 @@ void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
             for (unsigned c = 0; c < n; c += WCU_UNIT) {
                 uint64_t at = row * p->units + (col + c) / WCU_UNIT;
                 uint32_t mask = 0;
-                put_unit(w, p, at, q + c, n - c < WCU_UNIT ? n - c : WCU_UNIT);
+                unsigned there = n - c < WCU_UNIT ? n - c : WCU_UNIT;
+                if (p->kind == WCU_LUT) memset(q + c + there, q[c + there - 1], WCU_UNIT - there);
+                put_unit(w, p, at, q + c, p->kind == WCU_LUT ? WCU_UNIT : there);
                 for (unsigned k = 0; k < WCU_UNIT && c + k < n; k++)
                     mask |= (uint32_t)has[c + k] << k;
                 if (p->holes) put(w, p->u.g.mask, at, mask);
@@ -223,6 +227,42 @@ void lay_out_signs(writer *w, const wcd_view *v, wcu_part *p)
     p->u.p.blob = copied(w, v->blob, v->size, 0);
 }
 
+/* Buckets, values, shifts and shrinks of the classes. */
+void put_laws(writer *w, const wcd_view *v, const wcu_part *p)
+{
+    wcd_coded_tables t;
+    for (unsigned n = 0; n < v->u.c.classes && w->dst; n++) {
+        wcd_coded_class(v->blob + 12 * n, &t, n);
+        memcpy(w->dst + p->u.l.buckets + n * sizeof *t.bucket, t.bucket[n], sizeof *t.bucket);
+        memcpy(w->dst + p->u.l.values + n * sizeof *t.value, t.value[n], sizeof *t.value);
+        put(w, p->u.l.laws, 2 * n, (uint32_t)t.shift[n]);
+        put(w, p->u.l.laws, 2 * n + 1, t.shrink[n]);
+    }
+}
+
+/* Tables are made here, once, and not by every block of threads; streams are as in the file. */
+void lay_out_trellis(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_coded_view *c = &v->u.c;
+    p->tile = c->tile;
+    p->u.l.a = wcd_coded_machine(c)[0], p->u.l.b = wcd_coded_machine(c)[1];
+    p->u.l.n_classes = (uint8_t)c->classes, p->u.l.by_row = c->row_classes != 0;
+    p->u.l.blocks = c->blocks, p->u.l.words = c->stream_words;
+    p->u.l.buckets = section(w, c->classes * sizeof(uint64_t) * 2 * WCU_SYMBOLS);
+    p->u.l.values = section(w, c->classes * sizeof(float) * 2 * WCU_SYMBOLS);
+    p->u.l.laws = section(w, c->classes * 8);
+    p->u.l.steps = section(w, v->cols * sizeof(float));
+    p->u.l.classes = section(w, v->cols);
+    if (p->u.l.by_row) p->u.l.row_classes = copied(w, c->row_class, (v->rows + 1) / 2, 0);
+    p->u.l.ends = copied(w, c->ends, 4 * c->blocks * ((v->rows - 1) / c->tile + 1), 0);
+    p->u.l.streams = copied(w, c->stream, 2 * c->stream_words, 0);
+    put_laws(w, v, p);
+    for (uint64_t i = 0; i < v->cols && w->dst; i++) {
+        put(w, p->u.l.steps, i, wcd_coded_step(c, c->col_step[i]));
+        w->dst[p->u.l.classes + i] = c->col_class[i / 2] >> i % 2 * 4 & 15;
+    }
+}
+
 void lay_out_hadamard(writer *w, const wcd_view *v, wcu_part *p)
 {
     while ((uint64_t)1 << p->u.t.log2 < v->u.h.order)
@@ -242,9 +282,9 @@ wcd_cuda_status lay_out_part(writer *w, const wcd_view *v, wcu_part *p)
     static const struct {
         uint32_t kind;
         void (*lay_out)(writer *, const wcd_view *, wcu_part *);
-    } kinds[] = {{WCU_FLOAT, lay_out_float},       {WCU_GRID, lay_out_grid},        {WCU_LUT, lay_out_lut},
-                 {WCU_SPARSE, lay_out_sparse},     {WCU_LOWRANK, lay_out_lowrank},  {WCU_SIGNS, lay_out_signs},
-                 {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard}};
+    } kinds[] = {{WCU_FLOAT, lay_out_float},     {WCU_GRID, lay_out_grid},         {WCU_LUT, lay_out_lut},
+                 {WCU_SPARSE, lay_out_sparse},   {WCU_LOWRANK, lay_out_lowrank},   {WCU_SIGNS, lay_out_signs},
+                 {WCU_TRELLIS, lay_out_trellis}, {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard}};
     memset(p, 0, sizeof *p);
     p->kind = v->d->id, p->rows = v->rows, p->cols = v->cols, p->units = (v->cols + WCU_UNIT - 1) / WCU_UNIT;
     if (v->rows > INT32_MAX) return WCD_CUDA_E_UNSUPPORTED;

@@ -28,7 +28,12 @@ enum {
     WCU_CHUNK = 4096, /* values of an entropy-coded float that share an entry; in four streams */
     WCU_STREAM = 1024,
     WCU_CODE_BITS = 12,
-    WCU_LEVELS = 32 /* of a stack of signs */
+    WCU_LEVELS = 32, /* of a stack of signs */
+    WCU_BLOCK = 256, /* columns of a unit of kind coded, of its states, and of its laws */
+    WCU_STATES = 16,
+    WCU_SYMBOLS = 64,
+    WCU_SLOTS = 4096,
+    WCU_CLASSES = 16
 };
 
 enum wcu_kind {
@@ -38,6 +43,7 @@ enum wcu_kind {
     WCU_SPARSE = 4,
     WCU_LOWRANK = 5,
     WCU_SIGNS = 7,
+    WCU_TRELLIS = 8, /* kind coded of the format */
     WCU_DIAGONAL = 9,
     WCU_HADAMARD = 10
 };
@@ -46,6 +52,7 @@ enum { WCU_GROUP_SCALES = 0, WCU_ROW_SCALES = 1, WCU_TILE_SCALES = 2 };
 enum { WCU_ZERO_FIXED = 0, WCU_ZERO_INT = 1, WCU_ZERO_F16 = 2, WCU_ZERO_LINE = 3 };
 enum { WCU_AB = 0, WCU_CUR = 1, WCU_PIVOT = 2, WCU_MPO = 3 };
 enum { WCU_PRODUCTS = 0, WCU_SCALES = 1, WCU_EXPERTS = 2 };
+enum { WCU_ONE_TABLE = 0, WCU_TABLE_PER_ROW = 1, WCU_TABLE_PER_GROUP = 2 };
 enum { WCU_RAW = 0, WCU_CONSTANT = 1, WCU_CODED = 2 };
 
 /* Places are offsets from the beginning of the tensor's memory; those without a name are in at[]. */
@@ -76,6 +83,11 @@ struct wcu_part {
             uint32_t n, subset;
             uint8_t which[16];
         } p; /* signs: the blob as it is in the file */
+        struct {
+            uint64_t buckets, values, laws, steps, classes, row_classes, ends, streams;
+            uint64_t blocks, words;
+            uint8_t a, b, n_classes, by_row;
+        } l; /* coded */
         struct {
             uint64_t values, log2;
         } t; /* transforms */
@@ -300,13 +312,13 @@ WCU_HD void wcu_lut_unit(const wcu_part &p, const uint8_t *base, uint64_t row, u
     uint8_t q[WCU_UNIT];
     wcu_codes(p, base, row, unit, q);
     uint32_t mask = p.holes ? wcu_at<uint32_t>(base, p.u.g.mask, row * p.units + unit) : 0xffffffff;
-    uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == 1 ? row << p.bits : 0;
+    uint64_t col = unit * WCU_UNIT, stop = 0, table = p.form == WCU_TABLE_PER_ROW ? row << p.bits : 0;
     float s = p.exp2;
     for (unsigned c = 0; c < n; c++) {
         if (col + c >= stop) {
             uint64_t g = (col + c) / p.group, at = row * p.groups + g;
             stop = (g + 1) * p.group;
-            if (p.form == 2) table = at << p.bits;
+            if (p.form == WCU_TABLE_PER_GROUP) table = at << p.bits;
             if (p.scale_kind) s = wcu_f16_at(base, p.u.g.scales, at) * p.exp2;
         }
         w[c] = mask >> c & 1 ? s * wcu_f16_at(base, p.u.g.zeros, table + q[c]) : 0;
@@ -553,6 +565,148 @@ WCU_HD void wcu_sign_experts(const wcu_part &p, const uint8_t *base, uint64_t ro
     }
 }
 
+/* ---- coded: points of a trellis --------------------------------------------------------------------------------- */
+
+/* The words of a unit that are not read yet: at <= end. */
+struct wcu_words {
+    uint32_t at, end;
+};
+
+WCU_HD wcu_words wcu_words_of(const wcu_part &p, const uint8_t *base, uint64_t tile, uint64_t block)
+{
+    uint64_t i = tile * p.u.l.blocks + block;
+    uint32_t at = i ? wcu_at<uint32_t>(base, p.u.l.ends, i - 1) : 0, end = wcu_at<uint32_t>(base, p.u.l.ends, i);
+    if (end > p.u.l.words) end = (uint32_t)p.u.l.words;
+    return wcu_words{at < end ? at : end, end};
+}
+
+/* The word `ahead' of the next one; behind the end there are zeros. */
+WCU_HD uint32_t wcu_word(const wcu_part &p, const uint8_t *base, wcu_words s, uint32_t ahead)
+{
+    return ahead < s.end - s.at ? wcu_at<uint16_t>(base, p.u.l.streams, (uint64_t)s.at + ahead) : 0;
+}
+
+WCU_HD void wcu_skip_words(wcu_words *s, uint32_t n)
+{
+    s->at += n < s->end - s->at ? n : s->end - s->at;
+}
+
+/* State l of a unit none of whose words are read: two words, or 0 when both are not there. */
+WCU_HD uint32_t wcu_first_state(const wcu_part &p, const uint8_t *base, wcu_words s, uint32_t l)
+{
+    return 2 * l + 2 <= s.end - s.at ? wcu_word(p, base, s, 2 * l) | wcu_word(p, base, s, 2 * l + 1) << 16 : 0;
+}
+
+WCU_HD void wcu_skip_states(wcu_words *s)
+{
+    uint32_t there = (s->end - s->at) / 2;
+    wcu_skip_words(s, 2 * (there < WCU_STATES ? there : WCU_STATES));
+}
+
+/* What a row adds to the classes of its columns. */
+WCU_HD int wcu_row_move(const wcu_part &p, const uint8_t *base, uint64_t row)
+{
+    return p.u.l.by_row ? (int)(wcu_at<uint8_t>(base, p.u.l.row_classes, row / 2) >> row % 2 * 4 & 15) - 8 : 0;
+}
+
+WCU_HD unsigned wcu_law_of(const wcu_part &p, int column_class, int move)
+{
+    int law = column_class + move, last = p.u.l.n_classes - 1;
+    return (unsigned)(law < 0 ? 0 : law > last ? last : law);
+}
+
+/* The symbol of a state in its bucket (formats/coded/kernel.h draws it); the state goes on, and may want a word. */
+WCU_HD uint32_t wcu_pop(uint64_t bucket, uint32_t *x)
+{
+    uint32_t slot = *x % WCU_SLOTS, in = slot % WCU_SYMBOLS, first = (uint32_t)bucket;
+    uint32_t second = (uint32_t)(bucket >> 32), half = in < first >> 24 ? first : second;
+    *x = (half % WCU_SLOTS) * (*x / WCU_SLOTS) + (slot + (half >> 12)) % WCU_SLOTS;
+    return in < first >> 24 ? slot / WCU_SYMBOLS : second >> 24;
+}
+
+/* k of a symbol with low bits, which leave the state. */
+WCU_HD int32_t wcu_low_bits(uint32_t symbol, uint32_t shift, uint32_t *x)
+{
+    uint32_t raw = symbol ? shift : 16, low = *x & ((1u << raw) - 1);
+    *x >>= raw;
+    return symbol ? (int32_t)((symbol - WCU_SYMBOLS / 2) << raw | low) : (int16_t)low;
+}
+
+/* 64 j - shrink, j = 2 k + (s odd). */
+WCU_HD float wcu_point_value(int32_t k, uint32_t s, uint32_t shrinks)
+{
+    int32_t j = 2 * k + (int32_t)(s & 1), size = j < 0 ? -j : j;
+    int32_t shrink = (int8_t)(shrinks >> (size < 3 ? 8 * size : 24));
+    return (float)(64 * j - (j < 0 ? -shrink : shrink));
+}
+
+WCU_HD uint8_t wcu_next_state(const wcu_part &p, uint32_t s, uint32_t k)
+{
+    return (uint8_t)(s >> 1 ^ (s & 1 ? p.u.l.a : 0u) ^ (k & 1 ? p.u.l.b : 0u));
+}
+
+/* A unit while one thread reads it. */
+struct wcu_trellis_reader {
+    wcu_words words;
+    uint32_t x[WCU_STATES];
+    uint8_t state[WCU_BLOCK];
+};
+
+WCU_HD void wcu_take_word(const wcu_part &p, const uint8_t *base, wcu_trellis_reader *u, unsigned l)
+{
+    if (u->x[l] >> 16) return;
+    u->x[l] = u->x[l] << 16 | wcu_word(p, base, u->words, 0);
+    wcu_skip_words(&u->words, 1);
+}
+
+/* w [n] = columns col .. of a row, n <= 16; their states begin at s. */
+WCU_HD void wcu_trellis_group(const wcu_part &p, const uint8_t *base, uint64_t col, unsigned n, int move,
+                              wcu_trellis_reader *u, uint8_t *s, float *w)
+{
+    uint32_t symbol[WCU_STATES], law[WCU_STATES];
+    bool any = false;
+    for (unsigned l = 0; l < n; l++) {
+        law[l] = wcu_law_of(p, wcu_at<uint8_t>(base, p.u.l.classes, col + l), move);
+        uint64_t table = (2 * law[l] + s[l] % 2) * WCU_SYMBOLS;
+        symbol[l] = wcu_pop(wcu_at<uint64_t>(base, p.u.l.buckets, table + u->x[l] % WCU_SLOTS / WCU_SYMBOLS), &u->x[l]);
+        any = any || !symbol[l] || wcu_at<uint2>(base, p.u.l.laws, law[l]).x;
+    }
+    for (unsigned l = 0; l < n; l++)
+        wcu_take_word(p, base, u, l);
+    for (unsigned l = 0; l < n; l++) {
+        uint2 of = wcu_at<uint2>(base, p.u.l.laws, law[l]); /* shift, shrinks */
+        int32_t k = wcu_low_bits(symbol[l], of.x, &u->x[l]);
+        if (any) wcu_take_word(p, base, u, l);
+        w[l] = wcu_at<float>(base, p.u.l.steps, col + l) * wcu_point_value(k, s[l], of.y);
+        s[l] = wcu_next_state(p, s[l], (uint32_t)k);
+    }
+}
+
+/* One thread reads the tile from its first row on. For a part that is a factor, or the second of its kind in a sum;
+ * others are read by the half-warps of kernels.cuh. */
+WCU_HD_CALL void wcu_trellis_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n,
+                                  float *w)
+{
+    wcu_trellis_reader u;
+    float group[WCU_STATES];
+    uint64_t block = unit / (WCU_BLOCK / WCU_UNIT), col = unit % (WCU_BLOCK / WCU_UNIT) * WCU_UNIT;
+    uint64_t left = p.cols - block * WCU_BLOCK, cols = left < WCU_BLOCK ? left : WCU_BLOCK;
+    u.words = wcu_words_of(p, base, row / p.tile, block);
+    for (uint32_t l = 0; l < WCU_STATES; l++)
+        u.x[l] = wcu_first_state(p, base, u.words, l);
+    wcu_skip_states(&u.words);
+    memset(u.state, 0, sizeof u.state);
+    for (uint64_t r = row - row % p.tile; r <= row; r++) {
+        int move = wcu_row_move(p, base, r);
+        for (uint64_t c = 0; c < cols; c += WCU_STATES) {
+            unsigned most = cols - c < WCU_STATES ? (unsigned)(cols - c) : WCU_STATES;
+            wcu_trellis_group(p, base, block * WCU_BLOCK + c, most, move, &u, u.state + c, group);
+            for (unsigned l = 0; l < most && r == row; l++)
+                if (c + l >= col && c + l < col + n) w[c + l - col] = group[l];
+        }
+    }
+}
+
 /* ---- units ------------------------------------------------------------------------------------------------------ */
 
 /* Columns of a unit that the row has. */
@@ -570,6 +724,7 @@ WCU_HD_CALL void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t 
     case WCU_GRID: wcu_grid_unit(p, base, row, unit, n, w); return;
     case WCU_LUT: wcu_lut_unit(p, base, row, unit, n, w); return;
     case WCU_SPARSE: wcu_sparse_unit(p, base, row, unit, n, w); return;
+    case WCU_TRELLIS: wcu_trellis_unit(p, base, row, unit, n, w); return;
     case WCU_SIGNS:
         for (unsigned c = 0; c < n; c++)
             w[c] = 0;

@@ -5,7 +5,7 @@
 namespace
 {
 
-enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256 };
+enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256, MANY_BLOCKS = 264 };
 
 uint64_t pad(uint64_t columns)
 {
@@ -57,7 +57,7 @@ bool is_coded(const wcu_part &p)
 /* ---- workspace -------------------------------------------------------------------------------------------------- */
 
 struct room {
-    float *x, *xs, *sx, *y, *z[2], *others;
+    float *x, *xs, *sx, *y, *z[2], *others, *partial;
     uint8_t *tile;
 };
 
@@ -65,7 +65,7 @@ struct room {
 room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *size)
 {
     const wcu_part *p = parts_of(w);
-    uint64_t rank = 0, tile = 0, at = 0, places[8];
+    uint64_t rank = 0, tile = 0, sums = 0, at = 0, places[9];
     for (uint32_t i = 0; i < w->n_parts; i++) {
         if (p[i].kind == WCU_LOWRANK && p[i].u.r.rank > rank) rank = p[i].u.r.rank;
         if (!is_coded(p[i])) continue;
@@ -73,18 +73,20 @@ room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *siz
         uint64_t bytes = row * (rows < p[i].rows ? rows : p[i].rows);
         tile = bytes > tile ? bytes : tile;
     }
-    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz;
-    const uint64_t floats[7] = {n * ldx, n * most, n * most / WCU_UNIT,   n * w->rows,
-                                n * ldz, n * ldz,  rank ? n * w->rows : 0};
-    for (int k = 0; k < 8; k++) {
+    for (uint32_t i = 0; i < w->n_all; i++)
+        if (p[i].kind == WCU_TRELLIS && p[i].rows * p[i].u.l.blocks > sums) sums = p[i].rows * p[i].u.l.blocks;
+    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz, batch = n < WCU_BATCH ? n : WCU_BATCH;
+    const uint64_t floats[8] = {n * ldx, n * most, n * most / WCU_UNIT,    n * w->rows,
+                                n * ldz, n * ldz,  rank ? n * w->rows : 0, batch * sums};
+    for (int k = 0; k < 9; k++) {
         places[k] = at;
-        at += ((k < 7 ? 4 * floats[k] : tile) + 255) / 256 * 256;
+        at += ((k < 8 ? 4 * floats[k] : tile) + 255) / 256 * 256;
     }
     *size = at;
-    float *f[7];
-    for (int k = 0; k < 7; k++)
+    float *f[8];
+    for (int k = 0; k < 8; k++)
         f[k] = base ? (float *)(base + places[k]) : NULL;
-    return room{f[0], f[1], f[2], f[3], {f[4], f[5]}, f[6], base ? base + places[7] : NULL};
+    return room{f[0], f[1], f[2], f[3], {f[4], f[5]}, f[6], f[7], base ? base + places[8] : NULL};
 }
 
 /* ---- products --------------------------------------------------------------------------------------------------- */
@@ -130,6 +132,17 @@ template <int N> void launch_grid(const wcu_product &a, cudaStream_t stream)
     }
 }
 
+template <int N> void launch_lut(wcu_product a, cudaStream_t stream)
+{
+    if (a.lanes < WCU_LUT_LANES) a.lanes = WCU_LUT_LANES;
+    dim3 grid(blocks_of(a.p.rows, (uint64_t)WCU_THREADS / a.lanes * WCU_ROWS), blocks_of(a.n, N));
+    switch (a.p.bits) {
+    case 2: WCU_LAUNCH((wcu_lut_product<2, N>), grid, WCU_THREADS, stream, a); return;
+    case 3: WCU_LAUNCH((wcu_lut_product<3, N>), grid, WCU_THREADS, stream, a); return;
+    default: WCU_LAUNCH((wcu_lut_product<4, N>), grid, WCU_THREADS, stream, a);
+    }
+}
+
 void launch_part(const wcu_product &a, cudaStream_t stream)
 {
     dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
@@ -141,13 +154,62 @@ void launch_part(const wcu_product &a, cudaStream_t stream)
         WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
 }
 
-/* Any part with units, whole in one launch; the sparse part s, unless NULL, in the same. */
+/* Warps that read the rows r0 .. r0 + n of kind coded: one for two neighbouring units. */
+uint64_t warps_of(const wcu_part &p, uint64_t r0, uint64_t n)
+{
+    return ((r0 + n - 1) / p.tile - r0 / p.tile + 1) * ((p.u.l.blocks + 1) / 2);
+}
+
+/* Threads of a block that reads units of kind coded, half a warp each: few where there are few units, so that all
+ * multiprocessors of a large device (132) have two blocks. */
+unsigned readers_of(uint64_t warps)
+{
+    unsigned threads = WCU_READERS;
+    while (threads > 64 && warps * 32 / threads < MANY_BLOCKS)
+        threads /= 2;
+    return threads;
+}
+
+/* The product of kind coded: batches of vectors, each read and then added up over the blocks of columns. */
+void product_trellis(const call *c, const wcu_product &all, float *partial)
+{
+    uint64_t warps = warps_of(all.p, 0, all.p.rows);
+    unsigned threads = readers_of(warps), blocks = blocks_of(warps * 32, threads);
+    for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
+        wcu_product a = all;
+        a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
+        a.x += first * a.ldx;
+        a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
+        if (a.prev) a.prev += first * a.ldy;
+        if (a.n == 1)
+            WCU_LAUNCH(wcu_trellis_product<1>, blocks, threads, c->stream, a, partial);
+        else
+            WCU_LAUNCH(wcu_trellis_product<WCU_BATCH>, blocks, threads, c->stream, a, partial);
+        a.lanes = lanes_of(a.p.u.l.blocks) < 32 ? lanes_of(a.p.u.l.blocks) : 32;
+        WCU_LAUNCH(wcu_trellis_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
+                   (const float *)partial);
+    }
+}
+
+/* Any part with units, whole; the sparse part s, unless NULL, in the same. */
 void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
 {
     wcu_product a = arguments(c, p, x, ldx, to);
     if (s) a.s = *s, a.fused = 1;
-    bool fast = p.kind == WCU_GRID && !p.holes && (p.groups == 1 || p.group % WCU_UNIT == 0);
-    if (!fast) {
+    if (p.kind == WCU_TRELLIS) {
+        product_trellis(c, a, c->r.partial);
+        return;
+    }
+    bool one_scale = p.groups == 1 || p.group % WCU_UNIT == 0 || (p.kind == WCU_LUT && !p.scale_kind);
+    bool whole = !p.holes && one_scale; /* units */
+    if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) {
+        if (c->n == 1)
+            launch_lut<1>(a, c->stream);
+        else
+            launch_lut<WCU_BATCH>(a, c->stream);
+        return;
+    }
+    if (p.kind != WCU_GRID || !whole) {
         launch_part(a, c->stream);
         return;
     }
@@ -317,6 +379,37 @@ wcd_cuda_status wcd_cuda_upload(const wcd_tensor *t, void *host, void *device, w
     return WCD_CUDA_OK;
 }
 
+/* The part of a sum that has a kernel by itself, to which the others are added; or the number of parts. */
+static uint32_t leader_of(const wcd_cuda_tensor *w)
+{
+    const wcu_part *p = parts_of(w);
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (p[i].kind == WCU_TRELLIS) return i;
+    for (uint32_t i = 0; i < w->n_parts; i++)
+        if (is_coded(p[i]) && p[i].dtype != WCD_CUDA_F32 && p[i].cols % WCU_UNIT == 0) return i;
+    return w->n_parts;
+}
+
+/* false, and nothing is launched: there would be more blocks of threads than a launch can have. */
+static bool launch_sum(const wcu_sum &a, cudaStream_t stream)
+{
+    bool led = a.which < a.n_parts, trellis = a.p.kind == WCU_TRELLIS;
+    uint64_t first = a.r0 * a.p.cols, end = first + a.n * a.p.cols, warps = trellis ? warps_of(a.p, a.r0, a.n) : 0;
+    uint64_t wanted = !led ? a.n * a.p.units : trellis ? warps * 32 : (end - 1) / WCU_STREAM - first / WCU_STREAM + 1;
+    unsigned threads = !led ? THREADS : trellis ? readers_of(warps) : WCU_THREADS;
+    if (wanted / threads >= INT32_MAX) return false;
+    unsigned blocks = blocks_of(wanted, threads);
+    if (!led)
+        WCU_LAUNCH(wcu_sum_rows, blocks, threads, stream, a);
+    else if (!trellis)
+        WCU_LAUNCH(wcu_sum_streams, blocks, threads, stream, a);
+    else if (a.n_parts == 1)
+        WCU_LAUNCH(wcu_trellis_decode<false>, blocks, threads, stream, a);
+    else
+        WCU_LAUNCH(wcu_trellis_decode<true>, blocks, threads, stream, a);
+    return true;
+}
+
 wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n, void *dst, wcd_cuda_type type,
                               uint64_t ld, wcd_cuda_stream stream)
 {
@@ -329,10 +422,18 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
     if (w->n_parts == 1 && is_coded(all[0])) {
         launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
     } else {
-        uint64_t units = n * all[0].units;
-        if (units / THREADS >= INT32_MAX) return WCD_CUDA_E_ARGUMENT;
-        WCU_LAUNCH(wcu_sum_rows, blocks_of(units, THREADS), THREADS, stream, (const wcu_part *)base, w->n_parts, base,
-                   r0, n, dst, (uint32_t)type, ld);
+        uint32_t which = leader_of(w);
+        wcu_sum a = {all[which < w->n_parts ? which : 0],
+                     base,
+                     (const wcu_part *)base,
+                     w->n_parts,
+                     which,
+                     r0,
+                     n,
+                     dst,
+                     (uint32_t)type,
+                     ld};
+        if (!launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
     }
     for (uint32_t k = w->n_transforms; k--;)
         for (uint64_t i = 0; i < n; i += MOST_GRID_Y)

@@ -26,6 +26,19 @@ enum {
 
 enum { WCD_PLANES = 8 };
 
+/* An input: as it is, and its whole blocks of 64 columns in 8 bits, x = d q. */
+typedef struct wcd_int8 {
+    const float *x;
+    const wcd_int8_block *block;
+    const float *d;
+} wcd_int8;
+
+/* Makes one of x [cols] in `memory', which is a multiple of 4 and has so many bytes: wcd_int8_block [cols / 64], then
+ * their d. wcd_int8_at: one that was made there. */
+uint64_t wcd_int8_bytes(uint64_t cols);
+wcd_int8 wcd_int8_make(uint64_t cols, const float *x, void *memory);
+wcd_int8 wcd_int8_at(uint64_t cols, const float *x, const void *memory);
+
 typedef struct wcd_float_view {
     uint32_t dtype;
     uint8_t coded, width; /* width: bytes of an element; only when coded, as all that follows */
@@ -121,6 +134,7 @@ typedef struct wcd_view {
     uint64_t size;
     int numeric;         /* 0: bytes without an f32 meaning; span must not be called */
     unsigned n_children; /* set before d->open is called */
+    uint32_t tile;       /* rows that decode together, so that ranges had better begin with a tile; 0: each alone */
     union {
         wcd_float_view f;
         wcd_grid_view g;
@@ -166,6 +180,8 @@ typedef struct wcd_decoder {
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
     /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
+    /* NULL, or product with the input in 8 bits as well. */
+    void (*product8)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, int add);
     /* product gives the bits of wcd_span_product and is only faster: many inputs at once may take that instead. */
     int product_is_spans;
     /* NULL, or the same for n inputs at once, in place of product: for kinds whose spans cost less together. */
@@ -247,6 +263,9 @@ typedef void wcd_codes_of(const wcd_view *v, uint64_t row, unsigned nr, uint64_t
                           wcd_code_rows *out);
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                        const float *x, float *y, int add);
+/* The same with whole blocks of the input in 8 bits (wcd_inner_dot8); the last cols mod 64 columns are not. */
+void wcd_codes_product8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                        const wcd_int8 *x, float *y, int add);
 static inline int wcd_codes_group(uint64_t group)
 {
     return group == 16 || group == 32 || group % WCD_BLOCK == 0;

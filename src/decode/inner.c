@@ -48,6 +48,36 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
         }
 }
 
+static void dot8_block(const uint8_t q[WCD_BLOCK], const wcd_int8_block *x, float d, float t[16], float u[16])
+{
+    for (unsigned j = 0; j < 16; j++) {
+        int sum = 0;
+        for (unsigned i = 4 * j; i < 4 * j + 4; i++)
+            sum += q[i] * x->q[i];
+        t[j] = wcd_fma(d, (float)sum, t[j]);
+        u[j] += x->u[j];
+    }
+}
+
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    uint8_t q[WCD_BLOCK];
+    for (unsigned r = 0; r < nr; r++, lane += 16) {
+        const float *s = c->s + r * c->ld, *z = c->z + r * c->ld;
+        float t[16] = {0}, u[16] = {0};
+        for (uint64_t col = 0; col < n; col += WCD_BLOCK) {
+            wcd_unpack_block(c->at + r * c->stride + col / 8 * c->bits, c->bits, q);
+            dot8_block(q, x + col / WCD_BLOCK, d[col / WCD_BLOCK], t, u);
+            if (c->group > WCD_BLOCK && (col + WCD_BLOCK) % c->group && col + WCD_BLOCK < n) continue;
+            for (unsigned j = 0; j < 16; j++) {
+                uint64_t g = (col + 4 * j) / c->group;
+                lane[j] = wcd_fma(s[g], wcd_fma(-z[g], u[j], t[j]), lane[j]);
+                t[j] = u[j] = 0;
+            }
+        }
+    }
+}
+
 static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
                   float *lane)
 {
@@ -77,10 +107,19 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-static const wcd_inner wcd_inner_c = {unpack, values, dot, lanes, halves, brains, listed};
+static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed};
 WCD_FAMILY(wcd_inner)
 
 const wcd_inner *wcd_inner_loops(void)
 {
+#ifdef WCD_X86
+    extern const wcd_inner wcd_inner_vnni; /* in inner_kernel.c */
+    if (wcd_cpu_level() == WCD_VNNI) return &wcd_inner_vnni;
+#endif
     return wcd_inner_used();
+}
+
+void wcd_inner_dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    (c->group % WCD_BLOCK ? &wcd_inner_c : wcd_inner_loops())->dot8(c, nr, n, x, d, lane);
 }

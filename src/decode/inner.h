@@ -22,6 +22,13 @@ typedef struct wcd_codes {
                             repeated */
 } wcd_codes;
 
+/* Columns 64 b .. 64 b + 63 of an input in 8 bits, x = d q (int8.c): the codes, and per lane, which has the columns
+ * 4 j .. 4 j + 3 here, u = d times the sum of its codes. */
+typedef struct wcd_int8_block {
+    float u[16];
+    int8_t q[WCD_BLOCK];
+} wcd_int8_block;
+
 typedef struct wcd_inner {
     /* out [64 blocks] = the codes of full blocks */
     void (*unpack)(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *out);
@@ -29,6 +36,11 @@ typedef struct wcd_inner {
     void (*values)(const wcd_codes *c, uint64_t n, float *w);
     /* lane [nr][16] += nr rows times x [n]; n is a multiple of 64 */
     void (*dot)(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, float *lane);
+    /* The same over blocks x [n / 64] of an input in 8 bits, with their d: for every group of columns, lane j += s (t -
+     * z u), where t is the sum over its blocks b of d[b] (sum of q x.q over the lane's columns), an exact integer, and
+     * u that of x[b].u; every += and - is a fused multiply-add. In a block of several groups lane j is of the group of
+     * column 4 j, but the functions for levels above C are for groups of whole blocks only; no levels. */
+    void (*dot8)(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane);
     /* lane[(r nx + b) 16 ..] += row r of w [nr, ldw] times row b of x [nx, ldx], n columns */
     void (*lanes)(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
                   float *lane);
@@ -42,5 +54,8 @@ typedef struct wcd_inner {
 } wcd_inner;
 
 const wcd_inner *wcd_inner_loops(void); /* of the level in use */
+
+/* dot8 of the level in use for any group. */
+void wcd_inner_dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane);
 
 #endif

@@ -13,7 +13,7 @@
 /* Rows that are multiplied at once: a lane of a row is one chain of dependent additions, so one row alone would wait
  * for each of them. Tiles of rows and vectors in lanes(): as many sums as there are registers for. */
 #ifdef __AVX512F__
-enum { ROWS = 4, TILE_ROWS = 4, TILE_X = 4, TABLE_BITS = 4 };
+enum { ROWS = 4, TILE_ROWS = 4, TILE_X = 4, TABLE_BITS = 4 }; /* a register has a table of 16 */
 #else
 enum { ROWS = 4, TILE_ROWS = 2, TILE_X = 2, TABLE_BITS = 3 }; /* a register has a table of 8 */
 #endif
@@ -21,7 +21,8 @@ enum { ROWS = 4, TILE_ROWS = 2, TILE_X = 2, TABLE_BITS = 3 }; /* a register has 
 /* ---- codes ----------------------------------------------------------------------------------------------------- */
 
 /* The codes of a block by sixteens, with any bits above them where bits <= 4. Planes of 2 and 4 bits need no shuffle;
- * others are put in order as bytes. bytes: where those go on their way. */
+ * others are put in order as bytes. bytes: where those go on their way. Where a table has 16 entries, two codes of 2
+ * bits make an index, and of quarters 1 and 3 the code is above that of the one before: see meaning. */
 INLINE void quarters(const uint8_t *p, unsigned bits, uint8_t bytes[64], idx q[4])
 {
     if (bits == 4) {
@@ -30,7 +31,7 @@ INLINE void quarters(const uint8_t *p, unsigned bits, uint8_t bytes[64], idx q[4
     } else if (bits == 2) {
         q[0] = idx_bytes(p);
         for (int k = 1; k < 4; k++)
-            q[k] = idx_down(q[0], 2 * k);
+            q[k] = idx_down(q[0], TABLE_BITS == 4 ? k / 2 * 4 : 2 * k);
     } else if (bits == 8) {
         for (int k = 0; k < 4; k++)
             q[k] = idx_bytes(p + 16 * k);
@@ -41,26 +42,30 @@ INLINE void quarters(const uint8_t *p, unsigned bits, uint8_t bytes[64], idx q[4
     }
 }
 
-/* The weights that codes of one group stand for: 2^bits <= 16 of them in a table, or to be computed. */
+/* The weights that codes of one group stand for: 2^bits <= 16 of them in a table, or to be computed. odd: by the upper
+ * of two codes of 2 bits. */
 typedef struct meaning {
-    vec table, s, z;
+    vec table, odd, s, z;
 } meaning;
 
 INLINE meaning of_group(const wcd_codes *c, unsigned bits, int lut, unsigned row, uint64_t g)
 {
     meaning m;
-    m.s = m.z = m.table = vec_all(c->s[row * c->ld + g]);
+    m.s = m.z = m.table = m.odd = vec_all(c->s[row * c->ld + g]);
     if (lut) {
         m.table = vec_mul(m.s, vec_load(c->levels + 16 * row));
     } else {
         m.z = vec_all(c->z[row * c->ld + g]);
         if (bits <= TABLE_BITS) m.table = vec_mul(m.s, vec_sub(idx_vec(idx_low(idx_iota(), bits)), m.z));
     }
+    if (bits == 2 && TABLE_BITS == 4) m.odd = tab_at(m.table, idx_down(idx_iota(), 2));
     return m;
 }
 
-INLINE vec weights(const meaning *m, unsigned bits, int lut, idx q)
+/* Of quarter k of a block. */
+INLINE vec weights(const meaning *m, unsigned bits, int lut, int k, idx q)
 {
+    if (bits == 2 && TABLE_BITS == 4) return tab_at(k % 2 ? m->odd : m->table, q);
     if (bits <= 3 && (lut || bits <= TABLE_BITS)) return tab_at8(m->table, q);
     if (lut || bits <= TABLE_BITS) return tab_at(m->table, q);
     if (bits <= 4) q = idx_low(q, bits);
@@ -83,12 +88,15 @@ INLINE void dot_rows(const wcd_codes *c, unsigned bits, int lut, uint64_t n, con
         n -= blocks * WCD_BLOCK;
         for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
             idx q[ROWS][4];
-            for (int r = 0; r < ROWS; r++)
-                quarters(p + (uint64_t)r * c->stride, bits, bytes[r], q[r]);
+            for (int r = 0; r < ROWS; r++) {
+                const uint8_t *at = p + (uint64_t)r * c->stride;
+                PREFETCH((uintptr_t)at + ROWS * c->stride);
+                quarters(at, bits, bytes[r], q[r]);
+            }
             for (int k = 0; k < 4; k++) {
                 vec v = vec_load(x + 16 * k);
                 for (int r = 0; r < ROWS; r++)
-                    sum[r] = vec_fma(weights(&m[r], bits, lut, q[r][k]), v, sum[r]);
+                    sum[r] = vec_fma(weights(&m[r], bits, lut, k, q[r][k]), v, sum[r]);
             }
         }
     }
@@ -109,7 +117,7 @@ INLINE void any_row(const wcd_codes *c, unsigned row, uint64_t n, float *w, cons
         quarters(p, c->bits, bytes, q);
         for (int k = 0; k < 4; k++, col += 16, left -= 16) {
             if (!left) m = of_group(c, c->bits, lut, row, ++g), left = c->group;
-            vec v = weights(&m, c->bits, lut, q[k]);
+            vec v = weights(&m, c->bits, lut, k, q[k]);
             if (lane)
                 sum = vec_fma(v, vec_load(x + col), sum);
             else
@@ -151,6 +159,74 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
     for (unsigned r = 0; done + r < nr; r++)
         any_row(&at, r, n, NULL, x, lane + 16 * r);
 }
+
+/* ---- codes times inputs in 8 bits ------------------------------------------------------------------------------- */
+
+/* nr rows, groups of whole blocks; bits, nr and vnni are constants where it is called, or bits is slow. */
+INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x,
+                      const float *d, float *lane)
+{
+    const uint8_t *p = c->at;
+    vec sum[ROWS], t[ROWS];
+    for (unsigned r = 0; r < nr; r++)
+        sum[r] = vec_load(lane + 16 * r);
+    for (uint64_t g = 0; n; g++) {
+        uint64_t blocks = (n < c->group ? n : c->group) / WCD_BLOCK;
+        vec minus_u = vec_all(0);
+        for (unsigned r = 0; r < nr; r++)
+            t[r] = vec_all(0);
+        n -= blocks * WCD_BLOCK;
+        for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x++, d++) {
+            const vec scale = vec_all(*d);
+            minus_u = vec_sub(minus_u, vec_load(x->u));
+            for (unsigned r = 0; r < nr; r++) {
+                const uint8_t *at = p + r * c->stride;
+                bytes64 q = bytes64_low(codes64(at, bits), bits);
+                PREFETCH((uintptr_t)at + ROWS * c->stride);
+                t[r] = vec_fma(idx_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
+            }
+        }
+        for (unsigned r = 0; r < nr; r++) {
+            t[r] = vec_fma(vec_all(c->z[r * c->ld + g]), minus_u, t[r]);
+            sum[r] = vec_fma(vec_all(c->s[r * c->ld + g]), t[r], sum[r]);
+        }
+    }
+    for (unsigned r = 0; r < nr; r++)
+        vec_store(lane + 16 * r, sum[r]);
+}
+
+INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x, const float *d,
+                     float *lane)
+{
+    wcd_codes at = *c;
+    unsigned done = 0;
+    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS) {
+        switch (at.bits) {
+        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, d, lane); break;
+        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, d, lane); break;
+        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, d, lane); break;
+        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, d, lane); break;
+        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, d, lane);
+        }
+        at.at += ROWS * at.stride, at.s += ROWS * at.ld, at.z += ROWS * at.ld;
+    }
+    for (; done < nr; done++, lane += 16) {
+        dot8_rows(&at, at.bits, 1, vnni, n, x, d, lane);
+        at.at += at.stride, at.s += at.ld, at.z += at.ld;
+    }
+}
+
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    dot8_any(c, nr, 0, n, x, d, lane);
+}
+
+#ifdef __AVX512F__
+static void dot8_vnni(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+{
+    dot8_any(c, nr, 1, n, x, d, lane);
+}
+#endif
 
 static void unpack(const uint8_t *p, unsigned bits, uint64_t blocks, uint8_t *out)
 {
@@ -253,6 +329,10 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, lanes, halves, brains, listed};
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+#ifdef __AVX512F__
+extern const wcd_inner wcd_inner_vnni;
+const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed};
+#endif
 
 #endif

@@ -5,7 +5,7 @@
 
 const char *wcd_level_name(wcd_level level)
 {
-    static const char *const names[WCD_N_LEVELS] = {"c", "avx2", "avx512"};
+    static const char *const names[WCD_N_LEVELS] = {"c", "avx2", "avx512", "vnni"};
     return names[level];
 }
 
@@ -22,14 +22,16 @@ static unsigned enabled_states(void)
 
 wcd_level wcd_cpu_best(void)
 {
-    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 }; /* leaf 1, ecx */
-    enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 };
+    enum { FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29 };                      /* leaf 1, ecx */
+    enum { AVX2 = 1 << 5, BMI2 = 1 << 8, F = 1 << 16, DQ = 1 << 17, BW = 1 << 30 }; /* leaf 7, ebx */
+    enum { VNNI = 1 << 11 };                                                        /* leaf 7, ecx */
     const unsigned vl = 1u << 31, ymm = 6, zmm = 0xe6, avx512 = F | DQ | BW | vl;
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (FMA | OSXSAVE | F16C)) != (FMA | OSXSAVE | F16C)) return WCD_C;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & (AVX2 | BMI2)) != (AVX2 | BMI2)) return WCD_C;
     if ((enabled_states() & ymm) != ymm) return WCD_C;
-    return (b & avx512) == avx512 && (enabled_states() & zmm) == zmm ? WCD_AVX512 : WCD_AVX2;
+    if ((b & avx512) != avx512 || (enabled_states() & zmm) != zmm) return WCD_AVX2;
+    return c & VNNI ? WCD_VNNI : WCD_AVX512;
 }
 #else
 wcd_level wcd_cpu_best(void)

@@ -7,7 +7,8 @@
  *
  *     const wcd_<family> WCD_NAME(wcd_<family>) = { ... };
  *
- * which is wcd_<family>_avx2 and wcd_<family>_avx512. The decoder that has the portable functions says
+ * which is wcd_<family>_avx2 and wcd_<family>_avx512; the second serves every level from AVX-512 on. The decoder that
+ * has the portable functions says
  *
  *     static const wcd_<family> wcd_<family>_c = { ... };
  *     WCD_FAMILY(wcd_<family>)
@@ -22,27 +23,29 @@
 #define WCD_JOIN(a, b)  WCD_JOIN_(a, b)
 #define WCD_NAME(name)  WCD_JOIN(name, WCD_LEVEL)
 
-/* AVX2: with F16C, FMA and BMI2. AVX512: F, BW, DQ and VL. */
-typedef enum wcd_level { WCD_C, WCD_AVX2, WCD_AVX512, WCD_N_LEVELS } wcd_level;
+/* AVX2: with F16C, FMA and BMI2. AVX512: F, BW, DQ and VL. VNNI: AVX512 and products of bytes; it is a level of
+ * products with 8-bit inputs alone (inner.h) and needs no build of its own. */
+typedef enum wcd_level { WCD_C, WCD_AVX2, WCD_AVX512, WCD_VNNI, WCD_N_LEVELS } wcd_level;
 
-const char *wcd_level_name(wcd_level level); /* "c", "avx2", "avx512" */
+const char *wcd_level_name(wcd_level level); /* "c", "avx2", "avx512", "vnni" */
 
 /* The best level that this CPU, its operating system and this build have. */
 wcd_level wcd_cpu_best(void);
 
-/* The level in use: the best, lowered by the environment variable WCD_CPU_LEVEL=c|avx2|avx512, which is read once. */
+/* The level in use: the best, lowered by the environment variable WCD_CPU_LEVEL=c|avx2|avx512|vnni, which is read
+ * once. */
 wcd_level wcd_cpu_level(void);
 
 /* For tests: uses `level' from now on, or the best if that is lower. Not while other threads decode. */
 void wcd_cpu_use(wcd_level level);
 
 #ifdef WCD_X86
-#define WCD_FAMILY(name)                                                                       \
-    extern const name name##_avx2, name##_avx512;                                              \
-    static const name *name##_used(void)                                                       \
-    {                                                                                          \
-        static const name *const at[WCD_N_LEVELS] = {&name##_c, &name##_avx2, &name##_avx512}; \
-        return at[wcd_cpu_level()];                                                            \
+#define WCD_FAMILY(name)                                                                                       \
+    extern const name name##_avx2, name##_avx512;                                                              \
+    static const name *name##_used(void)                                                                       \
+    {                                                                                                          \
+        static const name *const at[WCD_N_LEVELS] = {&name##_c, &name##_avx2, &name##_avx512, &name##_avx512}; \
+        return at[wcd_cpu_level()];                                                                            \
     }
 #else
 #define WCD_FAMILY(name)                 \

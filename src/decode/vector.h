@@ -9,6 +9,11 @@
 #include <immintrin.h>
 #endif
 
+#ifdef __AVX2__
+/* p may lie anywhere: this never faults. A macro: a function that does only this has no effect that GCC would keep. */
+#define PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
+#endif
+
 #if defined __AVX512F__
 
 typedef __m512 vec;  /* 16 floats */
@@ -145,6 +150,21 @@ static inline bytes64 codes64(const uint8_t *p, unsigned bits)
 static inline bytes64 bytes64_low(bytes64 b, unsigned bits)
 {
     return (bytes64){_mm512_and_si512(b.v, all8((1 << bits) - 1))};
+}
+/* Of every four neighbours the sum of q x, exactly; q < 2^bits. vnni: the CPU has vpdpbusd, which is written as
+ * assembly so that this file needs no flag that the level's CPUs may not have. */
+static inline idx bytes64_fours(bytes64 q, const int8_t x[64], unsigned bits, int vnni)
+{
+    const __m512i v = _mm512_loadu_si512(x), one = _mm512_set1_epi16(1);
+    __m512i sum = _mm512_setzero_si512();
+    if (vnni) {
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(q.v), "v"(v));
+        return sum;
+    }
+    if (bits < 8) return _mm512_madd_epi16(_mm512_maddubs_epi16(q.v, v), one); /* 2 * 127 * 127 < 2^15 */
+    const __m512i low = _mm512_and_si512(q.v, all8(127)), high = _mm512_and_si512(_mm512_srli_epi64(q.v, 7), all8(1));
+    return _mm512_add_epi32(_mm512_madd_epi16(_mm512_maddubs_epi16(low, v), one),
+                            _mm512_madd_epi16(_mm512_maddubs_epi16(high, v), _mm512_set1_epi16(128)));
 }
 static inline void bytes64_store(uint8_t out[64], bytes64 b)
 {
@@ -314,6 +334,21 @@ static inline bytes64 bytes64_low(bytes64 b, unsigned bits)
 {
     __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     return (bytes64){_mm256_and_si256(b.a, mask), _mm256_and_si256(b.b, mask)};
+}
+static inline __m256i fours_half(__m256i q, const int8_t *x, unsigned bits)
+{
+    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x), one = _mm256_set1_epi16(1);
+    if (bits < 8) return _mm256_madd_epi16(_mm256_maddubs_epi16(q, v), one); /* 2 * 127 * 127 < 2^15 */
+    const __m256i low = _mm256_and_si256(q, _mm256_set1_epi8(127));
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi64(q, 7), _mm256_set1_epi8(1));
+    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(low, v), one),
+                            _mm256_madd_epi16(_mm256_maddubs_epi16(high, v), _mm256_set1_epi16(128)));
+}
+/* Of every four neighbours the sum of q x, exactly; q < 2^bits. */
+static inline idx bytes64_fours(bytes64 q, const int8_t x[64], unsigned bits, int vnni)
+{
+    (void)vnni;
+    return (idx){fours_half(q.a, x, bits), fours_half(q.b, x + 32, bits)};
 }
 static inline void bytes64_store(uint8_t out[64], bytes64 b)
 {

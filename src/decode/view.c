@@ -174,8 +174,9 @@ void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *
     wcd_span_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
-void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
-                       const float *x, float *y, int add)
+/* x->block is NULL where the product is of f32. */
+void wcd_codes_product8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                        const wcd_int8 *x, float *y, int add)
 {
     const wcd_inner *inner = wcd_inner_loops();
     const uint64_t whole = v->cols / WCD_BLOCK * WCD_BLOCK, most = WCD_CODE_GROUPS * group;
@@ -186,15 +187,24 @@ void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group
             wcd_code_rows rows;
             n = whole - c < most ? whole - c : most;
             codes_of(v, r0, k, c, (unsigned)((n - 1) / group) + 1, &rows);
-            inner->dot(&rows.codes, k, n, x + c, lane);
+            if (x->block)
+                wcd_inner_dot8(&rows.codes, k, n, x->block + c / WCD_BLOCK, x->d + c / WCD_BLOCK, lane);
+            else
+                inner->dot(&rows.codes, k, n, x->x + c, lane);
         }
         for (unsigned i = 0; i < k && whole < v->cols; i++) {
             uint64_t c = v->cols / WCD_SPAN * WCD_SPAN;
             v->d->span(v, r0 + i, c, (unsigned)(v->cols - c), w);
-            wcd_lanes_add(lane + WCD_LANES * i, w + (whole - c), x + whole, (unsigned)(v->cols - whole));
+            wcd_lanes_add(lane + WCD_LANES * i, w + (whole - c), x->x + whole, (unsigned)(v->cols - whole));
         }
         finish(lane, k, 1, y, 0, add);
     }
+}
+
+void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                       const float *x, float *y, int add)
+{
+    wcd_codes_product8(v, codes_of, group, r0, nr, &(wcd_int8){x, NULL, NULL}, y, add);
 }
 
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)

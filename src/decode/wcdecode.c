@@ -471,15 +471,20 @@ wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z)
     return WCD_OK;
 }
 
-/* All parts. nx <= WCD_VECTORS. */
-static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, float *y, size_t ldy)
+/* All parts. nx <= WCD_VECTORS. x8: NULL, or the only input in 8 bits, for the parts that can use it. */
+static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, const wcd_int8 *x8,
+                           float *y, size_t ldy)
 {
     for (uint32_t p = 0; p < t->n_parts; p++) {
         wcd_view v[WCD_VIEWS];
         wcd_status s = view_part(t, t->first_part + p, v);
         if (s != WCD_OK) return s;
         if (!v->numeric) return WCD_E_NOT_NUMERIC;
-        wcd_view_products(v, r0, n, x, y, ldy, p > 0);
+        if (!n) continue; /* a question: a low-rank part would multiply all the same */
+        if (x8 && v->d->product8)
+            v->d->product8(v, r0, n, x8, y, p > 0);
+        else
+            wcd_view_products(v, r0, n, x, y, ldy, p > 0);
     }
     return WCD_OK;
 }
@@ -487,7 +492,15 @@ static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const w
 wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
-    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, y, 0);
+    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, NULL, y, 0);
+}
+
+wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory, float *y)
+{
+    if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
+    if ((!memory && t->cols >= WCD_BLOCK) || (uintptr_t)memory % 4) return WCD_E_ARGUMENT;
+    const wcd_int8 x8 = wcd_int8_at(t->cols, x, memory);
+    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, t->cols < WCD_BLOCK ? NULL : &x8, y, 0);
 }
 
 wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx, float *y,
@@ -498,7 +511,7 @@ wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float 
     if (nx && ((!x && t->cols) || (!y && n))) return WCD_E_ARGUMENT;
     for (size_t b = 0, some; s == WCD_OK && b < nx; b += some) {
         some = nx - b < WCD_VECTORS ? nx - b : WCD_VECTORS;
-        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, y + b * ldy, ldy);
+        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, NULL, y + b * ldy, ldy);
     }
     return s;
 }
@@ -519,16 +532,29 @@ static void task(void *arg, unsigned i)
     wcd_matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->y + r0, a->ldy); /* what it could refuse was tried before */
 }
 
+/* Rows that ranges are a multiple of: whole tiles of a part, and 64, so that nobody shares a cache line of y. */
+static uint64_t grain(const wcd_tensor *t)
+{
+    enum { LINE = 64 };
+    uint64_t rows = LINE;
+    for (uint32_t p = 0; p < t->n_parts; p++) {
+        wcd_view v[WCD_VIEWS];
+        if (view_part(t, t->first_part + p, v) == WCD_OK && v->tile > 1)
+            rows = (LINE - 1) / v->tile * v->tile + v->tile;
+    }
+    return rows;
+}
+
 wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx, float *y,
                            size_t ldy)
 {
-    enum { STEP = 64 }; /* rows: nobody shares a cache line of y */
     if (!t || (pool && (!pool->run || !pool->threads)) || ldy < t->rows) return WCD_E_ARGUMENT;
-    if (!pool || pool->threads == 1 || t->rows <= STEP) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
+    const uint64_t step = grain(t);
+    if (!pool || pool->threads == 1 || t->rows <= step) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
     wcd_status s = wcd_matmul(t, 0, 0, x, ldx, nx, y, ldy);
     if (s != WCD_OK || !nx) return s;
     share a = {t, (t->rows - 1) / pool->threads + 1, x, ldx, nx, y, ldy};
-    a.rows = (a.rows + STEP - 1) / STEP * STEP;
+    a.rows = (a.rows + step - 1) / step * step;
     pool->run(pool->self, task, &a, (unsigned)((t->rows - 1) / a.rows + 1));
     return WCD_OK;
 }

@@ -25,7 +25,7 @@ for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
         grep -v -x -e memcpy -e memmove -e memset -e memcmp -e memchr -e strlen -e strcmp -e getenv -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
     [ ! -s "$dir/undefined" ] || fail "$lib needs $(tr '\n' ' ' <"$dir/undefined")"
     nm -D --defined-only "$lib" | sed 's/.* //' | sort >"$dir/exported"
-    sed -n 's/.*WCD_API .*[ *]\(wcd_[a-z_]*\)(.*/\1/p' include/wcdecode.h | sort >"$dir/declared"
+    sed -n 's/.*WCD_API .*[ *]\(wcd_[a-z0-9_]*\)(.*/\1/p' include/wcdecode.h | sort >"$dir/declared"
     diff "$dir/declared" "$dir/exported" >&2 || fail "$lib exports other names than include/wcdecode.h declares"
 done
 
@@ -48,12 +48,17 @@ int main(int argc, char **argv)
         fclose(in);
         for (uint32_t i = 0; i < wcd_count(&f); i++) {
             if (wcd_at(&f, i, &t) != WCD_OK) return 1;
-            float *w = calloc((t.rows + 2) * (t.cols + 1), sizeof *w), *x = w + t.rows * t.cols, *y = x + t.cols;
+            float *w = calloc((t.rows + 3) * (t.cols + 2), sizeof *w), *x = w + t.rows * t.cols, *y = x + t.cols;
             for (uint64_t j = 0; j < t.cols; j++)
                 x[j] = (float)(j % 7) - 2.75f;
             printf("%.*s %d", (int)t.name_size, t.name, (int)wcd_rows(&t, 0, t.rows, w, t.cols));
             printf(" %d", (int)wcd_matvec(&t, x, y));
-            for (uint64_t j = 0; j < t.rows * t.cols + t.cols + t.rows; j++)
+            float *y8 = y + t.rows;
+            void *memory = malloc(wcd_int8_size(&t) + 1);
+            printf(" %d", (int)wcd_int8_inputs(&t, x, memory));
+            printf(" %d", (int)wcd_matvec_int8(&t, 0, t.rows, x, memory, y8));
+            free(memory);
+            for (uint64_t j = 0; j < t.rows * t.cols + t.cols + 2 * t.rows; j++)
                 printf(" %a", w[j]);
             printf("\n");
             free(w);
@@ -67,7 +72,7 @@ for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
     [ -e "$lib" ] || continue
     cp "$lib" "$dir/libwcdecode.so.0"
     $CC -std=c99 -Wall -Wextra -Werror -Iinclude -o "$dir/values" "$dir/values.c" "$dir/libwcdecode.so.0" -Wl,-rpath,"$dir"
-    for level in c avx2 avx512; do
+    for level in c avx2 avx512 vnni; do
         # shellcheck disable=SC2086
         WCD_CPU_LEVEL=$level "$dir/values" $golden >"$dir/values.now" || fail "$lib does not read the golden files"
         [ -e "$dir/values.first" ] || mv "$dir/values.now" "$dir/values.first"

@@ -26,6 +26,9 @@ else
     skip 'greedy text of stories260k' "no $stories"
 fi
 
+run run "$tmp/docs.wcz" -p "$prompt" -n 8
+check 'the text ends with a newline before the report, also in one stream' bash -c \
+    "'$wc' run '$tmp/docs.wcz' -p '$prompt' -n 8 2>&1 | head -c $(wc -c <"$tmp/out") | cmp - '$tmp/out'"
 gives 'json' 0 '' run "$tmp/docs.wcz" -p "$prompt" -n 8 --json
 check 'json has the text and the speed' json "$tmp/out" \
     '(d["text"], d["prompt_tokens"], d["tokens"], d["tokens_per_second"] > 0, 0 < d["products_share"] <= 1) and d["tokens"] == 8 or 1/0'

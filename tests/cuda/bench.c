@@ -214,6 +214,16 @@ static sample lut_of(unsigned bits)
     return s;
 }
 
+/* Laws of three bits a weight, one class, tiles as the quantizer makes them. */
+static sample points(void)
+{
+    uint64_t units = ((rows - 1) / 512 + 1) * ((cols - 1) / 256 + 1), bytes = rows * cols / 256 * 100 + 64 * units;
+    sample s = sample_sized(rows, cols, 1, 0);
+    sample_trellis(&s, 8, 1, 0, 512, bytes / 2 * 2);
+    s.spec[0].size = up8(up8(16 + up8(cols) + (cols + 1) / 2) + 4 * units) + bytes / 2 * 2;
+    return s;
+}
+
 /* BF16 whose exponents take 2.875 bits each with the code of samples.c; those of trained weights take about 2.6. */
 static sample lossless(void)
 {
@@ -246,8 +256,10 @@ int main(int argc, char **argv)
     measure_products("grid 8 bits, g128", grid_of(8, 1), 1);
     measure_products("grid 4 + 1 % sparse", grid_and_outliers(), 1);
     measure_products("lut 4 bits per row", lut_of(4), 1);
+    measure_products("coded, 3 bits", points(), MOST_VECTORS);
     measure_products("lossless bf16", lossless(), 1);
     measure_rows("rows of grid 4 bits", grid_of(4, 1));
+    measure_rows("rows of coded, 3 bits", points());
     measure_rows("rows of lossless bf16", lossless());
     return 0;
 }

@@ -241,6 +241,12 @@ static int parts_with_holes(char *why, unsigned size)
 
 static int luts(char *why, unsigned size)
 {
+    for (unsigned i = 0; i < 4; i++) { /* groups that fit units; rows of more units than a block has threads */
+        sample s = sample_sized(i == 3 ? 2 : 9, i == 3 ? 4170 : 70, 1, 0);
+        sample_lut(&s, i ? 4 : 2, i % 2, i < 3, i < 2 ? 64 : 25 + 7 * (i == 2));
+        char text[300];
+        if (check(&s, text, sizeof text)) FAIL("lut of whole units %u: %s", i, text);
+    }
     for (unsigned bits = 1; bits <= 8; bits++)
         for (unsigned scope = 0; scope < 3; scope++) {
             sample s = sample_sized(5, 64 * bits + 3, 1, 0);
@@ -339,6 +345,54 @@ static int sign_parts(char *why, unsigned size)
     return 0;
 }
 
+/* Every memory, one class and many, whole and ragged blocks, an odd number of them, tiles that rows divide and not;
+ * streams that are long enough, and ones that end early. */
+static int trellis_parts(char *why, unsigned size)
+{
+    static const struct {
+        uint64_t rows, cols;
+        unsigned memory, classes, by_row;
+        uint32_t tile;
+        uint64_t bytes;
+    } table[] = {
+        {1, 1, 0, 1, 0, 4096, 64}, {9, 65, 2, 2, 0, 4, 1400}, {13, 300, 3, 16, 1, 5, 9000},  {7, 256, 8, 1, 0, 3, 2501},
+        {6, 530, 5, 5, 1, 6, 900}, {3, 17, 6, 3, 1, 2, 30},   {20, 257, 4, 2, 0, 512, 9001}, {5, 90, 7, 9, 1, 1, 82},
+    };
+    for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
+        sample s = sample_sized(table[i].rows, table[i].cols, 1, 0);
+        sample_trellis(&s, table[i].memory, table[i].classes, table[i].by_row, table[i].tile, table[i].bytes);
+        char text[300];
+        if (check(&s, text, sizeof text)) FAIL("coded %u: %s", i, text);
+    }
+    return 0;
+}
+
+/* With other parts, as factors, and under transforms. */
+static int trellis_sums(char *why, unsigned size)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        sample s = sample_sized(11, i == 4 ? 512 : 300, i == 3 ? 1 : i == 4 ? 2 : 3, i == 4 ? 2 : 0);
+        switch (i) {
+        case 0:
+            sample_trellis(&s, 4, 3, 0, 4, 3000), sample_sparse(&s, F16, 0, 0, 0, 99), sample_grid(&s, 4, 0, 0, 32, 0);
+            break;
+        case 1: sample_grid(&s, 3, 0, 1, 64, 0), sample_trellis(&s, 8, 2, 1, 7, 3000), sample_floats(&s, BF16); break;
+        case 2:
+            sample_trellis(&s, 2, 1, 0, 5, 2000), sample_trellis(&s, 8, 4, 1, 3, 2000), sample_floats(&s, F32);
+            break;
+        case 3:
+            sample_lowrank(&s, 9, 0, 0, 0), sample_trellis(&s, 3, 2, 0, 4, 70), sample_trellis(&s, 8, 2, 0, 4, 2500);
+            break;
+        default:
+            sample_trellis(&s, 8, 3, 0, 6, 4000), sample_sparse(&s, F16, 1, 0, 0, 50);
+            sample_part(&s, HADAMARD)->params[0] = 9, sample_part(&s, DIAGONAL)->params[0] = 1;
+        }
+        char text[300];
+        if (check(&s, text, sizeof text)) FAIL("coded and others %u: %s", i, text);
+    }
+    return 0;
+}
+
 /* Sums in which the sparse part goes along, and in which it cannot; every kind first and not first. */
 static int sums(char *why, unsigned size)
 {
@@ -388,7 +442,7 @@ static int transformed(char *why, unsigned size)
 static int golden_files(char *why, unsigned size)
 {
     static const char *const names[] = {"tiny",  "kinds", "parts", "transforms", "grids",
-                                        "holes", "forms", "signs", "vectors"};
+                                        "holes", "forms", "signs", "vectors",    "coded"};
     unsigned taken = 0;
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         char path[100], text[300];
@@ -413,23 +467,25 @@ static int golden_files(char *why, unsigned size)
             taken++;
         }
     }
-    if (taken < 20) FAIL("only %u tensors of the golden files were taken", taken);
+    if (taken < 24) FAIL("only %u tensors of the golden files were taken", taken);
     return 0;
 }
 
-/* Positions and prefix codes out of any bytes: some values, and no access outside, which sanitizers watch over. */
+/* Positions, prefix codes and ends of streams out of any bytes: some values, of kind coded those of libwcdecode, and no
+ * access outside, which sanitizers watch over. */
 static int damaged_blobs(char *why, unsigned size)
 {
-    for (unsigned i = 0; i < 24; i++) {
+    for (unsigned i = 0; i < 28; i++) {
         loaded l;
         void *dst = NULL;
         sample s = sample_sized(9, 300, 1, 0);
-        switch (i % 6) {
+        switch (i % 7) {
         case 0: sample_sparse(&s, F16, 0, 0, 0, 200); break;
         case 1: sample_sparse(&s, F32, 1, 0, 0, 1); break;
         case 2: sample_sparse(&s, BF16, 2, 0, 0, 900); break;
         case 3: sample_grid(&s, 3, 0, 0, 32, 0), sample_holes(&s, 2, 0, 0, 0, 500); break;
         case 4: sample_coded_floats(&s, BF16, "22", 777); break;
+        case 5: sample_trellis(&s, i % 2 ? 8 : 3, 1 + i % 16, i % 2, 4, 1001); break;
         default: sample_coded_floats(&s, F32, "0022", 50);
         }
         if (!sample_build(&s, -1, F32) || upload(&s.t, &l, why, size)) return 1;
@@ -437,6 +493,7 @@ static int damaged_blobs(char *why, unsigned size)
         wcd_cuda_status status = wcd_cuda_rows(&l.w, 0, 9, dst, WCD_CUDA_F32, 300, NULL);
         if (status != WCD_CUDA_OK || cudaStreamSynchronize(NULL) != cudaSuccess)
             FAIL("sample %u: %s", i, wcd_cuda_status_text(status));
+        if (i % 7 == 5 && check_rows(&s.t, &l, 0, 9, F32, why, size)) return 1;
         cudaFree(dst), unload(&l), free(s.image);
     }
     return 0;
@@ -500,6 +557,8 @@ const cuda_case cuda_cases[] = {
     {"plain and coded floats", plain_and_coded_floats},
     {"low-rank parts", lowrank_parts},
     {"sign parts", sign_parts},
+    {"coded parts", trellis_parts},
+    {"coded parts and others", trellis_sums},
     {"sums", sums},
     {"transforms", transformed},
     {"golden files", golden_files},

@@ -76,6 +76,32 @@ static void fill_codes(const wcd_view *v, uint8_t *blob, int finite)
     }
 }
 
+static uint64_t up8(uint64_t x)
+{
+    return (x + 7) / 8 * 8;
+}
+
+/* Half of the classes without low bits; laws of some three bits, of class 0 (2^-|k|) just that; streams of about the
+ * same size; the last unit has what is left. */
+static void fill_units(const wcd_view *v, uint8_t *blob)
+{
+    const wcd_coded_view *c = &v->u.c;
+    uint64_t units = ((v->rows - 1) / c->tile + 1) * c->blocks, words;
+    uint64_t at =
+        up8(up8(up8(up8(12 * c->classes) + v->cols) + (v->cols + 1) / 2) + (c->row_classes ? (v->rows + 1) / 2 : 0));
+    words = (v->size - up8(at + 4 * units)) / 2;
+    for (unsigned n = 0; n < c->classes; n++) {
+        uint8_t *record = blob + 12 * n;
+        record[0] = (uint8_t)(n % 2 ? 1 + sample_random() % 12 : 0);
+        for (int q = 0; q < 2; q++)
+            sample_put(record + 4 + 3 * q, n ? 8 + sample_random() % 16 : 16, 1),
+                sample_put(record + 5 + 3 * q, n ? sample_random() % 20 : 16, 1),
+                sample_put(record + 6 + 3 * q, n ? sample_random() % 8 : 0, 1);
+    }
+    for (uint64_t k = 0; k < units; k++)
+        sample_put(blob + at + 4 * k, words * (k + 1) / units, 4);
+}
+
 /* Random bytes; finite: every f16, bf16 and f32 is below 2 in magnitude, by the bit that they have at the same place.
  */
 static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
@@ -87,6 +113,7 @@ static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
     if (v->d->id == GRID && v->u.g.holes) fill_positions(&v->u.g.p, blob, v->rows);
     if (v->d->id == LUT && v->u.l.holes) fill_positions(&v->u.l.p, blob, v->rows);
     if (v->d->id == FLOAT && v->u.f.coded) fill_codes(v, blob, finite);
+    if (v->d->id == TRELLIS) fill_units(v, blob);
 }
 
 /* The size of blob with which a part opens, found by trying, and what it opens as. */
@@ -198,6 +225,13 @@ void sample_coded_floats(sample *s, unsigned dtype, const char *modes, uint64_t 
         if (p[2 + k] == 1) p[10 + k] = 0x7d;
     }
     sample_put(p + 24, bytes, 8);
+}
+
+void sample_trellis(sample *s, unsigned memory, unsigned classes, unsigned by_row, uint32_t tile, uint64_t bytes)
+{
+    uint8_t *p = sample_part(s, TRELLIS)->params;
+    p[0] = (uint8_t)memory, p[1] = (uint8_t)classes, p[2] = (uint8_t)by_row;
+    sample_put(p + 4, tile, 4), sample_put(p + 8, wc_f32_bits(0x1.7ap-16f), 4), sample_put(p + 16, bytes, 8);
 }
 
 void sample_lowrank(sample *s, uint32_t rank, unsigned form, uint32_t m2, uint32_t n2)

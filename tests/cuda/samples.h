@@ -8,7 +8,7 @@
 #include "decode/decoder.h"
 
 enum { MAX_SPECS = 20 };
-enum { FLOAT = 1, GRID = 2, LUT = 3, SPARSE = 4, LOWRANK = 5, SIGNS = 7, DIAGONAL = 9, HADAMARD = 10 };
+enum { FLOAT = 1, GRID = 2, LUT = 3, SPARSE = 4, LOWRANK = 5, SIGNS = 7, TRELLIS = 8, DIAGONAL = 9, HADAMARD = 10 };
 enum { F32 = 1, F16 = 2, BF16 = 3, I32 = 6 };
 
 /* A part of kind `kind'; size: of the blob, 0 to have it found by trying. */
@@ -39,6 +39,8 @@ void sample_floats(sample *s, unsigned dtype);
 /* modes: a digit per plane, as in the card; bytes: of all streams. */
 void sample_coded_floats(sample *s, unsigned dtype, const char *modes, uint64_t bytes);
 void sample_lowrank(sample *s, uint32_t rank, unsigned form, uint32_t m2, uint32_t n2);
+/* Kind coded: tiles of `tile' rows, this many bytes of streams, cut into units of about the same size. */
+void sample_trellis(sample *s, unsigned memory, unsigned classes, unsigned by_row, uint32_t tile, uint64_t bytes);
 /* which: a digit per level. */
 void sample_signs(sample *s, unsigned form, unsigned levels, uint32_t n, uint32_t subset, const char *which);
 

@@ -1,15 +1,17 @@
 /* The decode library at every CPU level: rows and products of all kinds are the bits of portable C, for parts by
  * formula and for the same parts with every byte of their blobs random (NaN, infinities, codes out of order). Then
  * portable C itself: sums as documented, written here with libm's fmaf; fused multiply-adds on hard cases; wcd_matmul,
- * pools and the gemm hook; and what they refuse. */
+ * pools and the gemm hook; inputs in 8 bits and their error; and what they refuse. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "decode/decoder.h"
+#include "io/wcz.h"
 #include "parts_util.h"
 #include "wcdecode_openmp.h"
 
@@ -23,6 +25,16 @@ static uint64_t noise(void)
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
     z = (z ^ z >> 27) * 0x94d049bb133111eb;
     return z ^ z >> 31;
+}
+
+static void *read_file(const char *path, size_t *size)
+{
+    static double image[1 << 15];
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    *size = fread(image, 1, sizeof image, in);
+    fclose(in);
+    return image;
 }
 
 /* ---- every level against C -------------------------------------------------------------------------------------- */
@@ -61,17 +73,29 @@ static encoded encode(const wc_part *p)
     return e;
 }
 
-/* rows [rows, cols], y [2 rows], ys [INPUTS, rows] of one level; guarded by exact allocation. */
+/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [2 rows] of one level; guarded by exact allocation. */
 typedef struct results {
-    float *rows, *y, *ys;
+    float *rows, *y, *ys, *y8;
 } results;
+
+/* With the input in 8 bits; kinds that have no such product leave zeros. */
+static void compute_int8(const wcd_view *v, const float *x, float *y)
+{
+    if (!v->d->product8) return;
+    void *memory = malloc(wcd_int8_bytes(v->cols) + 1);
+    assert_non_null(memory);
+    wcd_int8 x8 = wcd_int8_make(v->cols, x, memory);
+    v->d->product8(v, 0, v->rows, &x8, y, 0);
+    v->d->product8(v, v->rows / 3, v->rows - v->rows / 3, &x8, y + v->rows + v->rows / 3, 1);
+    free(memory);
+}
 
 static results compute(const encoded *e, wcd_level level, const float *x)
 {
     const wcd_view *v = e->view;
     size_t n = v->rows * v->cols, third = v->rows / 3;
-    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4)};
-    assert_true(r.rows && r.y && r.ys);
+    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4), calloc(2 * v->rows, 4)};
+    assert_true(r.rows && r.y && r.ys && r.y8);
     wcd_cpu_use(level);
     assert_int_equal(wcd_cpu_level(), level);
     assert_int_equal(wcd_view_set_rows(v, 0, v->rows, r.rows, v->cols), WCD_OK);
@@ -80,12 +104,13 @@ static results compute(const encoded *e, wcd_level level, const float *x)
         r.y[v->rows + i] = (float)i;
     wcd_view_product(v, third, v->rows - third, x, r.y + v->rows + third, 1);
     wcd_view_products(v, 0, v->rows, &(wcd_vectors){x, v->cols, INPUTS}, r.ys, v->rows, 0);
+    compute_int8(v, x, r.y8);
     return r;
 }
 
 static void drop_results(results *r)
 {
-    free(r->rows), free(r->y), free(r->ys);
+    free(r->rows), free(r->y), free(r->ys), free(r->y8);
 }
 
 /* NaN is NaN, everything else the same bits. */
@@ -132,6 +157,7 @@ static void compare_levels(const encoded *e, const float *x, const char *name)
         same(c.rows, l.rows, v->rows * v->cols, "rows", name, (wcd_level)level);
         same(c.y, l.y, 2 * v->rows, "product", name, (wcd_level)level);
         same(c.ys, l.ys, INPUTS * v->rows, "products", name, (wcd_level)level);
+        same(c.y8, l.y8, 2 * v->rows, "product with 8 bits", name, (wcd_level)level);
         drop_results(&l);
     }
     drop_results(&c);
@@ -230,6 +256,202 @@ static void other_kinds(void **state)
     check(vq_fill(vq_plan(9, 300, 4, 2, 8, 16, 4, 100)), "vq");
 }
 
+/* ---- inputs in 8 bits ------------------------------------------------------------------------------------------- */
+
+/* The sum of twelve uniform numbers, of variance 1/12 each: near enough to a Gaussian. */
+static float gaussian(void)
+{
+    float sum = -6;
+    for (int i = 0; i < 12; i++)
+        sum += (float)(noise() >> 48) * 0x1p-16f;
+    return sum;
+}
+
+typedef struct input8 {
+    float *x;
+    double *rounded, *half; /* what x becomes, by the header's words; d / 2 of the column, 0 in the rest */
+} input8;
+
+static input8 round_input(size_t cols)
+{
+    input8 in = {malloc(cols * sizeof *in.x), malloc(cols * sizeof(double)), calloc(cols, sizeof(double))};
+    assert_true(in.x && in.rounded && in.half);
+    for (size_t i = 0; i < cols; i++)
+        in.rounded[i] = in.x[i] = gaussian();
+    for (size_t b = 0; b + 64 <= cols; b += 64) {
+        double most = 0;
+        for (size_t i = b; i < b + 64; i++)
+            most = fmax(most, fabs((double)in.x[i]));
+        for (size_t i = b; i < b + 64; i++)
+            in.half[i] = most / 254, in.rounded[i] = rint((double)in.x[i] * 127 / most) * most / 127;
+    }
+    return in;
+}
+
+/* y = W x' in double, with x' rounded here; a rounding that goes to the other side moves it by less than the usual
+ * error of a sum. And the header's bound and usual error. */
+static void int8_is_the_product_of_rounded_inputs(void **state)
+{
+    static const struct {
+        size_t cols, group;
+    } shapes8[] = {{1024, 128}, {1000, 32}, {640, 16}, {1599, 64}, {1536, 1536}, {2048, 1024}, {700, 700}};
+    double off = 0, all = 0;
+    (void)state;
+    for (size_t k = 0; k < sizeof shapes8 / sizeof *shapes8; k++)
+        for (unsigned bits = 1; bits <= 8; bits++) {
+            const size_t rows = 7, cols = shapes8[k].cols;
+            const bool in_8 = wcd_codes_group(shapes8[k].group);
+            wc_part p = grid_fill(grid_plan(rows, cols, bits, shapes8[k].group, 0, bits % 2));
+            encoded e = encode(&p);
+            input8 in = round_input(cols);
+            float *w = malloc(rows * cols * sizeof *w), y[14] = {0};
+            assert_non_null(w);
+            wcd_cpu_use(wcd_cpu_best());
+            compute_int8(e.view, in.x, y);
+            assert_int_equal(wcd_view_set_rows(e.view, 0, rows, w, cols), WCD_OK);
+            for (size_t i = 0; i < rows; i++) {
+                double want = 0, exact = 0, bound = 0, size = 0;
+                for (size_t j = 0; j < cols; j++) {
+                    double v = w[i * cols + j];
+                    want += v * (in_8 ? in.rounded[j] : (double)in.x[j]), exact += v * (double)in.x[j];
+                    bound += fabs(v) * in.half[j], size += fabs(v * (double)in.x[j]);
+                }
+                const double zero = 8 * size;                  /* s q and s z of a large z nearly cancel */
+                assert_true(fabs(y[i] - want) <= 3e-6 * zero); /* usually 1e-7; a wrong order of lanes gives 1e-1 */
+                assert_true(fabs(y[i] - exact) <= bound + 3e-6 * zero);
+                if (in_8) off += (y[i] - exact) * (y[i] - exact), all += exact * exact;
+            }
+            free(w), free(in.x), free(in.rounded), free(in.half), free(e.data[0]);
+            wc_part_free(&p);
+        }
+    print_message("usual error of 8 bits: %.2f %%\n", 100 * sqrt(off / all));
+    assert_true(sqrt(off / all) < 8e-3 && sqrt(off / all) > 3e-3);
+}
+
+static void int8_of_odd_inputs(void **state)
+{
+    (void)state;
+    wc_part p = grid_fill(grid_plan(3, 192, 4, 64, 0, true));
+    encoded e = encode(&p);
+    const float odd[] = {0, -0.0f, 0x1p-101f, NAN, INFINITY, -INFINITY, 0x1p100f};
+    for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++)
+        for (size_t k = 0; k < sizeof odd / sizeof *odd; k++) {
+            float x[192], y[6] = {0};
+            wcd_cpu_use((wcd_level)level);
+            for (int j = 0; j < 192; j++)
+                x[j] = j / 64 == 1 ? (j == 70 ? odd[k] : 0) : (float)j;
+            compute_int8(e.view, x, y);
+            assert_true(isfinite(odd[k]) ? !isnan(y[0]) : isnan(y[0]) && isnan(y[2]));
+        }
+    free(e.data[0]);
+    wc_part_free(&p);
+}
+
+/* A file of one tensor: a grid of 4 bits and a sparse part. */
+static void write_sum(const char *path)
+{
+    char partial[96];
+    wc_ctx ctx;
+    wc_wcz *z;
+    wc_part part[2] = {grid_fill(grid_plan(70, 200, 4, 64, 0, true)), sparse_fill(sparse_plan(70, 200, 7, WC_F16), 7)};
+    wc_wcz_tensor t = {"w", WC_F16, 2, {70, 200}, 2, part, 0};
+    snprintf(partial, sizeof partial, "%s.partial", path);
+    wc_ctx_init(&ctx, 1);
+    assert_int_equal(wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z), WC_OK);
+    assert_int_equal(wc_wcz_create(&ctx, z, partial), WC_OK);
+    for (size_t k = 0; k < 2; k++)
+        assert_int_equal(wc_wcz_put(&ctx, z, 0, k, &part[k], NULL), WC_OK);
+    if (wc_wcz_finish(&ctx, z, path) != WC_OK) fail_msg("%s", ctx.error);
+    wc_wcz_free(&z);
+    wc_part_free(&part[0]), wc_part_free(&part[1]);
+}
+
+static bool has_grid(const wcd_tensor *t)
+{
+    for (uint32_t i = 0; i < t->n_parts; i++) {
+        wcd_part_info part;
+        assert_int_equal(wcd_part(t, i, &part), WCD_OK);
+        if (!strcmp(part.kind_name, "grid")) return true;
+    }
+    return false;
+}
+
+/* Any range of rows gives the same bits; what has no grid gives those of f32. Returns whether it was another. */
+static bool check_int8(const wcd_tensor *t)
+{
+    const size_t rows = t->rows, cut = rows / 2;
+    float *x = inputs(t->cols, false), *y = malloc(3 * rows * sizeof *y), *all = y + rows, *halves = all + rows;
+    void *memory = malloc(wcd_int8_size(t) + 1);
+    assert_true(y && memory);
+    assert_int_equal(wcd_int8_inputs(t, x, memory), WCD_OK);
+    wcd_status s = wcd_matvec_transformed(t, 0, rows, x, y);
+    assert_int_equal(wcd_matvec_int8(t, 0, rows, x, memory, all), s);
+    bool other = s == WCD_OK && memcmp(y, all, rows * sizeof *y) != 0;
+    if (s == WCD_OK) {
+        assert_int_equal(wcd_matvec_int8(t, 0, cut, x, memory, halves), s);
+        assert_int_equal(wcd_matvec_int8(t, cut, rows - cut, x, memory, halves + cut), s);
+        assert_memory_equal(halves, all, rows * sizeof *y);
+        assert_true(has_grid(t) || !other);
+    }
+    free(x), free(y), free(memory);
+    return other;
+}
+
+static void int8_of_files(void **state)
+{
+    char dir[] = "/tmp/wcd_levels_XXXXXX", path[64];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sum.wcz", dir);
+    write_sum(path);
+    const char *const files[] = {"tests/data/golden/kinds.wcz", "tests/data/golden/parts.wcz",
+                                 "tests/data/golden/transforms.wcz", path};
+    bool other = false;
+    (void)state;
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        size_t size;
+        void *image = read_file(files[k], &size);
+        wcd_file f;
+        wcd_tensor t;
+        assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+        for (uint32_t i = 0; i < wcd_count(&f); i++) {
+            assert_int_equal(wcd_at(&f, i, &t), WCD_OK);
+            if (t.rows && t.cols) other = check_int8(&t);
+        }
+    }
+    assert_true(other); /* the last */
+    remove(path);
+    rmdir(dir);
+}
+
+static void int8_misuse(void **state)
+{
+    static uint64_t memory[1 << 12];
+    float x[600] = {0}, y[600];
+    size_t size;
+    wcd_file f;
+    wcd_tensor t;
+    (void)state;
+    void *image = read_file("tests/data/golden/kinds.wcz", &size);
+    assert_int_equal(wcd_open(&f, image, size), WCD_OK);
+    for (uint32_t i = 0; wcd_at(&f, i, &t) == WCD_OK && t.cols < 64; i++)
+        ;
+    assert_true(t.cols >= 64 && t.cols <= 600 && t.rows <= 600 && wcd_int8_size(&t) <= sizeof memory);
+    assert_int_equal(wcd_int8_size(NULL), 0);
+    assert_int_equal(wcd_int8_inputs(NULL, x, memory), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_int8_inputs(&t, NULL, memory), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_int8_inputs(&t, x, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_int8_inputs(&t, x, (char *)memory + 2), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_int8_inputs(&t, x, memory), WCD_OK);
+    assert_int_equal(wcd_matvec_int8(NULL, 0, 0, x, memory, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, t.rows + 1, x, memory, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, t.rows + 1, 0, x, memory, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, NULL, memory, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, x, NULL, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, x, (char *)memory + 1, y), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, x, memory, NULL), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matvec_int8(&t, 0, 0, x, memory, NULL), WCD_OK);
+}
+
 /* ---- the fused multiply-add ------------------------------------------------------------------------------------- */
 
 /* Random bits, sums that nearly cancel, and products that end half way between two floats: there a second rounding
@@ -272,16 +494,6 @@ static void run_backwards(void *self, void (*task)(void *arg, unsigned i), void 
     *(unsigned *)self = n_tasks;
     while (n_tasks--)
         task(arg, n_tasks);
-}
-
-static void *read_file(const char *path, size_t *size)
-{
-    static double image[1 << 15];
-    FILE *in = fopen(path, "rb");
-    assert_non_null(in);
-    *size = fread(image, 1, sizeof image, in);
-    fclose(in);
-    return image;
 }
 
 static void check_tensor(const wcd_tensor *t)
@@ -412,6 +624,10 @@ int main(void)
         cmocka_unit_test(luts),
         cmocka_unit_test(sparse_parts),
         cmocka_unit_test(other_kinds),
+        cmocka_unit_test(int8_is_the_product_of_rounded_inputs),
+        cmocka_unit_test(int8_of_odd_inputs),
+        cmocka_unit_test(int8_of_files),
+        cmocka_unit_test(int8_misuse),
         cmocka_unit_test(fused_multiply_adds_round_once),
         cmocka_unit_test(matmul_is_many_matvecs),
         cmocka_unit_test(misuse_is_answered),

@@ -1,9 +1,10 @@
 /* cuda_runtime.h of the tests - enough of CUDA on the CPU to run the kernels of src/cuda as they are.
  *
  * Device memory is memory, a stream is the order of the calls, and a launch runs its blocks one after the other. The
- * threads of a block are fibers: each runs until it has to wait for the others (__syncthreads, shuffles), and then the
- * next one does. All have to arrive at the same kind of barrier, the same number of times: anything else is a bug in
- * the kernel, and ends the program. Shared memory is static: one block at a time has it. C++ only. */
+ * threads of a block are fibers: each runs until it has to wait for the others (__syncthreads; within a warp shuffles,
+ * ballots and __syncwarp), and then the next one does. All of a warp, and at __syncthreads all of the block, have to
+ * arrive at the same barrier, the same number of times: anything else is a bug in the kernel, and ends the program.
+ * Shared memory is static: one block at a time has it. C++ only. */
 #ifndef EMULATED_CUDA_RUNTIME_H
 #define EMULATED_CUDA_RUNTIME_H
 
@@ -43,14 +44,27 @@ struct alignas(16) float4 {
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum emulated_barrier { EMULATED_END, EMULATED_SYNC, EMULATED_SHUFFLE };
+enum emulated_barrier { EMULATED_END, EMULATED_SYNC, EMULATED_WARP, EMULATED_SHUFFLE };
 void emulated_wait(emulated_barrier at);
 void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel);
 float emulated_shuffle(float value, int mask);
+unsigned emulated_ballot(bool value);
 
 static inline void __syncthreads()
 {
     emulated_wait(EMULATED_SYNC);
+}
+static inline void __syncwarp()
+{
+    emulated_wait(EMULATED_WARP);
+}
+static inline unsigned __ballot_sync(unsigned, int value)
+{
+    return emulated_ballot(value != 0);
+}
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
 }
 static inline float __shfl_xor_sync(unsigned, float value, int mask)
 {

@@ -44,21 +44,35 @@ void start(unsigned i)
     makecontext(&f.context, run_body, 0);
 }
 
-/* One block: round after round, in which every thread goes to its next barrier; all have to meet at the same one. */
+/* The threads first .. end of a warp to their next barrier; all have to meet at the same one. */
+void run_warp(unsigned first, unsigned end)
+{
+    for (current = first; current < end; current++) {
+        threadIdx = dim3(current);
+        swapcontext(&scheduler, &fibers[current].context);
+    }
+    for (unsigned i = first + 1; i < end; i++)
+        if (fibers[i].at != fibers[first].at || fibers[i].shuffles != fibers[first].shuffles) {
+            fprintf(stderr, "threads %u and %u of block %u wait at different barriers\n", first, i, blockIdx.x);
+            abort();
+        }
+}
+
+/* One block: round after round, in which every warp goes to the next barrier of the block, or to its end. */
 void run_block(unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
         start(i);
     do {
-        for (current = 0; current < n; current++) {
-            threadIdx = dim3(current);
-            swapcontext(&scheduler, &fibers[current].context);
-        }
-        for (unsigned i = 1; i < n; i++)
-            if (fibers[i].at != fibers[0].at || fibers[i].shuffles != fibers[0].shuffles) {
-                fprintf(stderr, "threads 0 and %u of block %u wait at different barriers\n", i, blockIdx.x);
+        for (unsigned first = 0; first < n; first += WARP) {
+            do
+                run_warp(first, first + WARP < n ? first + WARP : n);
+            while (fibers[first].at != EMULATED_SYNC && fibers[first].at != EMULATED_END);
+            if (fibers[first].at != fibers[0].at) {
+                fprintf(stderr, "warps 0 and %u of block %u wait at different barriers\n", first / WARP, blockIdx.x);
                 abort();
             }
+        }
     } while (fibers[0].at != EMULATED_END);
 }
 
@@ -79,6 +93,16 @@ float emulated_shuffle(float value, int mask)
     f.slot[which] = value;
     emulated_wait(EMULATED_SHUFFLE);
     return fibers[other].slot[which];
+}
+
+unsigned emulated_ballot(bool value)
+{
+    unsigned me = current, first = me / WARP * WARP, all = 0, which = fibers[me].shuffles++ % 2;
+    fibers[me].slot[which] = value;
+    emulated_wait(EMULATED_SHUFFLE);
+    for (unsigned i = 0; i < WARP && first + i < blockDim.x; i++)
+        all |= (fibers[first + i].slot[which] != 0 ? 1u : 0u) << i;
+    return all;
 }
 
 void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
