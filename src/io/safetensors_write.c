@@ -45,7 +45,7 @@ static wc_status put_string(wc_ctx *ctx, wc_buf *b, const char *s)
     for (const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)s; *p;) {
         utf8proc_int32_t c;
         utf8proc_ssize_t n = utf8proc_iterate(p, -1, &c);
-        if (n < 1) return wc_fail(ctx, WC_BUG, "a safetensors name that is not UTF-8");
+        if (n < 1) return wc_fail(ctx, WC_BADFILE, "a safetensors name that is not UTF-8");
         const char *at = c < 0x80 ? strchr(from, c) : NULL;
         if (at)
             WC_TRY(wc_buf_printf(ctx, b, "\\%c", to[at - from]));
@@ -105,7 +105,7 @@ static wc_status check_distinct(wc_ctx *ctx, const wc_st_item **item, size_t n)
     qsort(item, n, sizeof *item, by_name);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(item[i]->name, "__metadata__") || (i && !strcmp(item[i - 1]->name, item[i]->name)))
-            return wc_fail(ctx, WC_BUG, "two tensors are to be written as `%s'",
+            return wc_fail(ctx, WC_BADFILE, "two tensors are to be written as `%s'",
                            wc_escape_name(shown, sizeof shown, item[i]->name));
     return WC_OK;
 }

@@ -24,9 +24,9 @@ wc_status wc_st_put(wc_ctx *ctx, wc_st_sink *sink, const void *data, size_t size
 
 /* Writes n items to `path' through path + ".tmp": the name appears only when the file is complete and on disk, and a
  * source that is mapped from the same name stays intact. Metadata: {"format":"pt"}, which transformers asks for, then
- * the n_meta pairs in the given order. WC_IO: cannot write. WC_UNSUPPORTED: the header would pass 100 MB. WC_BUG: a
- * name or metadata key twice, not UTF-8, a shape without a whole number of bytes, or a produce() that makes too many or
- * too few. Holds only the header in memory. */
+ * the n_meta pairs in the given order. WC_IO: cannot write. WC_UNSUPPORTED: the header would pass 100 MB.
+ * WC_BADFILE: a name twice or not UTF-8, which only a hostile .wcz can ask for. WC_BUG: a metadata key twice, a shape
+ * without a whole number of bytes, or a produce() that makes too many or too few. Holds only the header in memory. */
 wc_status wc_safetensors_write(wc_ctx *ctx, const char *path, const wc_st_item *item, size_t n, const wc_st_meta *meta,
                                size_t n_meta);
 
