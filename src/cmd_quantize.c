@@ -16,7 +16,7 @@ typedef struct options {
     wc_cli_common common;
     const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern,
         *target;
-    double bits;
+    double bits, attention;
     uint64_t embed_bits, head_bits, tp, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
     wc_cli_list opt, rule, calib;
     bool force, dry_run, fresh, one_stream;
@@ -62,6 +62,8 @@ static void defaults(void *p)
         {"bos", 0, WC_CLI_TEXT, AT(bos), "WHEN", "begin-of-text token before every window: auto, always, never"},        \
         {"stats",   0,      WC_CLI_TEXT,                                                                                 \
          AT(stats), "FILE", "saved by `calibrate', or an importance matrix, instead of a forward pass"},                 \
+        {"attention",   0,   WC_CLI_REAL,                                                                                \
+         AT(attention), "X", "0 to 1: tokens count in q, k, v's statistics by the attention they get (default: 0)"},     \
         {"one-stream", 0, WC_CLI_FLAG, AT(one_stream), NULL, "do not run the original model beside the compressed one"}, \
         {"memory",   0,      WC_CLI_SIZE,                                                                                \
          AT(memory), "SIZE", "resident memory not to exceed, e.g. 6GiB (default: 80 % of RAM)"},                         \
@@ -247,12 +249,17 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
     char embed[64], head[64], **texts = NULL;
     wc_plan_rule *rules = NULL;
     wc_run_result result = {0};
+    if (!(o->attention >= 0 && o->attention <= 1))
+        return wc_fail(ctx, WC_OPTION, "--attention %g: allowed is 0 to 1", o->attention);
+    if (o->attention > 0 && o->stats)
+        return wc_fail(ctx, WC_OPTION, "--attention: the statistics of --stats are made already, all tokens alike");
     wc_run_options run = {.model = model,
                           .output = o->output,
                           .work_dir = o->work_dir,
                           .stats_file = o->stats,
                           .bits = o->bits,
                           .memory = o->memory,
+                          .attention = o->attention,
                           .one_stream = o->one_stream,
                           .force = o->force,
                           .fresh = o->fresh,

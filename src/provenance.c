@@ -25,10 +25,12 @@ static json_t *calibration(const wc_provenance *p)
         return json_pack("{s:s, s:I, s:I, s:o}", "source", p->stats->source, "tokens", (json_int_t)p->stats->tokens,
                          "seqlen", (json_int_t)p->stats->seqlen, "windows_xxh3", hex(p->stats->windows));
     if (!w) return json_null();
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", w->source, "text_bytes",
-                     (json_int_t)w->text_bytes, "text_xxh3", hex(w->text_hash), "windows", (json_int_t)w->n, "seqlen",
-                     (json_int_t)w->seqlen, "bos_per_window", w->bos, "windows_xxh3", hex(w->hash), "two_streams",
-                     p->two_streams);
+    json_t *o = json_pack("{s:s, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", w->source, "text_bytes",
+                          (json_int_t)w->text_bytes, "text_xxh3", hex(w->text_hash), "windows", (json_int_t)w->n,
+                          "seqlen", (json_int_t)w->seqlen, "bos_per_window", w->bos, "windows_xxh3", hex(w->hash),
+                          "two_streams", p->two_streams);
+    if (p->attention > 0) json_object_set_new(o, "attention", json_real(p->attention));
+    return o;
 }
 
 /* {"recipes": [text], "tensors": {name: index}} for the compressed tensors; all others are kept. */

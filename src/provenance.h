@@ -20,6 +20,7 @@ typedef struct wc_provenance {
     const wc_windows *windows;      /* NULL: none */
     const wc_statsfile_info *stats; /* NULL: no saved statistics */
     bool two_streams;
+    double attention;   /* wc_pass_options; stored when it is not 0 */
     const char *passes; /* the passes over the model, as recipes print them; "": none */
     bool untied;        /* they gave the model a head of its own: config.json has to say so */
 } wc_provenance;

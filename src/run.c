@@ -210,6 +210,7 @@ static wc_status make_plan(run *r)
                            .windows = r->windows.n ? &r->windows : NULL,
                            .stats = r->opt->stats_file && r->plan->needs_stats ? &r->saved.info : NULL,
                            .two_streams = r->calibrated && !r->opt->one_stream,
+                           .attention = r->calibrated ? r->opt->attention : 0,
                            .passes = r->passes.n ? (char *)r->pass_text.data : "",
                            .untied = r->in.config.tied && !r->model.config.tied};
     WC_TRY(wc_provenance_layout(r->ctx, &facts, &r->wcz, &r->fingerprint));
@@ -605,6 +606,7 @@ static wc_status enter(run *r, size_t *first)
                          .dir = r->work,
                          .edges_in_files = true,
                          .spill = r->budget.spill,
+                         .attention = r->opt->attention,
                          .keep = edge != NULL};
     uint64_t hash[WC_PASS_MAX_STREAMS] = {0};
     WC_TRY(wc_pass_open(r->ctx, &o, &r->pass));

@@ -16,6 +16,7 @@ typedef struct wc_run_options {
     double bits;
     wc_text_options calib; /* seqlen 0: default */
     uint64_t memory;       /* 0: default */
+    double attention;      /* wc_pass_options; 0: all tokens alike */
     bool one_stream;       /* do not run the original model beside the compressed one: no drift statistics */
     bool force, fresh, dry_run;
 } wc_run_options;

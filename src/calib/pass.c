@@ -1,5 +1,6 @@
 #include "calib/pass.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static wc_status open_store(wc_ctx *ctx, const wc_pass *p, const wc_pass_options
 
 wc_status wc_pass_open(wc_ctx *ctx, const wc_pass_options *o, wc_pass *out)
 {
-    wc_pass p = {.config = o->config, .windows = o->windows, .n_streams = o->n_streams};
+    wc_pass p = {.config = o->config, .windows = o->windows, .n_streams = o->n_streams, .attention = o->attention};
     p.chunk_seqs = chunk_windows(o->windows->n, o->windows->seqlen, o->chunk_tokens);
     p.n_chunks = wc_ceil_div(o->windows->n, p.chunk_seqs);
     size_t hidden = o->config->hidden, widest = widest_stage(o->config);
@@ -127,6 +128,29 @@ static void tell(const wc_pass *p, size_t i)
     if (p->progress) p->progress(p->progress_user, (double)wc_pass_chunk_rows(p, i));
 }
 
+/* The inputs of q, k, v of all streams times the square roots of their tokens' weights. */
+static wc_status weigh(wc_ctx *ctx, const wc_pass *p, const wc_block *original, size_t rows, chunk *c)
+{
+    const float limit = 4;
+    size_t seqlen = p->windows->seqlen, width = wc_stage_width(p->config, WC_STAGE_QKV);
+    float *r, part = (float)p->attention;
+    WC_TRY(WC_ALLOC(ctx, r, rows, "the weights of tokens"));
+    wc_status status = wc_block_received(ctx, original, rows / seqlen, seqlen, c->v[p->n_streams - 1], r);
+    for (size_t w = 0; status == WC_OK && w < rows; w += seqlen) {
+        double sum = 0;
+        for (size_t i = w; i < w + seqlen; i++)
+            sum += fminf(r[i], limit);
+        for (size_t i = w; i < w + seqlen; i++)
+            r[i] = sqrtf(1 - part + part * fminf(r[i], limit) * (float)((double)seqlen / sum));
+    }
+    for (size_t s = 0; status == WC_OK && s < p->n_streams; s++)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < width; j++)
+                c->v[s][i * width + j] *= r[i];
+    free(r);
+    return status;
+}
+
 wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_stage stage, wc_stats_sum *sum)
 {
     chunk c;
@@ -136,6 +160,7 @@ wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_sta
             WC_TRY_OUT(advance(ctx, p, s, i, block[s], stage, &c));
         size_t last = p->n_streams - 1;
         wc_stats_chunk k = {wc_pass_chunk_rows(p, i), c.v[0], c.v[last], c.x[0], c.x[last]};
+        if (sum && p->attention > 0 && stage == WC_STAGE_QKV) WC_TRY_OUT(weigh(ctx, p, block[last], k.t, &c));
         if (sum) WC_TRY_OUT(wc_stats_add(ctx, sum, &k));
         tell(p, i);
         WC_TRY_OUT(interrupted(ctx));

@@ -32,6 +32,7 @@ typedef struct wc_pass {
     size_t n_chunks;
     int now; /* which edge holds the inputs of the next block */
     wc_pass_stream stream[WC_PASS_MAX_STREAMS];
+    double attention;                            /* as in wc_pass_options */
     void (*progress)(void *user, double tokens); /* told of every chunk that went through a stage; may be NULL */
     void *progress_user;
 } wc_pass;
@@ -45,6 +46,7 @@ typedef struct wc_pass_options {
     bool edges_in_files; /* the edges survive a crash */
     bool spill;          /* x and u in files as well */
     bool keep;           /* open existing edge files as they are (resume) */
+    double attention;    /* 0..1: how far tokens weigh in the statistics of q, k, v by the attention that they get */
 } wc_pass_options;
 
 wc_status wc_pass_open(wc_ctx *ctx, const wc_pass_options *opt, wc_pass *out);
@@ -53,7 +55,12 @@ void wc_pass_close(wc_pass *p, bool remove_files);
 /* Writes the embeddings of all windows into the edge of stream s. */
 wc_status wc_pass_embed(wc_ctx *ctx, wc_pass *p, size_t s, const wc_weight_source *source);
 
-/* Carries every stream to the input of `stage' (all linears of earlier stages are applied as they are now in block[s])
+/* Statistics of q, k and v can weigh a token by how much it is looked at in the original model (the last stream): its
+ * weight is 1 - attention + attention min(r, 4) / mean, r what its key receives (wc_attention_received) and the mean
+ * that of min(r, 4) over its window. The limit keeps first tokens, on which heads without work rest, from outweighing
+ * all others. Moments are weighted so, means by the square roots.
+ *
+ * Carries every stream to the input of `stage' (all linears of earlier stages are applied as they are now in block[s])
  * and adds it to sum (NULL: no statistics). block[s] is the block of stream s. */
 wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_stage stage, wc_stats_sum *sum);
 

@@ -14,6 +14,10 @@ typedef struct wc_attention {
 
 /* out [t, A*D] = softmax(q k^T / sqrt(D), causal) v. Scratch: wc_attention_scratch bytes. */
 wc_status wc_attention_forward(wc_ctx *ctx, const wc_attention *a, float *out);
+
+/* received [t] = what a token's key gets of the attention of its window: the probabilities that all queries give it, as
+ * a mean over the heads. They add up to the window's length. v is not read. The same scratch. */
+wc_status wc_attention_received(wc_ctx *ctx, const wc_attention *a, float *received);
 uint64_t wc_attention_scratch(const wc_ctx *ctx, size_t seqlen);
 
 #endif

@@ -62,8 +62,9 @@ static void norm(wc_ctx *ctx, const wc_block *b, wc_norm which, size_t t, size_t
 }
 
 /* q, k and v side by side in the rows of one buffer, so that one rotation call covers q and k when there is no q/k norm
- * between. */
-static wc_status step_qkv(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t seqlen, const float *u, float *out)
+ * between. *buffer: for the caller to free; a points into it. */
+static wc_status project_qkv(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t seqlen, const float *u,
+                             float **buffer, wc_attention *a)
 {
     const wc_config *c = b->config;
     size_t t = n_seq * seqlen, d = c->head_dim, wide = c->heads * d, narrow = c->kv_heads * d, ld = wide + 2 * narrow;
@@ -81,11 +82,33 @@ static wc_status step_qkv(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t s
     }
     WC_TRY_OUT(wc_rope_open(ctx, &c->rope, seqlen, &rope));
     wc_rope_apply(ctx, &rope, qkv, ld, t, c->heads + c->kv_heads, d);
-    wc_attention a = {n_seq, seqlen, c->heads, c->kv_heads, d, wc_config_window(c, b->layer), q, k, v, ld};
-    WC_TRY_OUT(wc_attention_forward(ctx, &a, out));
-    norm(ctx, b, WC_NORM_ATTENTION_OUT, t, wide, out, out);
+    *a = (wc_attention){n_seq, seqlen, c->heads, c->kv_heads, d, wc_config_window(c, b->layer), q, k, v, ld};
+    *buffer = qkv;
+    qkv = NULL;
 out:
     wc_rope_close(&rope);
+    free(qkv);
+    return status;
+}
+
+static wc_status step_qkv(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t seqlen, const float *u, float *out)
+{
+    wc_attention a;
+    float *qkv;
+    WC_TRY(project_qkv(ctx, b, n_seq, seqlen, u, &qkv, &a));
+    wc_status status = wc_attention_forward(ctx, &a, out);
+    if (status == WC_OK) norm(ctx, b, WC_NORM_ATTENTION_OUT, n_seq * seqlen, a.heads * a.head_dim, out, out);
+    free(qkv);
+    return status;
+}
+
+wc_status wc_block_received(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t seqlen, const float *u,
+                            float *received)
+{
+    wc_attention a;
+    float *qkv;
+    WC_TRY(project_qkv(ctx, b, n_seq, seqlen, u, &qkv, &a));
+    wc_status status = wc_attention_received(ctx, &a, received);
     free(qkv);
     return status;
 }

@@ -41,6 +41,10 @@ wc_status wc_block_begin(wc_ctx *ctx, const wc_block *b, size_t t, const float *
 wc_status wc_block_step(wc_ctx *ctx, const wc_block *b, wc_stage stage, size_t n_seq, size_t seqlen, float *x,
                         const float *u, float *v);
 
+/* received [t]: the attention that each token gets in this block (attention.h), from the input u of WC_STAGE_QKV. */
+wc_status wc_block_received(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_t seqlen, const float *u,
+                            float *received);
+
 /* An upper bound, within a factor of two of what is used, of the bytes that one wc_block_step allocates besides x, u
  * and v. */
 uint64_t wc_block_scratch(const wc_ctx *ctx, const wc_config *c, size_t n_seq, size_t seqlen);

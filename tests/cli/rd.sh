@@ -35,5 +35,21 @@ for threads in 1 3; do
 done
 check 'any thread count, same bytes' cmp "$tmp/j1.wcz" "$tmp/j3.wcz"
 
+# Tokens weighed by the attention that they get: other statistics of q, k, v, so other numbers there; recorded.
+few='--calib-tokens 512 --seqlen 128'
+for name in alike weighed again; do
+    weigh='--attention 0.5'
+    [ $name != alike ] || weigh=''
+    # shellcheck disable=SC2086
+    run compress --recipe 'rd(bits=2,states=4)' "$small" -o "$tmp/$name.wcz" $few $weigh -j $((${#name} % 2 + 1))
+done
+check 'attention: the same bytes for any thread count' cmp "$tmp/weighed.wcz" "$tmp/again.wcz"
+run diff "$tmp/alike.wcz" "$tmp/weighed.wcz" --all
+check 'attention: other values of q_proj' grep -qE '^different .*layers.0.self_attn.q_proj' "$tmp/out"
+run inspect "$tmp/weighed.wcz"
+check 'attention: recorded' grep -q '"attention": 0.5' "$tmp/out"
+gives 'attention out of range' 2 '--attention 2: allowed is 0 to 1' compress --recipe 'rd(bits=2)' "$small" -o "$tmp/no.wcz" --attention 2
+gives 'attention and statistics' 2 '--attention: the statistics of --stats' compress --recipe 'rd(bits=2)' "$small" -o "$tmp/no.wcz" --attention 1 $stats
+
 gives 'rate out of range' 2 'bits=9 is out of range, allowed is 0.5 to 8' compress --recipe 'rd(bits=9)' "$small" -o "$tmp/no.wcz" --dry-run
 finish
