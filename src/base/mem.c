@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-wc_status wc_alloc(wc_ctx *ctx, size_t count, size_t size, const char *what, void **out)
+static wc_status allocate(wc_ctx *ctx, size_t count, size_t size, const char *what, bool zero, void **out)
 {
     uint64_t bytes;
     *out = NULL;
@@ -14,9 +14,19 @@ wc_status wc_alloc(wc_ctx *ctx, size_t count, size_t size, const char *what, voi
     bytes = wc_round_up(bytes ? bytes : 1, 64);
     void *p = aligned_alloc(64, bytes);
     if (!p) return wc_fail(ctx, WC_NOMEM, "no memory for %s: %llu bytes", what, (unsigned long long)bytes);
-    memset(p, 0, bytes);
+    if (zero) memset(p, 0, bytes);
     *out = p;
     return WC_OK;
+}
+
+wc_status wc_alloc(wc_ctx *ctx, size_t count, size_t size, const char *what, void **out)
+{
+    return allocate(ctx, count, size, what, true, out);
+}
+
+wc_status wc_alloc_raw(wc_ctx *ctx, size_t count, size_t size, const char *what, void **out)
+{
+    return allocate(ctx, count, size, what, false, out);
 }
 
 static wc_status buf_reserve(wc_ctx *ctx, wc_buf *b, size_t more)

@@ -30,6 +30,11 @@ static inline size_t wc_min(size_t a, size_t b)
  * count or size 0 gives a valid, freeable pointer. On failure *out is NULL and the status WC_NOMEM. */
 wc_status wc_alloc(wc_ctx *ctx, size_t count, size_t size, const char *what, void **out);
 
+/* The same with any bytes in it: for large arrays that are written before they are read. Zeroing them would take one
+ * thread longer than the others take to use them. */
+wc_status wc_alloc_raw(wc_ctx *ctx, size_t count, size_t size, const char *what, void **out);
+#define WC_ALLOC_RAW(ctx, ptr, count, what) wc_alloc_raw((ctx), (count), sizeof *(ptr), (what), (void **)&(ptr))
+
 /* WC_ALLOC(ctx, x, 100, "activations"): allocates 100 elements of *x into x. */
 #define WC_ALLOC(ctx, ptr, count, what) wc_alloc((ctx), (count), sizeof *(ptr), (what), (void **)&(ptr))
 

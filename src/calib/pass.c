@@ -77,10 +77,10 @@ static wc_status chunk_alloc(wc_ctx *ctx, const wc_pass *p, chunk *c)
 {
     size_t rows = p->chunk_seqs * p->windows->seqlen, widest = widest_stage(p->config);
     memset(c, 0, sizeof *c);
-    WC_TRY(WC_ALLOC(ctx, c->u, rows * widest, "a chunk of activations"));
+    WC_TRY(WC_ALLOC_RAW(ctx, c->u, rows * widest, "a chunk of activations"));
     for (size_t s = 0; s < p->n_streams; s++) {
-        WC_TRY(WC_ALLOC(ctx, c->x[s], rows * p->config->hidden, "a chunk of activations"));
-        WC_TRY(WC_ALLOC(ctx, c->v[s], rows * widest, "a chunk of activations"));
+        WC_TRY(WC_ALLOC_RAW(ctx, c->x[s], rows * p->config->hidden, "a chunk of activations"));
+        WC_TRY(WC_ALLOC_RAW(ctx, c->v[s], rows * widest, "a chunk of activations"));
     }
     return WC_OK;
 }

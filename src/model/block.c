@@ -71,7 +71,7 @@ static wc_status project_qkv(wc_ctx *ctx, const wc_block *b, size_t n_seq, size_
     float *qkv = NULL;
     wc_rope rope = {0};
     wc_status status;
-    WC_TRY_OUT(WC_ALLOC(ctx, qkv, t * ld, "queries, keys and values"));
+    WC_TRY_OUT(WC_ALLOC_RAW(ctx, qkv, t * ld, "queries, keys and values"));
     float *q = qkv, *k = q + wide, *v = k + narrow;
     WC_TRY_OUT(linear(ctx, b, Q, WC_LINEAR_SET, u, t, q, ld));
     WC_TRY_OUT(linear(ctx, b, K, WC_LINEAR_SET, u, t, k, ld));
@@ -121,8 +121,8 @@ static wc_status step_gate_up(wc_ctx *ctx, const wc_block *b, size_t t, const fl
     float *panel = NULL, *up = NULL;
     wc_status status;
     WC_TRY_OUT(linear(ctx, b, GATE, WC_LINEAR_SET, u, t, v, inner));
-    WC_TRY_OUT(WC_ALLOC(ctx, panel, wide * b->config->hidden, "a panel of up_proj"));
-    WC_TRY_OUT(WC_ALLOC(ctx, up, t * wide, "part of up_proj's output"));
+    WC_TRY_OUT(WC_ALLOC_RAW(ctx, panel, wide * b->config->hidden, "a panel of up_proj"));
+    WC_TRY_OUT(WC_ALLOC_RAW(ctx, up, t * wide, "part of up_proj's output"));
     for (size_t r = 0; r < inner; r += wide) {
         size_t nr = wc_min(wide, inner - r);
         WC_TRY_OUT(wc_linear_rows(ctx, &b->linear[UP], b->bias[UP], r, nr, u, t, panel, WC_LINEAR_SET, up, nr));

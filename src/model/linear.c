@@ -42,7 +42,7 @@ wc_status wc_linear_forward(wc_ctx *ctx, const wc_weight *w, const float *bias, 
 {
     float *panel;
     wc_status status = WC_OK;
-    WC_TRY(WC_ALLOC(ctx, panel, wc_min(WC_PANEL_ROWS, w->rows) * w->cols, w->name));
+    WC_TRY(WC_ALLOC_RAW(ctx, panel, wc_min(WC_PANEL_ROWS, w->rows) * w->cols, w->name));
     for (size_t r = 0; r < w->rows && status == WC_OK; r += WC_PANEL_ROWS)
         status = wc_linear_rows(ctx, w, bias, r, wc_min(WC_PANEL_ROWS, w->rows - r), x, t, panel, mode, y + r, ldy);
     free(panel);
