@@ -2,13 +2,45 @@
 #ifndef WC_TESTS_MODEL_UTIL_H
 #define WC_TESTS_MODEL_UTIL_H
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "io/checkpoint.h"
 #include "model/block.h"
+
+/* Formatted text in one of a few static buffers, which come round again after eight calls. */
+__attribute__((format(printf, 1, 2))) static inline const char *text(const char *fmt, ...)
+{
+    static char buffer[8][4096];
+    static size_t turn;
+    char *dst = buffer[turn++ % 8];
+    va_list ap;
+    va_start(ap, fmt);
+    assert_in_range(vsnprintf(dst, sizeof buffer[0], fmt, ap), 0, sizeof buffer[0] - 1);
+    va_end(ap);
+    return dst;
+}
+
+/* A fresh folder with the small random models of tests/oracle/make_models.py, one of each family, and its end: for
+ * group set-ups, so they return 0 or not. */
+static char models_dir[] = "/tmp/wc_models_XXXXXX";
+
+static inline int models_make(void **state)
+{
+    (void)state;
+    if (!mkdtemp(models_dir)) return 1;
+    return system(text("/usr/bin/python3 -B tests/oracle/make_models.py %s", models_dir));
+}
+
+static inline int models_remove(void **state)
+{
+    (void)state;
+    return system(text("rm -rf %s", models_dir));
+}
 
 typedef struct model {
     wc_ctx ctx;

@@ -69,7 +69,7 @@ static uint32_t u32_at(const uint8_t *p)
     return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-void wc_scheme_of_tensor(wc_scheme *s, const wcd_tensor *t)
+static void scheme_of_tensor(wc_scheme *s, const wcd_tensor *t)
 {
     wcd_part_info p = {0}, first = {0};
     char kinds[32] = "";
@@ -124,7 +124,7 @@ static void add(const wc_config *c, wc_scheme *list, size_t *n, const char *name
 {
     wc_scheme s = wc_scheme_named(c, name, rows, cols);
     if (s.role != WC_ROLE_LINEAR && s.role != WC_ROLE_EMBED && s.role != WC_ROLE_HEAD) return;
-    if (t) wc_scheme_of_tensor(&s, t);
+    if (t) scheme_of_tensor(&s, t);
     if (ggml) s.kind = WC_SCHEME_GGML;
     list[(*n)++] = s;
 }

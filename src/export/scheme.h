@@ -32,7 +32,6 @@ typedef struct wc_scheme {
 wc_scheme wc_scheme_named(const wc_config *c, const char *name, size_t rows, size_t cols);
 /* Fills kind, what and the grid from n parts in the order of the file. */
 void wc_scheme_of_parts(wc_scheme *s, const wc_part *part, size_t n_parts, size_t n_transforms);
-void wc_scheme_of_tensor(wc_scheme *s, const wcd_tensor *t);
 
 /* All zeros are 2^(bits-1). */
 bool wc_scheme_symmetric(const wc_scheme *s);

@@ -16,25 +16,6 @@
 
 enum { N_SEQ = 2, SEQLEN = 40 };
 
-static char scratch[] = "/tmp/wc_fold_XXXXXX";
-
-static int set_up(void **state)
-{
-    char command[256];
-    (void)state;
-    if (!mkdtemp(scratch)) return 1;
-    snprintf(command, sizeof command, "/usr/bin/python3 -B tests/oracle/make_models.py %s", scratch);
-    return system(command);
-}
-
-static int tear_down(void **state)
-{
-    char command[256];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", scratch);
-    return system(command);
-}
-
 /* ---- the norm as stored ----------------------------------------------------------------------------------------- */
 
 static float stored_value(const uint8_t *stored, size_t j, wc_dtype dtype)
@@ -198,7 +179,7 @@ static void every_architecture_computes_the_same(void **state)
     char folder[256];
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(folder, sizeof folder, "%s/%s", scratch, names[i]);
+        snprintf(folder, sizeof folder, "%s/%s", models_dir, names[i]);
         double d = logit_distance(folder);
         if (!(d < 1e-4)) fail_msg("%s: %g", names[i], d);
     }
@@ -269,5 +250,5 @@ int main(void)
         cmocka_unit_test(every_architecture_computes_the_same),
         cmocka_unit_test(the_group_decides),
     };
-    return cmocka_run_group_tests_name("fold", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("fold", tests, models_make, models_remove);
 }

@@ -19,8 +19,6 @@ enum { SANITIZED = 0 };
 
 enum { N_SEQ = 2, SEQLEN = 40, SEQLEN_TILES = 300, FIXTURE_ROWS = 10 };
 
-static char scratch[] = "/tmp/wc_forward_XXXXXX";
-
 static const char *const random_models[] = {"llama",
                                             "mistral",
                                             "qwen2",
@@ -41,19 +39,6 @@ static const char *const random_models[] = {"llama",
 enum { N_RANDOM = sizeof random_models / sizeof *random_models };
 static const char *const trained_models[] = {"stories260k", "aidreams260k", "docs4m", "bitllama-1m", "bitllama-3m"};
 
-/* Formatted text in one of a few static buffers, which come round again after eight calls. */
-__attribute__((format(printf, 1, 2))) static const char *text(const char *fmt, ...)
-{
-    static char buffer[8][4096];
-    static size_t turn;
-    char *dst = buffer[turn++ % 8];
-    va_list ap;
-    va_start(ap, fmt);
-    assert_in_range(vsnprintf(dst, sizeof buffer[0], fmt, ap), 0, sizeof buffer[0] - 1);
-    va_end(ap);
-    return dst;
-}
-
 static const char *shared_models(void)
 {
     static char path[4096];
@@ -65,19 +50,6 @@ static const char *shared_models(void)
 static void shell(const char *command)
 {
     if (system(command)) fail_msg("failed: %s", command);
-}
-
-static int set_up(void **unused)
-{
-    (void)unused;
-    if (!mkdtemp(scratch)) return 1;
-    return system(text("/usr/bin/python3 -B tests/oracle/make_models.py %s", scratch));
-}
-
-static int tear_down(void **unused)
-{
-    (void)unused;
-    return system(text("rm -rf %s", scratch));
 }
 
 /* The ids of make_models.py. */
@@ -147,7 +119,7 @@ static void logits_equal_those_of_hugging_face(void **unused)
     for (size_t i = 0; i < N_RANDOM; i++) {
         const char *name = random_models[i];
         if (!wc_file_exists(text("tests/data/forward/%s.f32", name))) continue;
-        const char *folder = text("%s/%s", scratch, name);
+        const char *folder = text("%s/%s", models_dir, name);
         double d = distance_to_fixture(name, folder);
         print_message("%-20s %.1e\n", name, d);
         assert_true(d < 1e-4);
@@ -176,8 +148,8 @@ static void a_wrong_detail_is_seen(void **unused)
         {"rope_longrope_long", "\"original_max_position_embeddings\": 32", "\"original_max_position_embeddings\": 40"},
     };
     for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
-        const char *folder = text("%s/changed%zu", scratch, i);
-        shell(text("cp -r %s/%s %s && sed -i 's/%s/%s/' %s/config.json", scratch, change[i].name, folder,
+        const char *folder = text("%s/changed%zu", models_dir, i);
+        shell(text("cp -r %s/%s %s && sed -i 's/%s/%s/' %s/config.json", models_dir, change[i].name, folder,
                    change[i].from, change[i].to, folder));
         double d = distance_to_fixture(change[i].name, folder);
         if (d < 1e-3) fail_msg("%s with %s: only %.1e", change[i].name, change[i].to, d);
@@ -190,13 +162,13 @@ static void compare_with_oracle(const char *folder, const char *const *names, si
     char list[4096] = "";
     for (size_t i = 0; i < n; i++)
         if (wc_is_dir(text("%s/%s", folder, names[i]))) strcat(list, text(" %s/%s", folder, names[i]));
-    shell(text("OPENBLAS_NUM_THREADS=1 /usr/bin/python3 -B tests/oracle/forward.py %d %zu %s%s", N_SEQ, seqlen, scratch,
-               list));
+    shell(text("OPENBLAS_NUM_THREADS=1 /usr/bin/python3 -B tests/oracle/forward.py %d %zu %s%s", N_SEQ, seqlen,
+               models_dir, list));
     for (size_t i = 0; i < n; i++) {
         if (!wc_is_dir(text("%s/%s", folder, names[i]))) continue;
         size_t v;
         float *got = logits_at(text("%s/%s", folder, names[i]), 2, seqlen, &v);
-        float *want = read_floats(text("%s/%s.f32", scratch, names[i]), N_SEQ * seqlen * v);
+        float *want = read_floats(text("%s/%s.f32", models_dir, names[i]), N_SEQ * seqlen * v);
         double d = distance(got, want, N_SEQ * seqlen * v);
         print_message("%-20s %4zu tokens: %.1e\n", names[i], seqlen, d);
         assert_true(d < 1e-4);
@@ -209,7 +181,7 @@ static void compare_with_oracle(const char *folder, const char *const *names, si
 static void logits_equal_the_oracle(void **unused)
 {
     (void)unused;
-    compare_with_oracle(scratch, random_models, N_RANDOM, SEQLEN_TILES);
+    compare_with_oracle(models_dir, random_models, N_RANDOM, SEQLEN_TILES);
 }
 
 static void trained_models_equal_the_oracle(void **unused)
@@ -267,7 +239,7 @@ static void same_bytes_for_any_thread_count(void **unused)
     static const char *const names[] = {"llama", "mistral", "qwen3", "bitnet"};
     for (size_t i = 0; i < 4; i++) {
         size_t v;
-        const char *folder = text("%s/%s", scratch, names[i]);
+        const char *folder = text("%s/%s", models_dir, names[i]);
         float *one = logits_at(folder, 1, SEQLEN_TILES, &v);
         for (int threads = 2; threads <= 5; threads += 3) {
             float *more = logits_at(folder, threads, SEQLEN_TILES, &v);
@@ -281,7 +253,7 @@ static void same_bytes_for_any_thread_count(void **unused)
 static void mismatches_are_named(void **unused)
 {
     (void)unused;
-    const char *folder = text("%s/qwen3", scratch);
+    const char *folder = text("%s/qwen3", models_dir);
     model *m = model_open(folder, 1);
     wc_config c = m->config;
     c.tied = false, c.layers = 3;
@@ -304,7 +276,7 @@ static void mismatches_are_named(void **unused)
 static void activations_that_are_not_finite_are_refused(void **unused)
 {
     (void)unused;
-    const char *folder = text("%s/llama", scratch);
+    const char *folder = text("%s/llama", models_dir);
     model *m = model_open(folder, 1);
     wc_block b;
     must(&m->ctx, wc_block_open(&m->ctx, &m->config, &m->source, 1, &b));
@@ -436,5 +408,5 @@ int main(void)
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(activations_that_are_not_finite_are_refused),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, models_make, models_remove);
 }

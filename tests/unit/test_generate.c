@@ -18,20 +18,7 @@
 #include "model_util.h"
 #include "run.h"
 
-static char dir[] = "/tmp/wc_generate_XXXXXX";
 static gen_error e;
-
-__attribute__((format(printf, 1, 2))) static const char *text(const char *fmt, ...)
-{
-    static char buffer[8][4096];
-    static size_t turn;
-    char *dst = buffer[turn++ % 8];
-    va_list ap;
-    va_start(ap, fmt);
-    assert_in_range(vsnprintf(dst, sizeof buffer[0], fmt, ap), 0, sizeof buffer[0] - 1);
-    va_end(ap);
-    return dst;
-}
 
 static void gen_must(gen_status s)
 {
@@ -99,7 +86,7 @@ static const wc_plan_rule zoo[] = {
 static const char *compress(const char *folder, const char *recipe)
 {
     static size_t count;
-    const char *path = text("%s/%zu.wcz", dir, count++);
+    const char *path = text("%s/%zu.wcz", models_dir, count++);
     wc_ctx ctx;
     wc_run_result result = {0};
     wc_ctx_init(&ctx, 1);
@@ -127,7 +114,7 @@ static const char *compress(const char *folder, const char *recipe)
 static const char *small(void)
 {
     static char path[4096];
-    if (!*path) strcpy(path, compress(text("%s/small", dir), "hadamard | outliers(frac=1%) | rtn(bits=3)"));
+    if (!*path) strcpy(path, compress(text("%s/small", models_dir), "hadamard | outliers(frac=1%) | rtn(bits=3)"));
     return path;
 }
 
@@ -206,17 +193,8 @@ static double distance_to_toolkit(const char *path)
 
 static int set_up(void **state)
 {
-    (void)state;
-    if (!mkdtemp(dir)) return 1;
-    return system(text("/usr/bin/python3 -B tests/oracle/make_models.py %s && "
-                       "/usr/bin/python3 -B tests/cli/make_broken.py small %s/small",
-                       dir, dir));
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return system(text("rm -rf %s", dir));
+    if (models_make(state)) return 1;
+    return system(text("/usr/bin/python3 -B tests/cli/make_broken.py small %s/small", models_dir));
 }
 
 /* ---- the forward pass ---- */
@@ -239,7 +217,7 @@ static void every_family_gives_the_toolkits_logits(void **state)
                                         "rope_yarn_attention"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        double d = distance_to_toolkit(compress(text("%s/%s", dir, names[i]), "lossless"));
+        double d = distance_to_toolkit(compress(text("%s/%s", models_dir, names[i]), "lossless"));
         if (!(d < 2e-5)) fail_msg("%s: %g", names[i], d);
     }
 }
@@ -251,7 +229,7 @@ static void what_is_not_done_is_refused_by_name(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         gen_file f;
         gen_model *m = NULL;
-        gen_must(gen_file_open(compress(text("%s/%s", dir, names[i]), "lossless"), &f, &e));
+        gen_must(gen_file_open(compress(text("%s/%s", models_dir, names[i]), "lossless"), &f, &e));
         assert_int_equal(gen_model_open(&f, 8, 1, &m, &e), GEN_UNSUPPORTED);
         assert_non_null(strstr(e.text, "rope_type"));
         assert_null(m);
@@ -265,14 +243,14 @@ static void every_kind_of_part_gives_the_toolkits_logits(void **state)
     static const char *const recipes[] = {NULL, "rotate | rtn(bits=3)"};
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
-        double d = distance_to_toolkit(compress(text("%s/small", dir), recipes[i]));
+        double d = distance_to_toolkit(compress(text("%s/small", models_dir), recipes[i]));
         if (!(d < 2e-5)) fail_msg("%s: %g", recipes[i] ? recipes[i] : "zoo", d);
     }
 }
 
 static void threads_change_no_bit(void **state)
 {
-    const char *path = compress(text("%s/small", dir), "svd(rank=8) | rtn(bits=3)");
+    const char *path = compress(text("%s/small", models_dir), "svd(rank=8) | rtn(bits=3)");
     static const uint32_t ids[] = {5, 17, 900, 4000, 3, 2, 1};
     runner one, three;
     (void)state;
@@ -289,7 +267,7 @@ static void threads_change_no_bit(void **state)
 
 static void misuse_is_named(void **state)
 {
-    const char *path = compress(text("%s/llama", dir), "lossless");
+    const char *path = compress(text("%s/llama", models_dir), "lossless");
     uint32_t ids[5] = {1, 2, 3, 4, 48};
     runner r;
     gen_model *m = NULL;
@@ -526,7 +504,7 @@ static void perplexity_is_evals(void **state)
 {
     enum { SEQLEN = 64 };
     const char *path = small();
-    const char *sample = text("%s/sample.txt", dir);
+    const char *sample = text("%s/sample.txt", models_dir);
     wc_ctx ctx;
     wc_score scores[WC_N_PROTOCOLS];
     wc_buf words = {0};
@@ -620,7 +598,7 @@ static void one_sentence(gen_status s, const char *what)
 
 static void damaged_files_end_in_a_sentence(void **state)
 {
-    const char *good = small(), *path = text("%s/bad.wcz", dir);
+    const char *good = small(), *path = text("%s/bad.wcz", models_dir);
     wc_ctx ctx;
     wc_buf image = {0};
     uint64_t seed = 7;
@@ -655,7 +633,7 @@ static void damaged_files_end_in_a_sentence(void **state)
     close(fd);
     o.path = "/nonexistent/x.wcz";
     assert_int_equal(gen_run(&o, &result, &e), GEN_IO);
-    o.path = dir;
+    o.path = models_dir;
     assert_int_equal(gen_run(&o, &result, &e), GEN_IO);
     wc_buf_free(&image);
 }
@@ -703,5 +681,5 @@ int main(void)
         cmocka_unit_test(damaged_files_end_in_a_sentence),
         cmocka_unit_test(bad_options_are_named),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, models_remove);
 }

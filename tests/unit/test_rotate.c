@@ -16,25 +16,6 @@
 
 enum { N_SEQ = 2, SEQLEN = 40 };
 
-static char scratch[] = "/tmp/wc_rotate_XXXXXX";
-
-static int set_up(void **state)
-{
-    char command[256];
-    (void)state;
-    if (!mkdtemp(scratch)) return 1;
-    snprintf(command, sizeof command, "/usr/bin/python3 -B tests/oracle/make_models.py %s", scratch);
-    return system(command);
-}
-
-static int tear_down(void **state)
-{
-    char command[256];
-    (void)state;
-    snprintf(command, sizeof command, "rm -rf %s", scratch);
-    return system(command);
-}
-
 /* ---- the matrices ----------------------------------------------------------------------------------------------- */
 
 static const size_t sizes[] = {1, 2, 3, 5, 6, 7, 8, 12, 16, 20, 43, 64, 96, 100, 172, 256, 320};
@@ -183,7 +164,7 @@ static void every_architecture_computes_the_same(void **state)
     char folder[256];
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(folder, sizeof folder, "%s/%s", scratch, names[i]);
+        snprintf(folder, sizeof folder, "%s/%s", models_dir, names[i]);
         double d = logit_distance(folder, i % 2 ? "rotate" : "rotate(seed=3,heads=true)");
         if (!(d < 1e-4)) fail_msg("%s: %g", names[i], d);
     }
@@ -212,7 +193,7 @@ static void without_heads_v_keeps_its_rows(void **state)
 {
     char folder[256];
     (void)state;
-    snprintf(folder, sizeof folder, "%s/llama", scratch);
+    snprintf(folder, sizeof folder, "%s/llama", models_dir);
     model *m = model_open(folder, 1);
     wc_recipe passes;
     wc_remodel r;
@@ -247,7 +228,7 @@ static void bitnet_is_refused(void **state)
 {
     char folder[256];
     (void)state;
-    snprintf(folder, sizeof folder, "%s/bitnet", scratch);
+    snprintf(folder, sizeof folder, "%s/bitnet", models_dir);
     model *m = model_open(folder, 1);
     wc_recipe passes;
     wc_remodel r;
@@ -310,5 +291,5 @@ int main(void)
         cmocka_unit_test(bitnet_is_refused),
         cmocka_unit_test(passes_stand_first),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, models_make, models_remove);
 }
