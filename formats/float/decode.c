@@ -169,27 +169,7 @@ static void few_symbols(const wcd_view *v, unsigned p, uint64_t chunk, unsigned 
     }
 }
 
-static void streams(const uint8_t *const at[STREAMS], const wcd_float_looks look, uint8_t out[CHUNK])
-{
-    wcd_float_chunk(at, look, out);
-}
-
-static void brains(const uint8_t *const plane[2], unsigned n, float *dst)
-{
-    wcd_float_brains(plane, n, dst);
-}
-
-static void singles(const uint8_t *const plane[4], unsigned n, float *dst)
-{
-    wcd_float_singles(plane, n, dst);
-}
-
-static void pairs(const uint8_t *const plane[2], unsigned n, uint8_t *dst)
-{
-    wcd_float_pairs(plane, n, dst);
-}
-
-static const wcd_float_kernel wcd_float_kernel_c = {streams, brains, singles, pairs};
+static const wcd_float_kernel wcd_float_kernel_c = WCD_FLOAT_KERNEL;
 WCD_FAMILY(wcd_float_kernel)
 
 /* first [4096]: the symbol (low byte) that 12 bits begin with, and its length. */

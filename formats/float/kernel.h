@@ -159,4 +159,10 @@ static inline void wcd_float_pairs(const uint8_t *const plane[2], unsigned n, ui
     }
 }
 
+/* The functions above as compiled where this stands. */
+#define WCD_FLOAT_KERNEL                                                      \
+    {                                                                         \
+        wcd_float_chunk, wcd_float_brains, wcd_float_singles, wcd_float_pairs \
+    }
+
 #endif

@@ -192,18 +192,6 @@ static void patterns_count_masks_upwards(void **state)
     }
 }
 
-/* Documented order of sums: 16 lanes of fused multiply-adds, blocks of 256 of the rank. */
-static float lanes(const float *w, const float *x, size_t n)
-{
-    float lane[16] = {0};
-    for (size_t i = 0; i < n; i++)
-        lane[i % 16] = fmaf(w[i], x[i], lane[i % 16]);
-    for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
-
 static void expand(const wc_part *p, float *dst)
 {
     size_t rows, cols;
@@ -224,7 +212,7 @@ static void check_product(const wc_part *p)
     for (size_t c = 0; c < cols; c++)
         x[c] = (float)(c % 7) - 2.5f;
     for (size_t k = 0; k < rank; k++)
-        z[k] = lanes(b + k * cols, x, cols);
+        z[k] = sum_in_lanes(b + k * cols, x, cols);
     wcd_view_product(e.view, 0, rows, x, y, 0);
     memcpy(y + rows, y, rows * sizeof *y);
     wcd_view_product(e.view, 0, rows, x, y + rows, 1);
@@ -232,7 +220,7 @@ static void check_product(const wc_part *p)
         float want[2] = {0, y[r]};
         double exact = 0, scale = 0;
         for (size_t k = 0; k < rank; k += 256) {
-            float block = lanes(a + r * rank + k, z + k, wc_min(256, rank - k));
+            float block = sum_in_lanes(a + r * rank + k, z + k, wc_min(256, rank - k));
             want[0] = k ? want[0] + block : block;
             want[1] += block;
         }

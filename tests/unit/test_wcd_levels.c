@@ -122,18 +122,6 @@ static void same(const float *a, const float *b, size_t n, const char *what, con
                      (double)a[i]);
 }
 
-/* The order of kinds that are multiplied by columns. */
-static float in_lanes(const float *w, const float *x, size_t n)
-{
-    float lane[16] = {0};
-    for (size_t i = 0; i < n; i++)
-        lane[i % 16] = fmaf(w[i], x[i], lane[i % 16]);
-    for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
-
 static int by_columns(const wcd_view *v)
 {
     return !v->d->product || v->d->product_is_spans;
@@ -144,7 +132,7 @@ static void compare_levels(const encoded *e, const float *x, const char *name)
     const wcd_view *v = e->view;
     results c = compute(e, WCD_C, x);
     for (size_t r = 0; r < v->rows && by_columns(v); r++) {
-        float want = in_lanes(c.rows + r * v->cols, x, v->cols);
+        float want = sum_in_lanes(c.rows + r * v->cols, x, v->cols);
         same(&want, c.y + r, 1, "documented sum", name, WCD_C);
     }
     for (size_t b = 0; b < INPUTS; b++) {
