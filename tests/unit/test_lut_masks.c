@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "prune_util.h"
+#include "masks_util.h"
 #include "solve/lut_solve.h"
 
 static const struct table {
@@ -23,9 +23,8 @@ static const struct table {
               {WC_LEVELS_GAUSSIAN, 3, 8, false}};
 enum { TABLES = sizeof tables / sizeof *tables };
 
-/* One solve; damping 0.01 when h is given. The caller frees the part. */
-static wc_part solve(const struct table *t, const float *w, size_t rows, size_t cols, const float *h,
-                     const uint8_t *mask, int passes, int threads, double *loss)
+static wc_part solve_table(const struct table *t, const float *w, size_t rows, size_t cols, const float *h,
+                           const uint8_t *mask, int passes, int threads, double *loss)
 {
     wc_ctx ctx;
     wc_hessian hessian = {0};
@@ -63,12 +62,10 @@ static wc_part solve(const struct table *t, const float *w, size_t rows, size_t 
     return p;
 }
 
-static uint8_t *random_mask(size_t count, double kept)
+static wc_part solve(size_t c, const float *w, size_t rows, size_t cols, const float *h, const uint8_t *mask,
+                     int passes, int threads, double *loss)
 {
-    uint8_t *mask = malloc(count);
-    for (size_t i = 0; i < count; i++)
-        mask[i] = util_uniform() < kept;
-    return mask;
+    return solve_table(&tables[c], w, rows, cols, h, mask, passes, threads, loss);
 }
 
 static double error_of(const wc_part *p, const float *w, const float *h)
@@ -88,6 +85,13 @@ static void assert_same(const wc_part *a, const wc_part *b)
     if (x->scaled) assert_memory_equal(x->scale, y->scale, x->rows * wc_lut_groups(x) * sizeof *x->scale);
 }
 
+static const uint8_t *codes(const wc_part *p)
+{
+    return p->lut.code;
+}
+
+static const masked quantizer = {TABLES, solve, codes, assert_same, error_of};
+
 /* A mask that keeps everything is no mask: the same bits. */
 static void a_full_mask_changes_nothing(void **unused)
 {
@@ -97,44 +101,28 @@ static void a_full_mask_changes_nothing(void **unused)
     uint8_t *mask = random_mask(rows * cols, 2);
     for (size_t t = 0; t < TABLES; t++)
         for (int i = 0; i < 2; i++) {
-            wc_part a = solve(&tables[t], w, rows, cols, i ? h : NULL, NULL, 2, 2, NULL),
-                    b = solve(&tables[t], w, rows, cols, i ? h : NULL, mask, 2, 2, NULL);
+            wc_part a = solve(t, w, rows, cols, i ? h : NULL, NULL, 2, 2, NULL),
+                    b = solve(t, w, rows, cols, i ? h : NULL, mask, 2, 2, NULL);
             assert_same(&a, &b);
             wc_part_free(&a), wc_part_free(&b);
         }
     free(w), free(h), free(mask);
 }
 
-/* Weights in holes a hundred times as large change nothing, and holes have code 0; also rows and groups of holes only,
- * whose levels and scales are 0. */
-static void holes_have_no_say(void **unused)
+/* A row of holes only has levels and scales of 0. */
+static void an_empty_row_is_zero(const wc_part *p)
+{
+    const wc_lut *l = &p->lut;
+    const uint16_t *level = l->table + ((size_t)3 << l->bits);
+    for (size_t i = 0; i < (size_t)1 << l->bits && l->scope == WC_LUT_ROW; i++)
+        assert_int_equal(level[i], 0);
+    if (l->scaled) assert_int_equal(l->scale[3 * wc_lut_groups(l)], 0);
+}
+
+static void holes(void **unused)
 {
     (void)unused;
-    size_t rows = 33, cols = 80;
-    float *w = util_normals(rows * cols), *loud = malloc(rows * cols * sizeof *loud);
-    uint8_t *mask = random_mask(rows * cols, 0.5);
-    memset(mask + 3 * cols, 0, cols);
-    memset(mask + 5 * cols + 16, 0, 16);
-    for (size_t i = 0; i < rows * cols; i++) /* below the largest survivor, so that the tensor's exponent stays */
-        w[i] *= 0.01f, loud[i] = mask[i] ? w[i] : 100 * w[i];
-    for (size_t i = 0; i < rows * cols; i++)
-        if (mask[i]) {
-            w[i] = loud[i] = 8;
-            break;
-        }
-    for (size_t t = 0; t < TABLES; t++) {
-        wc_part a = solve(&tables[t], w, rows, cols, NULL, mask, 0, 2, NULL),
-                b = solve(&tables[t], loud, rows, cols, NULL, mask, 0, 1, NULL);
-        assert_same(&a, &b);
-        for (size_t i = 0; i < rows * cols; i++)
-            assert_true(mask[i] || a.lut.code[i] == 0);
-        const uint16_t *level = a.lut.table + ((size_t)3 << a.lut.bits);
-        for (size_t i = 0; i < (size_t)1 << a.lut.bits && a.lut.scope == WC_LUT_ROW; i++)
-            assert_int_equal(level[i], 0);
-        if (a.lut.scaled) assert_int_equal(a.lut.scale[3 * wc_lut_groups(&a.lut)], 0);
-        wc_part_free(&a), wc_part_free(&b);
-    }
-    free(w), free(loud), free(mask);
+    holes_have_no_say(&quantizer, an_empty_row_is_zero);
 }
 
 static int ascending(const void *a, const void *b)
@@ -164,7 +152,7 @@ static void levels_are_the_best_of_the_survivors(void **unused)
     enum { ROWS = 40, COLS = 16 };
     float *w = util_normals(ROWS * COLS);
     uint8_t *mask = random_mask(ROWS * COLS, 0.5);
-    wc_part p = solve(&two_bits, w, ROWS, COLS, NULL, mask, 0, 2, NULL);
+    wc_part p = solve_table(&two_bits, w, ROWS, COLS, NULL, mask, 0, 2, NULL);
     float *q = lut_dense(&p.lut);
     double most = 0;
     for (size_t i = 0; i < ROWS; i++) {
@@ -186,64 +174,19 @@ static void levels_are_the_best_of_the_survivors(void **unused)
     free(q), free(w), free(mask), wc_part_free(&p);
 }
 
-/* The loss that feedback reports is the damped error with the holes' share in it: usually to 1e-5. Passes of descent,
- * of levels too, only lower it. */
-static void loss_identity_and_descent(void **unused)
+static void loss(void **unused)
 {
     (void)unused;
-    size_t rows = 50, cols = 90;
-    float *w = util_normals(rows * cols), *h = util_moments(cols, 200, 1, 0), *hd = util_damped(h, cols, 0.01);
-    uint8_t *mask = random_mask(rows * cols, 0.6);
-    for (size_t t = 0; t < TABLES; t++) {
-        double last = INFINITY, loss;
-        for (int passes = 0; passes < 4; passes++) {
-            wc_part p = solve(&tables[t], w, rows, cols, h, mask, passes, 2, &loss);
-            double e = error_of(&p, w, hd);
-            if (!passes) assert_true(fabs(loss / e - 1) < 1e-4);
-            assert_true(e <= last * (1 + 1e-5));
-            last = e;
-            wc_part_free(&p);
-        }
-        assert_true(last < 0.97 * loss);
-    }
-    free(w), free(h), free(hd), free(mask);
+    loss_identity_and_descent(&quantizer);
 }
 
-static void same_bytes_for_any_threads_and_level(void **unused)
+static void same_bytes(void **unused)
 {
     (void)unused;
-    static const char *const levels[] = {"c", "avx2", "avx512"};
-    size_t rows = 150, cols = 120;
-    float *w = util_normals(rows * cols), *h = util_moments(cols, 300, 1, 0);
-    uint8_t *mask = random_mask(rows * cols, 0.4);
-    for (size_t t = 0; t < TABLES; t++) {
-        wc_part first = solve(&tables[t], w, rows, cols, h, mask, 2, 1, NULL);
-        for (int i = 0; i < 4; i++) {
-            if (i) setenv("WC_CPU", levels[i - 1], 1);
-            wc_part p = solve(&tables[t], w, rows, cols, h, mask, 2, i ? 1 : 3, NULL);
-            unsetenv("WC_CPU");
-            assert_same(&first, &p);
-            wc_part_free(&p);
-        }
-        wc_part_free(&first);
-    }
-    free(w), free(h), free(mask);
+    same_bytes_for_any_threads_and_level(&quantizer);
 }
 
 /* ---- recipes ---------------------------------------------------------------------------------------------------- */
-
-static double recipe_error(const char *text, const float *w, size_t rows, size_t cols, const float *h)
-{
-    struct pruned r = prune(text, w, rows, cols, h, 2);
-    wc_positions none;
-    if (r.status != WC_OK) fail_msg("%s: %s", text, r.error);
-    for (size_t i = 0; i < rows * cols; i++)
-        assert_true(r.mask[i] || r.what[i] == 0);
-    assert_int_equal(part_positions(&r.part, &none)->nnz, r.kept);
-    double e = util_error(w, r.what, rows, cols, h);
-    free_pruned(&r);
-    return e;
-}
 
 /* A quantizer under a mask against the survivors alone: the second is a bound from below, and more bits come closer. */
 static void quantizers_keep_to_the_survivors(void **unused)
@@ -277,9 +220,12 @@ static void quantizers_keep_to_the_survivors(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_full_mask_changes_nothing),          cmocka_unit_test(holes_have_no_say),
-        cmocka_unit_test(levels_are_the_best_of_the_survivors), cmocka_unit_test(loss_identity_and_descent),
-        cmocka_unit_test(same_bytes_for_any_threads_and_level), cmocka_unit_test(quantizers_keep_to_the_survivors),
+        cmocka_unit_test(a_full_mask_changes_nothing),
+        cmocka_unit_test(holes),
+        cmocka_unit_test(levels_are_the_best_of_the_survivors),
+        cmocka_unit_test(loss),
+        cmocka_unit_test(same_bytes),
+        cmocka_unit_test(quantizers_keep_to_the_survivors),
     };
     return cmocka_run_group_tests_name("lut_masks", tests, NULL, NULL);
 }

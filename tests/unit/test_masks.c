@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "prune_util.h"
+#include "masks_util.h"
 #include "solve/grid_solve.h"
 
 static const struct grid {
@@ -20,10 +20,10 @@ static const struct grid {
 };
 enum { GRIDS = sizeof grids / sizeof *grids };
 
-/* One solve; damping 0.01 when h is given. The caller frees the part. */
-static wc_part solve(const struct grid *g, const float *w, size_t rows, size_t cols, const float *h,
-                     const uint8_t *mask, int passes, int threads, double *loss)
+static wc_part solve(size_t c, const float *w, size_t rows, size_t cols, const float *h, const uint8_t *mask,
+                     int passes, int threads, double *loss)
 {
+    const struct grid *g = &grids[c];
     wc_ctx ctx;
     wc_ctx_init(&ctx, threads);
     wc_grid_options opt = {.bits = g->bits,
@@ -58,14 +58,6 @@ static wc_part solve(const struct grid *g, const float *w, size_t rows, size_t c
     return p;
 }
 
-static uint8_t *random_mask(size_t count, double kept)
-{
-    uint8_t *mask = malloc(count);
-    for (size_t i = 0; i < count; i++)
-        mask[i] = util_uniform() < kept;
-    return mask;
-}
-
 static double error_of(const wc_part *p, const float *w, const float *h)
 {
     float *q = util_dequantize(&p->grid);
@@ -73,6 +65,21 @@ static double error_of(const wc_part *p, const float *w, const float *h)
     free(q);
     return e;
 }
+
+static const uint8_t *codes(const wc_part *p)
+{
+    return p->grid.code;
+}
+
+static void assert_same(const wc_part *a, const wc_part *b)
+{
+    const wc_grid *x = &a->grid, *y = &b->grid;
+    assert_int_equal(x->scale_exp, y->scale_exp);
+    assert_memory_equal(x->code, y->code, x->rows * x->cols);
+    assert_memory_equal(x->scale, y->scale, wc_grid_scales(x) * sizeof *x->scale);
+}
+
+static const masked quantizer = {GRIDS, solve, codes, assert_same, error_of};
 
 /* A mask that keeps everything is no mask: the same codes, scales and zeros. */
 static void a_full_mask_changes_nothing(void **unused)
@@ -83,8 +90,8 @@ static void a_full_mask_changes_nothing(void **unused)
     uint8_t *mask = random_mask(rows * cols, 2);
     for (size_t g = 0; g < GRIDS; g++)
         for (int i = 0; i < 2; i++) {
-            wc_part a = solve(&grids[g], w, rows, cols, i ? h : NULL, NULL, 2, 2, NULL),
-                    b = solve(&grids[g], w, rows, cols, i ? h : NULL, mask, 2, 2, NULL);
+            wc_part a = solve(g, w, rows, cols, i ? h : NULL, NULL, 2, 2, NULL),
+                    b = solve(g, w, rows, cols, i ? h : NULL, mask, 2, 2, NULL);
             assert_memory_equal(a.grid.scale, b.grid.scale, wc_grid_scales(&a.grid) * sizeof(uint16_t));
             float *x = util_dequantize(&a.grid), *y = util_dequantize(&b.grid);
             for (size_t k = 0; k < rows * cols; k++) /* zeros refitted by another sum: usually all equal */
@@ -96,93 +103,25 @@ static void a_full_mask_changes_nothing(void **unused)
     free(w), free(h), free(mask);
 }
 
-/* What lies in holes has no say in plain rounding: weights there a hundred times as large change no code. */
-static void holes_have_no_say(void **unused)
+static void holes(void **unused)
 {
     (void)unused;
-    size_t rows = 33, cols = 80;
-    float *w = util_normals(rows * cols), *loud = malloc(rows * cols * sizeof *loud);
-    uint8_t *mask = random_mask(rows * cols, 0.5);
-    memset(mask + 3 * cols, 0, cols); /* a row of holes, and a group */
-    memset(mask + 5 * cols + 16, 0, 16);
-    for (size_t i = 0; i < rows * cols; i++) /* below the largest survivor, so that the tensor's exponent stays */
-        w[i] *= 0.01f, loud[i] = mask[i] ? w[i] : 100 * w[i];
-    for (size_t i = 0; i < rows * cols; i++)
-        if (mask[i]) {
-            w[i] = loud[i] = 8;
-            break;
-        }
-    for (size_t g = 0; g < GRIDS; g++) {
-        wc_part a = solve(&grids[g], w, rows, cols, NULL, mask, 0, 2, NULL),
-                b = solve(&grids[g], loud, rows, cols, NULL, mask, 0, 1, NULL);
-        assert_int_equal(a.grid.scale_exp, b.grid.scale_exp);
-        assert_memory_equal(a.grid.code, b.grid.code, rows * cols);
-        assert_memory_equal(a.grid.scale, b.grid.scale, wc_grid_scales(&a.grid) * sizeof(uint16_t));
-        for (size_t i = 0; i < rows * cols; i++)
-            assert_true(mask[i] || a.grid.code[i] == 0);
-        wc_part_free(&a), wc_part_free(&b);
-    }
-    free(w), free(loud), free(mask);
+    holes_have_no_say(&quantizer, NULL);
 }
 
-/* The loss that feedback reports is the damped error with the holes' share in it: usually to 1e-5. Passes of descent
- * only lower it. */
-static void loss_identity_and_descent(void **unused)
+static void loss(void **unused)
 {
     (void)unused;
-    size_t rows = 50, cols = 90;
-    float *w = util_normals(rows * cols), *h = util_moments(cols, 200, 1, 0), *hd = util_damped(h, cols, 0.01);
-    uint8_t *mask = random_mask(rows * cols, 0.6);
-    for (size_t g = 0; g < GRIDS; g++) {
-        double last = INFINITY, loss;
-        for (int passes = 0; passes < 4; passes++) {
-            wc_part p = solve(&grids[g], w, rows, cols, h, mask, passes, 2, &loss);
-            double e = error_of(&p, w, hd);
-            if (!passes) assert_true(fabs(loss / e - 1) < 1e-4);
-            assert_true(e <= last * (1 + 1e-5));
-            last = e;
-            wc_part_free(&p);
-        }
-        assert_true(last < 0.97 * loss);
-    }
-    free(w), free(h), free(hd), free(mask);
+    loss_identity_and_descent(&quantizer);
 }
 
-static void same_bytes_for_any_threads_and_level(void **unused)
+static void same_bytes(void **unused)
 {
     (void)unused;
-    static const char *const levels[] = {"c", "avx2", "avx512"};
-    size_t rows = 150, cols = 120;
-    float *w = util_normals(rows * cols), *h = util_moments(cols, 300, 1, 0);
-    uint8_t *mask = random_mask(rows * cols, 0.4);
-    for (size_t g = 0; g < GRIDS; g++) {
-        wc_part first = solve(&grids[g], w, rows, cols, h, mask, 2, 1, NULL);
-        for (int i = 0; i < 4; i++) {
-            if (i) setenv("WC_CPU", levels[i - 1], 1);
-            wc_part p = solve(&grids[g], w, rows, cols, h, mask, 2, i ? 1 : 3, NULL);
-            unsetenv("WC_CPU");
-            assert_memory_equal(first.grid.code, p.grid.code, rows * cols);
-            assert_memory_equal(first.grid.scale, p.grid.scale, wc_grid_scales(&p.grid) * sizeof(uint16_t));
-            wc_part_free(&p);
-        }
-        wc_part_free(&first);
-    }
-    free(w), free(h), free(mask);
+    same_bytes_for_any_threads_and_level(&quantizer);
 }
 
 /* ---- recipes ---------------------------------------------------------------------------------------------------- */
-
-static double recipe_error(const char *text, const float *w, size_t rows, size_t cols, const float *h)
-{
-    struct pruned r = prune(text, w, rows, cols, h, 2);
-    if (r.status != WC_OK) fail_msg("%s: %s", text, r.error);
-    for (size_t i = 0; i < rows * cols; i++)
-        assert_true(r.mask[i] || r.what[i] == 0);
-    assert_true(r.part.grid.holes && r.part.grid.at.nnz == r.kept);
-    double e = util_error(w, r.what, rows, cols, h);
-    free_pruned(&r);
-    return e;
-}
 
 /* Pruning and quantizing as one problem against one after the other: the second without a word to the first. */
 static void joint_beats_one_after_the_other(void **unused)
@@ -310,9 +249,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_mask_changes_nothing),
-        cmocka_unit_test(holes_have_no_say),
-        cmocka_unit_test(loss_identity_and_descent),
-        cmocka_unit_test(same_bytes_for_any_threads_and_level),
+        cmocka_unit_test(holes),
+        cmocka_unit_test(loss),
+        cmocka_unit_test(same_bytes),
         cmocka_unit_test(joint_beats_one_after_the_other),
         cmocka_unit_test(two_grids_share_a_mask),
         cmocka_unit_test(lists_that_make_no_sense_are_refused),
