@@ -1,13 +1,10 @@
 /* driver.c - a deterministic mutation fuzzer for machines without libFuzzer.
  *
- * A target, fuzz_*.c, defines
- *     int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);   (as for libFuzzer: returns 0, must not crash)
- *     const char *const wc_fuzz_seeds[];                              (paths from the repository root, then NULL)
- *     const size_t wc_fuzz_max;                                       (the longest input worth trying)
- * and is linked with this file. The seeds that exist are run as they are, then mutated for $WC_FUZZ_SECONDS (default 2)
- * with a fixed random sequence, $WC_FUZZ_SEED if given, so that a fault is found again by the same command. The input
- * under test is in exactly sized memory: a sanitizer sees the first byte read beyond it. With arguments the program
- * runs those files and stops: fuzz_NAME crash-file. A fault leaves the input in $WC_FUZZ_CRASH, if that is set. */
+ * A target, fuzz_*.c, defines what fuzz.h declares and is linked with this file. The seeds that exist are run as they
+ * are, then mutated for $WC_FUZZ_SECONDS (default 2) with a fixed random sequence, $WC_FUZZ_SEED if given, so that a
+ * fault is found again by the same command. The input under test is in exactly sized memory: a sanitizer sees the first
+ * byte read beyond it. With arguments the program runs those files and stops: fuzz_NAME crash-file. A fault leaves the
+ * input in $WC_FUZZ_CRASH, if that is set. */
 #include <stdint.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,9 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-extern const char *const wc_fuzz_seeds[];
-extern const size_t wc_fuzz_max;
+#include "fuzz/fuzz.h"
 
 typedef struct input {
     uint8_t *data;

@@ -4,6 +4,7 @@
 
 #include "model/model.h"
 #include "model/rope.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/fuzz/seeds/config_llama.json", "tests/fuzz/seeds/config_qwen2.json",
                                      "tests/fuzz/seeds/config_mistral.json", "tests/fuzz/seeds/config_longrope.json",

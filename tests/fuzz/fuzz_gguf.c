@@ -5,18 +5,10 @@
 #include <string.h>
 
 #include "io/gguf_model.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/data/ggml/small.gguf", "tests/fuzz/seeds/gguf_spm.gguf", NULL};
 const size_t wc_fuzz_max = 20000;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds, const char *what)
-{
-    if (holds) return;
-    fprintf(stderr, "violated: %s\n", what);
-    abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -4,18 +4,10 @@
 #include <stdlib.h>
 
 #include "io/imatrix.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/fuzz/seeds/imatrix.gguf", "tests/fuzz/seeds/imatrix.dat", NULL};
 const size_t wc_fuzz_max = 8192;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds, const char *what)
-{
-    if (holds) return;
-    fprintf(stderr, "violated: %s\n", what);
-    abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -4,20 +4,12 @@
 #include <string.h>
 
 #include "io/checkpoint.h"
+#include "fuzz/fuzz.h"
 
 #define SEED(name) "tests/fuzz/seeds/index_" name ".json"
 const char *const wc_fuzz_seeds[] = {SEED("plain"), SEED("etc"),  SEED("up"),   SEED("pickle"),
                                      SEED("twice"), SEED("long"), SEED("deep"), NULL};
 const size_t wc_fuzz_max = 4096;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds, const char *what)
-{
-    if (holds) return;
-    fprintf(stderr, "violated: %s\n", what);
-    abort();
-}
 
 static void check_path(const char *file)
 {

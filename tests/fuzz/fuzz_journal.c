@@ -8,11 +8,10 @@
 
 #include "base/hash.h"
 #include "journal.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/fuzz/seeds/journal.bin", NULL};
 const size_t wc_fuzz_max = 2048;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void open_image(const uint8_t *data, size_t size, bool fresh)
 {

@@ -5,20 +5,12 @@
 #include <string.h>
 
 #include "io/quantized.h"
+#include "fuzz/fuzz.h"
 
 #define SEED(name) "tests/fuzz/seeds/quantized_" name ".bin"
 const char *const wc_fuzz_seeds[] = {SEED("gptq4_act"), SEED("gptq3"),     SEED("awq"),       SEED("ct4_asym"),
                                      SEED("ct3_old"),   SEED("int8_asym"), SEED("fp8_block"), NULL};
 const size_t wc_fuzz_max = 8192;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds, const char *what)
-{
-    if (holds) return;
-    fprintf(stderr, "violated: %s\n", what);
-    abort();
-}
 
 static int by_name(const void *a, const void *b)
 {

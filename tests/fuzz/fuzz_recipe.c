@@ -5,13 +5,12 @@
 #include <string.h>
 
 #include "recipe.h"
+#include "fuzz/fuzz.h"
 
 #define SEED(name) "tests/fuzz/seeds/recipe_" name ".txt"
 const char *const wc_fuzz_seeds[] = {SEED("one"),  SEED("list"),  SEED("names"), SEED("all"),
                                      SEED("pass"), SEED("prune"), NULL};
 const size_t wc_fuzz_max = 512;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The canonical text, or NULL for a recipe that is refused. */
 static char *canonical(const char *text)

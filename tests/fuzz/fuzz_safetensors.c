@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "io/safetensors.h"
+#include "fuzz/fuzz.h"
 
 #define SEED(name) "tests/fuzz/seeds/st_" name ".safetensors"
 const char *const wc_fuzz_seeds[] = {SEED("empty"),
@@ -24,15 +25,6 @@ const char *const wc_fuzz_seeds[] = {SEED("empty"),
                                      "tests/data/safetensors/reference.safetensors",
                                      NULL};
 const size_t wc_fuzz_max = 4096;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds, const char *what)
-{
-    if (holds) return;
-    fprintf(stderr, "violated: %s\n", what);
-    abort();
-}
 
 static void check_accepted(const wc_safetensors *st, uint64_t data_begin, uint64_t file_size)
 {

@@ -8,11 +8,10 @@
 
 #include "base/hash.h"
 #include "calib/statsfile.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {"tests/fuzz/seeds/statsfile.wcstats.bin", NULL};
 const size_t wc_fuzz_max = 8192;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Offsets in the 320-byte header: see src/calib/statsfile.h. */
 enum { AT_COUNT = 12, AT_SIZE = 304, AT_HASH = 312, HEADER = 320, RECORD = sizeof(wc_statsfile_record) };

@@ -2,6 +2,7 @@
 #include "text/tokenizer.h"
 
 #include <string.h>
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {
     "tests/data/tokenizer/tiny.json",      "tests/data/tokenizer/lowercase.json",

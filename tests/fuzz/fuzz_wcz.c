@@ -1,6 +1,7 @@
 /* Any bytes as a .wcz image. The checksums of index and header are made right first: without that, no mutation would
  * get past them. The file size field too, so that truncated and extended images reach the index. */
 #include "wcz_image.h"
+#include "fuzz/fuzz.h"
 
 const char *const wc_fuzz_seeds[] = {
     "tests/data/golden/tiny.wcz",    "tests/data/golden/kinds.wcz",      "tests/data/golden/parts.wcz",
