@@ -9,6 +9,7 @@
 
 #include "model_util.h"
 
+#include "calib/pass.h"
 #include "model/attention.h"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -345,6 +346,70 @@ static void attention_received_is_the_sum_over_queries(void **unused)
     }
 }
 
+/* H and C of q, k, v with weighted tokens, from their definition: weights of the original stream (here the block
+ * before, so that the streams differ), mean 1 over each window, limited to 4 before. Chunks of one window and of all
+ * give the same. 1e-6 is usual; weights from the other stream, or without the limit, give 1e-2. */
+static void tokens_are_weighed_by_attention(void **unused)
+{
+    (void)unused;
+    enum { WINDOWS = 3, LENGTH = 60, T = WINDOWS * LENGTH };
+    const double part = 0.7;
+    model *m = model_open(text("%s/llama", models_dir), 2);
+    size_t n = m->config.hidden;
+    uint32_t *ids = make_ids(WINDOWS, LENGTH, m->config.vocab);
+    wc_windows windows = {.id = ids, .n = WINDOWS, .seqlen = LENGTH};
+    wc_block block[2];
+    const wc_block *both[] = {&block[1], &block[0]};
+    float *x = malloc(T * n * sizeof *x), *u[2], *received = malloc(T * sizeof *received);
+    double *h = calloc(n * n, sizeof *h), *c = calloc(n * n, sizeof *c), most = 0;
+    must(&m->ctx, wc_model_embed(&m->ctx, &m->config, &m->source, ids, T, x));
+    for (size_t s = 0; s < 2; s++) {
+        must(&m->ctx, wc_block_open(&m->ctx, &m->config, &m->source, s, &block[s]));
+        u[s] = malloc(T * n * sizeof *u[s]);
+    }
+    for (size_t s = 0; s < 2; s++)
+        must(&m->ctx, wc_block_begin(&m->ctx, both[s], T, x, u[s]));
+    must(&m->ctx, wc_block_received(&m->ctx, both[1], WINDOWS, LENGTH, u[1], received));
+    for (size_t t = 0; t < T; t++) {
+        double sum = 0;
+        for (size_t k = t / LENGTH * LENGTH; k < t / LENGTH * LENGTH + LENGTH; k++)
+            sum += fmin(received[k], 4);
+        double weight = 1 - part + part * fmin(received[t], 4) * LENGTH / sum;
+        most = fmax(most, received[t]);
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < n; j++) {
+                double xj = u[0][t * n + j], xi = u[0][t * n + i];
+                h[i * n + j] += weight * xi * xj / T;
+                c[i * n + j] += weight * ((double)u[1][t * n + i] - xi) * xj / T;
+            }
+    }
+    assert_true(most > 4); /* the limit was of use */
+    for (size_t tokens = LENGTH; tokens <= T; tokens += T - LENGTH) {
+        wc_pass_options o = {
+            .config = &m->config, .windows = &windows, .n_streams = 2, .chunk_tokens = tokens, .attention = part};
+        wc_pass pass;
+        wc_stats_sum sum;
+        wc_stats stats;
+        must(&m->ctx, wc_pass_open(&m->ctx, &o, &pass));
+        for (size_t s = 0; s < 2; s++)
+            must(&m->ctx, wc_pass_embed(&m->ctx, &pass, s, &m->source));
+        must(&m->ctx, wc_stats_begin(&m->ctx, n, true, 0, &sum));
+        must(&m->ctx, wc_pass_stage(&m->ctx, &pass, both, WC_STAGE_QKV, &sum));
+        must(&m->ctx, wc_stats_finish(&m->ctx, &sum, &stats));
+        for (size_t i = 0; i < n * n; i++) {
+            double scale = sqrt(h[i / n * (n + 1)] * h[i % n * (n + 1)]);
+            assert_true(fabs(stats.h[i] - h[i]) < 1e-5 * scale);
+            assert_true(fabs(stats.c[i] - c[i]) < 1e-5 * scale);
+        }
+        wc_stats_free(&stats);
+        wc_pass_close(&pass, true);
+    }
+    for (size_t s = 0; s < 2; s++)
+        wc_block_close(&block[s]), free(u[s]);
+    free(ids), free(x), free(received), free(h), free(c);
+    model_close(m);
+}
+
 /* Growth of the peak resident set over stages in turn. 8 MiB stand for thread stacks and BLAS buffers. */
 static void scratch_stays_within_its_bound(void **unused)
 {
@@ -405,6 +470,7 @@ int main(void)
         cmocka_unit_test(stories_have_the_recorded_loss),
         cmocka_unit_test(same_bytes_for_any_thread_count),
         cmocka_unit_test(attention_received_is_the_sum_over_queries),
+        cmocka_unit_test(tokens_are_weighed_by_attention),
         cmocka_unit_test(mismatches_are_named),
         cmocka_unit_test(activations_that_are_not_finite_are_refused),
     };
