@@ -104,17 +104,15 @@ void wc_saved_stats_close(wc_saved_stats *s)
 
 /* ---- as an importance matrix ------------------------------------------------------------------------------------ */
 
-typedef struct export
-{
+typedef struct conversion {
     wc_ctx *ctx;
     wc_statsfile file;
     float **square, **mean; /* [file.n] */
     wc_imatrix_out *entry;  /* [n] */
     size_t n;
-}
-export;
+} conversion;
 
-static wc_status take_diagonal(export *x, size_t i)
+static wc_status take_diagonal(conversion *x, size_t i)
 {
     const wc_statsfile_record *r = &x->file.record[i];
     wc_stats s;
@@ -129,7 +127,7 @@ static wc_status take_diagonal(export *x, size_t i)
 }
 
 /* Records are sorted; the one of the head is alone in the last "layer". */
-static wc_status add_entries(export *x, size_t i)
+static wc_status add_entries(conversion *x, size_t i)
 {
     const wc_statsfile_record *r = &x->file.record[i];
     const size_t *linear;
@@ -151,7 +149,7 @@ static wc_status add_entries(export *x, size_t i)
 
 wc_status wc_saved_stats_to_imatrix(wc_ctx *ctx, const char *path, const char *output, bool legacy)
 {
-    export x = {.ctx = ctx};
+    conversion x = {.ctx = ctx};
     wc_status status;
     WC_TRY(wc_statsfile_open(ctx, path, &x.file));
     const wc_statsfile_info *info = &x.file.info;
