@@ -143,6 +143,21 @@ static void narrow(model *m)
 {
     linear(m, 0, 3)->rows = 480;
 }
+static void asymmetric_v(model *m)
+{
+    linear(m, 1, 2)->zero_kind = WC_ZERO_INT;
+}
+static void finer_down(model *m)
+{
+    linear(m, 1, 6)->group = 64;
+}
+/* Of two shards gate and up have 752 rows: together no multiple of 64, which all 3008 are. */
+static void odd_mlp(model *m)
+{
+    m->in.config.intermediate = 1504;
+    for (size_t layer = 0; layer < LAYERS; layer++)
+        linear(m, layer, 4)->rows = linear(m, layer, 5)->rows = linear(m, layer, 6)->cols = 1504;
+}
 static void all_floats(model *m)
 {
     for (size_t i = 1; i < m->n; i++)
@@ -203,6 +218,13 @@ static const struct {
     {kept_down, "vllm", "awq", 1, -1, "", "", ""},
     {narrow, "vllm", NULL, 1, 1, "0.self_attn.o_proj", "480 x 512 in each of 1 shards", "keep"},
     {nothing, "vllm", NULL, 8, 1, "0.self_attn.o_proj", "512 x 64 in each of 8 shards", "fewer shards"},
+    {nothing, "transformers", NULL, 8, 1, "0.self_attn.o_proj",
+     "a shard has 64 of its columns, no multiple of the group of 128", "fewer shards"},
+    {odd_mlp, "vllm", NULL, 2, 1, "0.mlp.gate_proj", "1504 x 512 in each of 2 shards", "fewer shards"},
+    {asymmetric_v, "vllm", NULL, 1, 1, "1.self_attn.v_proj", "is 4 bits in groups of 128 with zeros, and",
+     "same --rule"},
+    {finer_down, "transformers", "awq", 1, 1, "1.mlp.down_proj", "awq has one for all", "compressed-tensors"},
+    {finer_down, "transformers", "compressed-tensors", 1, -1, "", "", ""},
     {nothing, "vllm", NULL, 3, 1, "", "8 attention heads do not split into 3", "divisor"},
     {all_floats, "vllm", NULL, 1, -1, "", "", ""},
     {all_floats, "vllm", "gptq", 1, 1, "", "no linear layer is integers", "gptq(bits=4,group=128,scale_bits=0)"},

@@ -160,6 +160,19 @@ static void without_its_file_nothing_is_believed(void **state)
     wc_journal_close(&j, false);
 }
 
+/* For who is about to begin something else: a start record alone is nothing yet. */
+static void an_unfinished_run_is_seen_from_outside(void **state)
+{
+    scratch *s = *state;
+    assert_int_equal(wc_journal_absent(&s->ctx, s->path), WC_OK);
+    wc_journal j = must_open(s, true);
+    assert_int_equal(wc_journal_absent(&s->ctx, s->path), WC_OK);
+    wc_journal_close(&j, false);
+    write_records(s);
+    assert_int_equal(wc_journal_absent(&s->ctx, s->path), WC_RESUME);
+    assert_non_null(strstr(s->ctx.error, "--fresh"));
+}
+
 static void a_second_user_is_refused(void **state)
 {
     scratch *s = *state;
@@ -180,6 +193,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_ends_the_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(another_fingerprint_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(without_its_file_nothing_is_believed, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unfinished_run_is_seen_from_outside, setup, teardown),
         cmocka_unit_test_setup_teardown(a_second_user_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
