@@ -38,8 +38,9 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2))
 
 # Kernels compiled once per CPU level from one source: <name>.c -> name_c.o, name_avx2.o, name_avx512.o (src/kernels/kernels.h).
 KERNEL_SRC := $(wildcard src/kernels/*_kernel.c)
-IS_X86 := $(shell $(CC) -dumpmachine | grep -c '^x86_64')
-LEVELS := c $(if $(filter 1,$(IS_X86)),avx2 avx512)
+MACHINE := $(shell $(CC) -dumpmachine)
+IS_X86 := $(filter x86_64-%,$(MACHINE))
+LEVELS := c $(if $(IS_X86),avx2 avx512)
 LEVEL_FLAGS_c :=
 LEVEL_FLAGS_avx2 := -mavx2 -mfma -mf16c
 LEVEL_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
@@ -47,7 +48,14 @@ KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 
 # The decode library's kernels (src/decode/level.h): one object for each level above c, whose code is in the decoders themselves.
 DECODE_KERNEL_SRC := $(wildcard src/decode/*_kernel.c formats/*/*_kernel.c)
-DECODE_KERNEL_OBJ := $(foreach l,$(filter-out c,$(LEVELS)),$(DECODE_KERNEL_SRC:%.c=$(O)/%_$(l).o))
+# Those that know NEON, too; the portable C of the others serves ARM.
+ARM_KERNEL_SRC := src/decode/inner_kernel.c formats/coded/coded_kernel.c formats/float/float_kernel.c
+IS_ARM := $(filter aarch64-%,$(MACHINE))
+DECODE_MACHINE := $(if $(IS_X86),-DWCD_X86,$(if $(IS_ARM),-DWCD_ARM))
+DECODE_LEVELS := $(if $(IS_X86),avx2 avx512,$(if $(IS_ARM),neon))
+DECODE_FLAGS_avx2 := $(LEVEL_FLAGS_avx2) -mbmi2
+DECODE_FLAGS_avx512 := $(LEVEL_FLAGS_avx512) -mbmi2
+DECODE_KERNEL_OBJ := $(foreach l,$(DECODE_LEVELS),$(patsubst %.c,$(O)/%_$(l).o,$(if $(IS_ARM),$(ARM_KERNEL_SRC),$(DECODE_KERNEL_SRC))))
 
 DECODE_SRC := $(filter-out $(DECODE_KERNEL_SRC),$(wildcard src/decode/*.c formats/*/decode.c))
 # The text generator: a program of its own on the decode library, and the command `run'.
@@ -73,37 +81,37 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
 all: build/wcompress lib
 lib: build/libwcdecode.a build/libwcdecode.so
 
-build/wcompress: $(O)/wcompress
-	$(Q)cp -f $< $@
+# What lies in build/ is a copy, compared every time: it may have been made with other flags, or for another machine.
+.PHONY: compared
+build/wcompress build/generate build/libwcdecode.a build/libwcdecode.so: build/%: $(O)/% compared
+	$(Q)cmp -s $< $@ || cp -f $< $@
 $(O)/wcompress: $(O)/src/main.o $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ $(LIBS)
 $(O)/libwc.a: $(TOOL_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(O)/libwcdecode.a: $(DECODE_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
-build/libwcdecode.a: $(O)/libwcdecode.a
-	$(Q)cp -f $< $@
-build/generate: $(O)/examples/generate/main.o $(GEN_OBJ) $(O)/libwcdecode.a
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(O)/generate: $(O)/examples/generate/main.o $(GEN_OBJ) $(O)/libwcdecode.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) -fopenmp $(LDFLAGS) -o $@ $^ -lzstd -ljansson -lpcre2-8 -lutf8proc -lm
-build/libwcdecode.so: $(DECODE_OBJ)
+$(O)/libwcdecode.so: $(DECODE_OBJ)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared -Wl,-soname,libwcdecode.so.0 $(LDFLAGS) -o $@ $^
 
 $(PORTABLE_OBJ): $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) $(if $(DECODE_KERNEL_OBJ),-DWCD_X86) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) $(DECODE_MACHINE) -MMD -MP -c -o $@ $<
 define decode_kernel_rule
 $(filter %_kernel_$(1).o,$(DECODE_KERNEL_OBJ)): $(O)/%_$(1).o: %.c
 	$$(call say,CC,"$$< ($(1))")
 	$(Q)mkdir -p $$(@D)
-	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(LEVEL_FLAGS_$(1)) -mbmi2 -DWCD_X86 -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
+	$(Q)$(CC) $(CFLAGS) $(WCD_CFLAGS) -O3 $(DECODE_FLAGS_$(1)) $(DECODE_MACHINE) -DWCD_LEVEL=$(1) -MMD -MP -c -o $$@ $$<
 endef
-$(foreach l,$(filter-out c,$(LEVELS)),$(eval $(call decode_kernel_rule,$(l))))
+$(foreach l,$(DECODE_LEVELS),$(eval $(call decode_kernel_rule,$(l))))
 $(O)/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
@@ -181,7 +189,7 @@ build/cuda/%.o: %.cu $(wildcard src/cuda/*.cuh src/decode/*.h formats/*/kernel.h
 	$(Q)$(NVCC) $(NVCC_FLAGS) -c -o $@ $<
 build/libwcdecode_cuda.a: $(CUDA_OBJ)
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 # Holds a copy of the decode library for itself, hidden.
 build/libwcdecode_cuda.so: $(CUDA_OBJ) $(O)/libwcdecode.a
 	$(call say,LINK,$@)

@@ -5,11 +5,12 @@
  * are wanted. A chain of dependent work so runs through each state, from slot to bucket to product to word. A bucket is
  * 8 bytes, so that one load fetches both of its symbols. Trellis states belong to columns, and are a whole row old when
  * they are needed. */
-#include <immintrin.h>
-
 #include "formats/coded/kernel.h"
 
 enum { LANES = WCD_CODED_LANES, MIDDLE = WCD_CODED_SYMBOLS / 2 };
+
+#ifdef WCD_X86
+#include <immintrin.h>
 
 /* Buckets by number, two to a vector of 128 bits. Not gather instructions: where microcode keeps those from being
  * speculated on, one takes as long as thirty loads. */
@@ -23,6 +24,7 @@ static inline __m256i four(const uint64_t *bucket, const uint32_t *at)
 {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(two(bucket, at)), two(bucket, at + 4), 1);
 }
+#endif
 
 #ifdef __AVX512BW__
 
@@ -125,7 +127,7 @@ static inline int any_low_bits(const several *e)
     return _mm512_testn_epi32_mask(e->symbol, e->symbol) | _mm512_test_epi32_mask(e->raw, e->raw);
 }
 
-#else
+#elif defined __AVX2__
 
 enum { WIDTH = 8 };
 
@@ -247,6 +249,133 @@ static inline int any_low_bits(const several *e)
 {
     __m256i any = _mm256_or_si256(_mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256()), e->raw);
     return !_mm256_testz_si256(any, any);
+}
+
+#else
+#include <arm_neon.h>
+
+enum { WIDTH = 4 };
+
+typedef struct vectors {
+    uint32x4_t x[LANES / WIDTH];
+    uint8x16x4_t law, shrink; /* of sixteen column classes */
+} vectors;
+
+static inline uint8x16x4_t load16(const uint32_t p[16])
+{
+    uint8x16x4_t v;
+    for (int i = 0; i < 4; i++)
+        v.val[i] = vreinterpretq_u8_u32(vld1q_u32(p + 4 * i));
+    return v;
+}
+
+static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        v->x[i] = vld1q_u32(u->x + WIDTH * i);
+    v->law = load16(u->law), v->shrink = load16(u->shrink);
+}
+
+static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
+{
+    for (int i = 0; i < LANES / WIDTH; i++)
+        vst1q_u32(u->x + WIDTH * i, v->x[i]);
+}
+
+/* Of a mask of four lanes: where the bytes of each lane's word are, if it wants one; 255 looks up 0. */
+#define NONE   255, 255, 255, 255
+#define ONE(r) 2 * (r), 2 * (r) + 1, 255, 255
+static const uint8_t order[16][16] = {
+    {NONE, NONE, NONE, NONE},        {ONE(0), NONE, NONE, NONE},     {NONE, ONE(0), NONE, NONE},
+    {ONE(0), ONE(1), NONE, NONE},    {NONE, NONE, ONE(0), NONE},     {ONE(0), NONE, ONE(1), NONE},
+    {NONE, ONE(0), ONE(1), NONE},    {ONE(0), ONE(1), ONE(2), NONE}, {NONE, NONE, NONE, ONE(0)},
+    {ONE(0), NONE, NONE, ONE(1)},    {NONE, ONE(0), NONE, ONE(1)},   {ONE(0), ONE(1), NONE, ONE(2)},
+    {NONE, NONE, ONE(0), ONE(1)},    {ONE(0), NONE, ONE(1), ONE(2)}, {NONE, ONE(0), ONE(1), ONE(2)},
+    {ONE(0), ONE(1), ONE(2), ONE(3)}};
+static const uint8_t taken[16] = {0, 2, 2, 4, 2, 4, 4, 6, 2, 4, 4, 6, 4, 6, 6, 8}; /* bytes */
+
+static inline uint32x4_t words(const uint8_t **p, uint32x4_t x)
+{
+    const uint32x4_t lanes = vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x200000001), vcreate_u64(0x800000004)));
+    uint32x4_t wanted = vcltq_u32(x, vdupq_n_u32(65536));
+    unsigned mask = vaddvq_u32(vandq_u32(wanted, lanes));
+    uint8x16_t next = vcombine_u8(vld1_u8(*p), vdup_n_u8(0));
+    *p += taken[mask];
+    next = vqtbl1q_u8(next, vld1q_u8(order[mask]));
+    return vbslq_u32(wanted, vsliq_n_u32(vreinterpretq_u32_u8(next), x, 16), x);
+}
+
+/* of[class], from 16. */
+static inline uint32x4_t pick(uint8x16x4_t of, uint32x4_t class_of)
+{
+    uint32x4_t at = vmlaq_n_u32(vdupq_n_u32(0x03020100), class_of, 0x04040404);
+    return vreinterpretq_u32_u8(vqtbl4q_u8(of, vreinterpretq_u8_u32(at)));
+}
+
+/* What four columns have after their symbols. */
+typedef struct several {
+    uint32x4_t x, symbol, class_of, raw, s, q;
+    int32x4_t k;
+} several;
+
+static inline uint64x2_t two(const uint64_t *bucket, uint64x2_t at)
+{
+    return vcombine_u64(vld1_u64(bucket + vgetq_lane_u64(at, 0)), vld1_u64(bucket + vgetq_lane_u64(at, 1)));
+}
+
+static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v,
+                           uint32x4_t x, several *e)
+{
+    const uint32x4_t slots = vdupq_n_u32(WCD_CODED_SLOTS - 1);
+    const uint64_t *bucket = t->bucket[0][0];
+    e->class_of = vld1q_u32(u->class_of + c), e->s = vld1q_u32(u->state + c);
+    e->q = vandq_u32(e->s, vdupq_n_u32(1));
+    uint32x4_t law = pick(v->law, e->class_of);
+    e->raw = vshrq_n_u32(law, 16);
+    uint32x4_t table = vandq_u32(vorrq_u32(law, vshlq_n_u32(e->q, 6)), vdupq_n_u32(0x7c0));
+    uint32x4_t slot = vandq_u32(x, slots), own = vshrq_n_u32(slot, 6), at = vorrq_u32(table, own);
+    uint32x4_t a = vreinterpretq_u32_u64(two(bucket, vmovl_u32(vget_low_u32(at))));
+    uint32x4_t b = vreinterpretq_u32_u64(two(bucket, vmovl_high_u32(at)));
+    uint32x4_t low = vuzp1q_u32(a, b), high = vuzp2q_u32(a, b);
+    uint32x4_t second = vcgeq_u32(vandq_u32(slot, vdupq_n_u32(63)), vshrq_n_u32(low, 24));
+    uint32x4_t half = vbslq_u32(second, high, low);
+    e->symbol = vbslq_u32(second, vshrq_n_u32(high, 24), own);
+    e->k = vsubq_s32(vreinterpretq_s32_u32(e->symbol), vdupq_n_s32(MIDDLE));
+    uint32x4_t number = vandq_u32(vaddq_u32(slot, vshrq_n_u32(half, 12)), slots);
+    e->x = vmlaq_u32(number, vandq_u32(half, slots), vshrq_n_u32(x, 12));
+}
+
+static inline void low_bits(several *e)
+{
+    uint32x4_t escaped = vceqzq_u32(e->symbol);
+    uint32x4_t raw = vbslq_u32(escaped, vdupq_n_u32(WCD_CODED_RAW), e->raw);
+    int32x4_t up = vreinterpretq_s32_u32(raw);
+    uint32x4_t bits = vbicq_u32(e->x, vshlq_u32(vdupq_n_u32(UINT32_MAX), up));
+    int32x4_t all = vmovl_s16(vreinterpret_s16_u16(vmovn_u32(bits)));
+    e->k = vbslq_s32(escaped, all, vorrq_s32(vshlq_s32(e->k, up), vreinterpretq_s32_u32(bits)));
+    e->x = vshlq_u32(e->x, vnegq_s32(up));
+}
+
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+{
+    const uint32x4_t one = vdupq_n_u32(1);
+    const int32x4_t three = vdupq_n_s32(3);
+    uint32x4_t next = vshrq_n_u32(e->s, 1);
+    next = veorq_u32(next, vandq_u32(vtstq_u32(e->s, one), vdupq_n_u32(u->a)));
+    next = veorq_u32(next, vandq_u32(vtstq_u32(vreinterpretq_u32_s32(e->k), one), vdupq_n_u32(u->b)));
+    vst1q_u32(u->state + c, next);
+    int32x4_t j = vaddq_s32(vshlq_n_s32(e->k, 1), vreinterpretq_s32_u32(e->q)), negative = vshrq_n_s32(j, 31);
+    int32x4_t far = vsubq_s32(three, vminq_s32(vabsq_s32(j), three));
+    int32x4_t shrink = vreinterpretq_s32_u32(pick(v->shrink, e->class_of));
+    shrink = vshrq_n_s32(vshlq_s32(shrink, vshlq_n_s32(far, 3)), 24);
+    shrink = vsubq_s32(veorq_s32(shrink, negative), negative);
+    float32x4_t value = vcvtq_f32_s32(vsubq_s32(vshlq_n_s32(j, 6), shrink));
+    vst1q_f32(dst, vmulq_f32(vld1q_f32(u->step + c), value));
+}
+
+static inline int any_low_bits(const several *e)
+{
+    return vmaxvq_u32(vorrq_u32(vceqzq_u32(e->symbol), e->raw)) != 0;
 }
 #endif
 

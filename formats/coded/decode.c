@@ -323,7 +323,7 @@ static void last_groups(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c
 }
 
 static const wcd_coded_kernel wcd_coded_kernel_c = {groups};
-WCD_FAMILY(wcd_coded_kernel)
+WCD_FAMILY_ARM(wcd_coded_kernel)
 
 /* The next row of the unit. */
 static void next_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wcd_coded_unit *u, float *dst)

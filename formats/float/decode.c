@@ -170,7 +170,7 @@ static void few_symbols(const wcd_view *v, unsigned p, uint64_t chunk, unsigned 
 }
 
 static const wcd_float_kernel wcd_float_kernel_c = WCD_FLOAT_KERNEL;
-WCD_FAMILY(wcd_float_kernel)
+WCD_FAMILY_ARM(wcd_float_kernel)
 
 /* first [4096]: the symbol (low byte) that 12 bits begin with, and its length. */
 static void first_symbols(const uint8_t *table, uint16_t first[WCD_FLOAT_LOOKS])

@@ -108,13 +108,13 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
 }
 
 static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed};
-WCD_FAMILY(wcd_inner)
+WCD_FAMILY_ARM(wcd_inner)
 
 const wcd_inner *wcd_inner_loops(void)
 {
-#ifdef WCD_X86
-    extern const wcd_inner wcd_inner_vnni; /* in inner_kernel.c */
-    if (wcd_cpu_level() == WCD_VNNI) return &wcd_inner_vnni;
+#if defined WCD_X86 || defined WCD_ARM
+    extern const wcd_inner wcd_inner_fours; /* in inner_kernel.c */
+    if (wcd_cpu_level() == WCD_FOURS) return &wcd_inner_fours;
 #endif
     return wcd_inner_used();
 }

@@ -14,8 +14,10 @@
  * for each of them. Tiles of rows and vectors in lanes(): as many sums as there are registers for. */
 #ifdef __AVX512F__
 enum { ROWS = 4, TILE_ROWS = 4, TILE_X = 4, TABLE_BITS = 4 }; /* a register has a table of 16 */
-#else
+#elif defined __AVX2__
 enum { ROWS = 4, TILE_ROWS = 2, TILE_X = 2, TABLE_BITS = 3 }; /* a register has a table of 8 */
+#else
+enum { ROWS = 2, TILE_ROWS = 2, TILE_X = 2, TABLE_BITS = 4 }; /* four registers have one of 16, and a row's lanes */
 #endif
 
 /* ---- codes ----------------------------------------------------------------------------------------------------- */
@@ -45,20 +47,22 @@ INLINE void quarters(const uint8_t *p, unsigned bits, uint8_t bytes[64], idx q[4
 /* The weights that codes of one group stand for: 2^bits <= 16 of them in a table, or to be computed. odd: by the upper
  * of two codes of 2 bits. */
 typedef struct meaning {
-    vec table, odd, s, z;
+    tab table, odd;
+    vec s, z;
 } meaning;
 
 INLINE meaning of_group(const wcd_codes *c, unsigned bits, int lut, unsigned row, uint64_t g)
 {
     meaning m;
-    m.s = m.z = m.table = m.odd = vec_all(c->s[row * c->ld + g]);
+    vec table = m.s = m.z = vec_all(c->s[row * c->ld + g]);
     if (lut) {
-        m.table = vec_mul(m.s, vec_load(c->levels + 16 * row));
+        table = vec_mul(m.s, vec_load(c->levels + 16 * row));
     } else {
         m.z = vec_all(c->z[row * c->ld + g]);
-        if (bits <= TABLE_BITS) m.table = vec_mul(m.s, vec_sub(idx_vec(idx_low(idx_iota(), bits)), m.z));
+        if (bits <= TABLE_BITS) table = vec_mul(m.s, vec_sub(idx_vec(idx_low(idx_iota(), bits)), m.z));
     }
-    if (bits == 2 && TABLE_BITS == 4) m.odd = tab_at(m.table, idx_down(idx_iota(), 2));
+    m.table = m.odd = tab_of(table);
+    if (bits == 2 && TABLE_BITS == 4) m.odd = tab_of(tab_at(m.table, idx_down(idx_iota(), 2)));
     return m;
 }
 
@@ -183,7 +187,7 @@ INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, 
                 const uint8_t *at = p + r * c->stride;
                 bytes64 q = bytes64_low(codes64(at, bits), bits);
                 PREFETCH((uintptr_t)at + ROWS * c->stride);
-                t[r] = vec_fma(idx_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
+                t[r] = vec_fma(ints_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
             }
         }
         for (unsigned r = 0; r < nr; r++) {
@@ -221,8 +225,9 @@ static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_blo
     dot8_any(c, nr, 0, n, x, d, lane);
 }
 
-#ifdef __AVX512F__
-static void dot8_vnni(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+#ifdef HAVE_FOURS
+static void dot8_fours(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d,
+                       float *lane)
 {
     dot8_any(c, nr, 1, n, x, d, lane);
 }
@@ -311,7 +316,7 @@ static void halves(const uint8_t *p, uint64_t n, float scale, float *dst)
 static void brains(const uint8_t *p, uint64_t n, float *dst)
 {
     for (; n >= 16; n -= 16, p += 32, dst += 16)
-        vec_store(dst, idx_bits(idx_up(idx_u16(p), 16)));
+        vec_store(dst, vec_bf16(p));
     for (; n; n--, p += 2)
         *dst++ = wc_bf16_f32(wcd_u16(p));
 }
@@ -321,7 +326,7 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
 {
     vec sum = vec_load(lane);
     for (; n >= 16; n -= 16, col += 32, value += 32)
-        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), vec_gather(x, idx_u16(col), (int)cols), sum);
+        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), vec_gather(x, col, (int)cols), sum);
     vec_store(lane, sum);
     for (uint64_t k = 0; k < n; k++) {
         unsigned c = wcd_u16(col + 2 * k);
@@ -330,9 +335,9 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
 }
 
 const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
-#ifdef __AVX512F__
-extern const wcd_inner wcd_inner_vnni;
-const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed};
+#ifdef HAVE_FOURS
+extern const wcd_inner wcd_inner_fours;
+const wcd_inner wcd_inner_fours = {unpack, values, dot, dot8_fours, lanes, halves, brains, listed};
 #endif
 
 #endif

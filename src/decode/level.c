@@ -5,7 +5,11 @@
 
 const char *wcd_level_name(wcd_level level)
 {
+#ifdef __aarch64__
+    static const char *const names[WCD_N_LEVELS] = {"c", "neon", "dotprod"};
+#else
     static const char *const names[WCD_N_LEVELS] = {"c", "avx2", "avx512", "vnni"};
+#endif
     return names[level];
 }
 
@@ -32,6 +36,23 @@ wcd_level wcd_cpu_best(void)
     if ((enabled_states() & ymm) != ymm) return WCD_C;
     if ((b & avx512) != avx512 || (enabled_states() & zmm) != zmm) return WCD_AVX2;
     return c & VNNI ? WCD_VNNI : WCD_AVX512;
+}
+#elif defined WCD_ARM
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
+/* The registers that would say it may be read by the kernel alone, which tells each process beside its environment. */
+wcd_level wcd_cpu_best(void)
+{
+#if defined __ARM_FEATURE_DOTPROD
+    return WCD_DOTPROD; /* the compiler was told so */
+#elif defined __linux__
+    const unsigned long asimddp = 1ul << 20;
+    return getauxval(AT_HWCAP) & asimddp ? WCD_DOTPROD : WCD_NEON;
+#else
+    return WCD_NEON;
+#endif
 }
 #else
 wcd_level wcd_cpu_best(void)

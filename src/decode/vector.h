@@ -1,5 +1,5 @@
-/* vector.h - sixteen f32 lanes on AVX2 and AVX-512: what kernels are written with (level.h). Everything here is one or
- * two instructions; both levels round every operation in the same way. */
+/* vector.h - sixteen f32 lanes on AVX2, AVX-512 and NEON: what kernels are written with (level.h). Nearly everything
+ * here is an instruction or two per register; all levels round every operation in the same way. */
 #ifndef WCD_VECTOR_H
 #define WCD_VECTOR_H
 
@@ -15,9 +15,10 @@
 #endif
 
 #if defined __AVX512F__
+#define HAVE_FOURS
 
 typedef __m512 vec;  /* 16 floats */
-typedef __m512i idx; /* 16 small integers, in 32 bits each */
+typedef __m512i idx; /* 16 integers */
 typedef struct bytes64 {
     __m512i v;
 } bytes64;
@@ -50,14 +51,15 @@ static inline vec vec_f16(const uint8_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
-/* x[i], or 0 where i >= n */
-static inline vec vec_gather(const float *x, idx i, int n)
-{
-    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), _mm512_cmplt_epi32_mask(i, _mm512_set1_epi32(n)), i, x, 4);
-}
 static inline idx idx_u16(const uint8_t *p)
 {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+/* x[i], or 0 where i >= n, for the sixteen u16 i at p */
+static inline vec vec_gather(const float *x, const uint8_t *p, int n)
+{
+    idx i = idx_u16(p);
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), _mm512_cmplt_epi32_mask(i, _mm512_set1_epi32(n)), i, x, 4);
 }
 static inline idx idx_bytes(const uint8_t *p)
 {
@@ -213,20 +215,21 @@ static inline vec vec_f16(const uint8_t *p)
     const __m128i *q = (const __m128i *)(const void *)p;
     return (vec){_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
 }
-static inline __m256 gather_half(const float *x, __m256i i, __m256i n)
-{
-    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, i, _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, i)), 4);
-}
-/* x[i], or 0 where i >= n */
-static inline vec vec_gather(const float *x, idx i, int n)
-{
-    __m256i end = _mm256_set1_epi32(n);
-    return (vec){gather_half(x, i.a, end), gather_half(x, i.b, end)};
-}
 static inline idx idx_u16(const uint8_t *p)
 {
     const __m128i *q = (const __m128i *)(const void *)p;
     return (idx){_mm256_cvtepu16_epi32(_mm_loadu_si128(q)), _mm256_cvtepu16_epi32(_mm_loadu_si128(q + 1))};
+}
+static inline __m256 gather_half(const float *x, __m256i i, __m256i n)
+{
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, i, _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, i)), 4);
+}
+/* x[i], or 0 where i >= n, for the sixteen u16 i at p */
+static inline vec vec_gather(const float *x, const uint8_t *p, int n)
+{
+    idx i = idx_u16(p);
+    __m256i end = _mm256_set1_epi32(n);
+    return (vec){gather_half(x, i.a, end), gather_half(x, i.b, end)};
 }
 static inline idx idx_bytes(const uint8_t *p)
 {
@@ -274,61 +277,44 @@ static inline idx idx_low(idx i, unsigned bits)
     return (idx){_mm256_and_si256(i.a, mask), _mm256_and_si256(i.b, mask)};
 }
 
-typedef struct pair {
-    __m256i a, b;
-} pair;
-
-static inline pair plane4(const uint8_t *p)
+static inline bytes64 plane4(const uint8_t *p)
 {
     __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
-    return (pair){v, _mm256_srli_epi64(v, 4)};
+    return (bytes64){v, _mm256_srli_epi64(v, 4)};
 }
-static inline pair plane2(const uint8_t *p)
+static inline bytes64 plane2(const uint8_t *p)
 {
     __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
-    return (pair){_mm256_srlv_epi64(v, _mm256_set_epi64x(2, 2, 0, 0)),
-                  _mm256_srlv_epi64(v, _mm256_set_epi64x(6, 6, 4, 4))};
+    return (bytes64){_mm256_srlv_epi64(v, _mm256_set_epi64x(2, 2, 0, 0)),
+                     _mm256_srlv_epi64(v, _mm256_set_epi64x(6, 6, 4, 4))};
 }
 /* The bit goes to place `at' of its byte. */
-static inline pair plane1(const uint8_t *p, int at)
+static inline bytes64 plane1(const uint8_t *p, int at)
 {
     int64_t bits;
     __builtin_memcpy(&bits, p, 8);
     __m256i v = _mm256_set1_epi64x(bits), one = _mm256_set1_epi8(1);
     __m256i a = _mm256_and_si256(_mm256_srlv_epi64(v, _mm256_set_epi64x(3, 2, 1, 0)), one);
     __m256i b = _mm256_and_si256(_mm256_srlv_epi64(v, _mm256_set_epi64x(7, 6, 5, 4)), one);
-    return (pair){_mm256_slli_epi64(a, at), _mm256_slli_epi64(b, at)};
+    return (bytes64){_mm256_slli_epi64(a, at), _mm256_slli_epi64(b, at)};
 }
-static inline pair masked(pair x, int mask)
+static inline bytes64 masked(bytes64 x, int mask)
 {
-    __m256i m = _mm256_set1_epi8((char)mask);
-    return (pair){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+    const __m256i m = _mm256_set1_epi8((char)mask);
+    return (bytes64){_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
 }
-static inline pair up4(pair x)
+static inline bytes64 up4(bytes64 x)
 {
-    return (pair){_mm256_slli_epi64(x.a, 4), _mm256_slli_epi64(x.b, 4)};
+    return (bytes64){_mm256_slli_epi64(x.a, 4), _mm256_slli_epi64(x.b, 4)};
 }
-static inline pair both(pair x, pair y)
+static inline bytes64 both(bytes64 x, bytes64 y)
 {
-    return (pair){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
+    return (bytes64){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
-/* 64 codes; for bits <= 4 the bits above them are anything. */
-static inline bytes64 codes64(const uint8_t *p, unsigned bits)
+static inline bytes64 bytes64_load(const uint8_t p[64])
 {
-    pair v;
-    switch (bits) {
-    case 1: v = plane1(p, 0); break;
-    case 2: v = plane2(p); break;
-    case 3: v = both(masked(plane2(p), 3), plane1(p + 16, 2)); break;
-    case 4: v = plane4(p); break;
-    case 5: v = both(masked(plane4(p), 15), plane1(p + 32, 4)); break;
-    case 6: v = both(masked(plane4(p), 15), masked(up4(plane2(p + 32)), 48)); break;
-    case 7: v = both(both(masked(plane4(p), 15), masked(up4(plane2(p + 32)), 48)), plane1(p + 48, 6)); break;
-    default:
-        v = (pair){_mm256_loadu_si256((const __m256i *)(const void *)p),
-                   _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))};
-    }
-    return (bytes64){v.a, v.b};
+    return (bytes64){_mm256_loadu_si256((const __m256i *)(const void *)p),
+                     _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))};
 }
 static inline bytes64 bytes64_low(bytes64 b, unsigned bits)
 {
@@ -356,6 +342,45 @@ static inline void bytes64_store(uint8_t out[64], bytes64 b)
     _mm256_storeu_si256((__m256i *)(void *)(out + 32), b.b);
 }
 
+#elif defined __ARM_NEON
+#include "decode/vector_neon.h"
+#endif
+
+/* ---- what several levels share ---------------------------------------------------------------------------------- */
+
+#ifdef __AVX2__
+typedef vec tab;  /* a table of 16 floats */
+typedef idx ints; /* 16 sums */
+
+static inline tab tab_of(vec v)
+{
+    return v;
+}
+static inline vec ints_vec(ints i)
+{
+    return idx_vec(i);
+}
+static inline vec vec_bf16(const uint8_t *p)
+{
+    return idx_bits(idx_up(idx_u16(p), 16));
+}
+#endif
+
+#if !defined __AVX512F__ && (defined __AVX2__ || defined __ARM_NEON)
+/* 64 codes; for bits <= 4 the bits above them are anything. */
+static inline bytes64 codes64(const uint8_t *p, unsigned bits)
+{
+    switch (bits) {
+    case 1: return plane1(p, 0);
+    case 2: return plane2(p);
+    case 3: return both(masked(plane2(p), 3), plane1(p + 16, 2));
+    case 4: return plane4(p);
+    case 5: return both(masked(plane4(p), 15), plane1(p + 32, 4));
+    case 6: return both(masked(plane4(p), 15), masked(up4(plane2(p + 32)), 48));
+    case 7: return both(both(masked(plane4(p), 15), masked(up4(plane2(p + 32)), 48)), plane1(p + 48, 6));
+    default: return bytes64_load(p);
+    }
+}
 #endif
 
 #endif
