@@ -83,7 +83,7 @@ lib: build/libwcdecode.a build/libwcdecode.so
 
 # What lies in build/ is a copy, compared every time: it may have been made with other flags, or for another machine.
 .PHONY: compared
-build/wcompress build/generate build/libwcdecode.a build/libwcdecode.so: build/%: $(O)/% compared
+build/wcompress build/generate build/levels build/libwcdecode.a build/libwcdecode.so: build/%: $(O)/% compared
 	$(Q)cmp -s $< $@ || cp -f $< $@
 $(O)/wcompress: $(O)/src/main.o $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,LINK,$@)
@@ -130,11 +130,18 @@ $(foreach l,$(LEVELS),$(eval $(call kernel_rule,$(l))))
 $(O)/tests/%: tests/unit/%.c $(O)/libwc.a $(O)/libwcdecode.a
 	$(call say,TEST,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(O)/libwc.a $(O)/libwcdecode.a $(TEST_LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) $(WC_CFLAGS) -MMD -MP -MT $@ -Itests -o $@ $< $(TEST_LDFLAGS) $(O)/libwc.a $(O)/libwcdecode.a -lcmocka $(LIBS)
+# Levels of the decode library: the same cases as one of the unit tests, and alone, on libc only, for other machines.
+LEVELS_OBJ := $(O)/tests/levels/cases.o $(O)/tests/samples.o
+$(O)/tests/test_wcd_levels: $(LEVELS_OBJ)
+$(O)/tests/test_wcd_levels: TEST_LDFLAGS := $(LEVELS_OBJ)
+$(O)/levels: $(O)/tests/levels/main.o $(O)/tests/levels/time.o $(LEVELS_OBJ) $(O)/libwcdecode.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lm
 # This one counts allocations, and makes them fail.
 $(O)/tests/test_generate: TEST_LDFLAGS := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 # The CUDA sources as C++, on a CUDA runtime made of fibers; without a C++ compiler their test says that it skips.
-CUDA_TEST_SRC := tests/cuda/cases.c tests/cuda/samples.c
+CUDA_TEST_SRC := tests/cuda/cases.c tests/samples.c
 HAVE_CXX := $(shell command -v $(CXX))
 EMULATED_OBJ := $(if $(HAVE_CXX),$(patsubst %,$(O)/emulated/%.o,$(wildcard src/cuda/*.cu tests/cuda/emulated/*.cc)))
 EMULATED_FLAGS := -std=c++17 -Wall -Wshadow -Wno-unknown-pragmas -ffp-contract=off -Itests/cuda/emulated -I. -Isrc -Iinclude \
@@ -197,7 +204,7 @@ build/libwcdecode_cuda.so: $(CUDA_OBJ) $(O)/libwcdecode.a
 build/cuda/test_cuda: tests/cuda/main.c $(CUDA_TEST_SRC) build/libwcdecode_cuda.a $(O)/libwcdecode.a
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(NVCC_ARCH) -O1 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lm
-build/cuda/bench_cuda: tests/cuda/bench.c tests/cuda/samples.c build/libwcdecode_cuda.a $(O)/libwcdecode.a
+build/cuda/bench_cuda: tests/cuda/bench.c tests/samples.c build/libwcdecode_cuda.a $(O)/libwcdecode.a
 	$(call say,NVCC,$<)
 	$(Q)$(NVCC) $(NVCC_ARCH) -O2 -I. -Isrc -Iinclude -Itests/cuda -o $@ $^ -lcublas -lm
 

@@ -13,7 +13,7 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 
-#include "samples.h"
+#include "tests/samples.h"
 #include "wcdecode_cuda.h"
 
 enum { ROUNDS = 40, TURN_OVER = 512 << 20, MOST_VECTORS = 16, MOST_COPIES = 64 };

@@ -12,7 +12,7 @@
 
 #include "base/half.h"
 #include "decode/bytes.h"
-#include "samples.h"
+#include "tests/samples.h"
 #include "wcdecode_cuda.h"
 
 double cuda_worst_error;

@@ -1,7 +1,6 @@
-/* The decode library at every CPU level: rows and products of all kinds are the bits of portable C, for parts by
- * formula and for the same parts with every byte of their blobs random (NaN, infinities, codes out of order). Then
- * portable C itself: sums as documented, written here with libm's fmaf; fused multiply-adds on hard cases; wcd_matmul,
- * pools and the gemm hook; inputs in 8 bits and their error; and what they refuse. */
+/* The decode library at every CPU level against portable C (tests/levels, which also runs on other machines). Then what
+ * products are: fused multiply-adds on hard cases; wcd_matmul, pools and the gemm hook; inputs in 8 bits and their
+ * error; and what they refuse. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +11,7 @@
 
 #include "decode/decoder.h"
 #include "io/wcz.h"
+#include "levels/cases.h"
 #include "parts_util.h"
 #include "wcdecode_openmp.h"
 
@@ -37,7 +37,7 @@ static void *read_file(const char *path, size_t *size)
     return image;
 }
 
-/* ---- every level against C -------------------------------------------------------------------------------------- */
+/* ---- parts, encoded --------------------------------------------------------------------------------------------- */
 
 typedef struct encoded {
     uint8_t *data[WCD_VIEWS], params[WCD_VIEWS][WC_PARAMS_SIZE];
@@ -73,11 +73,6 @@ static encoded encode(const wc_part *p)
     return e;
 }
 
-/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [2 rows] of one level; guarded by exact allocation. */
-typedef struct results {
-    float *rows, *y, *ys, *y8;
-} results;
-
 /* With the input in 8 bits; kinds that have no such product leave zeros. */
 static void compute_int8(const wcd_view *v, const float *x, float *y)
 {
@@ -90,67 +85,6 @@ static void compute_int8(const wcd_view *v, const float *x, float *y)
     free(memory);
 }
 
-static results compute(const encoded *e, wcd_level level, const float *x)
-{
-    const wcd_view *v = e->view;
-    size_t n = v->rows * v->cols, third = v->rows / 3;
-    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4), calloc(2 * v->rows, 4)};
-    assert_true(r.rows && r.y && r.ys && r.y8);
-    wcd_cpu_use(level);
-    assert_int_equal(wcd_cpu_level(), level);
-    assert_int_equal(wcd_view_set_rows(v, 0, v->rows, r.rows, v->cols), WCD_OK);
-    wcd_view_product(v, 0, v->rows, x, r.y, 0);
-    for (size_t i = 0; i < v->rows; i++)
-        r.y[v->rows + i] = (float)i;
-    wcd_view_product(v, third, v->rows - third, x, r.y + v->rows + third, 1);
-    wcd_view_products(v, 0, v->rows, &(wcd_vectors){x, v->cols, INPUTS}, r.ys, v->rows, 0);
-    compute_int8(v, x, r.y8);
-    return r;
-}
-
-static void drop_results(results *r)
-{
-    free(r->rows), free(r->y), free(r->ys), free(r->y8);
-}
-
-/* NaN is NaN, everything else the same bits. */
-static void same(const float *a, const float *b, size_t n, const char *what, const char *name, wcd_level level)
-{
-    for (size_t i = 0; i < n; i++)
-        if (wc_f32_bits(a[i]) != wc_f32_bits(b[i]) && !(isnan(a[i]) && isnan(b[i])))
-            fail_msg("%s: %s at level %s, number %zu: %a, not %a", name, what, wcd_level_name(level), i, (double)b[i],
-                     (double)a[i]);
-}
-
-static int by_columns(const wcd_view *v)
-{
-    return !v->d->product || v->d->product_is_spans;
-}
-
-static void compare_levels(const encoded *e, const float *x, const char *name)
-{
-    const wcd_view *v = e->view;
-    results c = compute(e, WCD_C, x);
-    for (size_t r = 0; r < v->rows && by_columns(v); r++) {
-        float want = sum_in_lanes(c.rows + r * v->cols, x, v->cols);
-        same(&want, c.y + r, 1, "documented sum", name, WCD_C);
-    }
-    for (size_t b = 0; b < INPUTS; b++) {
-        wcd_view_product(v, 0, v->rows, x + b * v->cols, c.y, 0);
-        same(c.y, c.ys + b * v->rows, v->rows, "one of many inputs", name, WCD_C);
-    }
-    wcd_view_product(v, 0, v->rows, x, c.y, 0);
-    for (int level = WCD_C + 1; level <= (int)wcd_cpu_best(); level++) {
-        results l = compute(e, (wcd_level)level, x);
-        same(c.rows, l.rows, v->rows * v->cols, "rows", name, (wcd_level)level);
-        same(c.y, l.y, 2 * v->rows, "product", name, (wcd_level)level);
-        same(c.ys, l.ys, INPUTS * v->rows, "products", name, (wcd_level)level);
-        same(c.y8, l.y8, 2 * v->rows, "product with 8 bits", name, (wcd_level)level);
-        drop_results(&l);
-    }
-    drop_results(&c);
-}
-
 static float *inputs(size_t n, bool hostile)
 {
     float *x = malloc(n * sizeof *x);
@@ -160,88 +94,6 @@ static float *inputs(size_t n, bool hostile)
         x[i] = hostile && i % 11 == 3 ? wc_bits_f32(bits) : (float)(int32_t)bits * 0x1p-31f;
     }
     return x;
-}
-
-/* Frees the part. */
-static void check(wc_part p, const char *what)
-{
-    size_t rows, cols;
-    char name[96];
-    wc_part_shape(&p, &rows, &cols);
-    encoded e = encode(&p);
-    for (int hostile = 0; hostile < 2; hostile++) {
-        snprintf(name, sizeof name, "%s %zu x %zu%s", what, rows, cols, hostile ? ", random bytes" : "");
-        float *x = inputs(INPUTS * cols, hostile);
-        for (unsigned i = 0; i < WCD_VIEWS && hostile; i++)
-            for (uint64_t k = 0; k < e.size[i]; k++)
-                e.data[i][k] = (uint8_t)noise();
-        compare_levels(&e, x, name);
-        free(x);
-    }
-    for (unsigned i = 0; i < WCD_VIEWS; i++)
-        free(e.data[i]);
-    wc_part_free(&p);
-}
-
-/* Rows around four, columns around blocks and spans, groups of every path. */
-static const struct {
-    size_t rows, cols, group;
-} shapes[] = {{1, 1, 1},    {3, 63, 16},   {4, 64, 64},    {5, 320, 32}, {6, 257, 256},  {9, 1000, 128}, {4, 640, 64},
-              {7, 600, 48}, {2, 512, 512}, {5, 1536, 384}, {8, 256, 16}, {13, 2500, 16}, {4, 192, 192},  {11, 96, 32}};
-
-static void grids(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (unsigned bits = 1; bits <= 8; bits++) {
-            const unsigned scale_bits = (unsigned)(i + bits) % 3 == 0 ? 6 : 0;
-            const bool zeros = (i + bits) % 2;
-            char name[48];
-            snprintf(name, sizeof name, "grid %u bits, group %zu", bits, shapes[i].group);
-            check(grid_fill(grid_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, scale_bits, zeros)), name);
-        }
-}
-
-static void luts(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (unsigned bits = 1; bits <= 5; bits++) {
-            const wc_lut_scope scope = (wc_lut_scope)((i + bits) % 3);
-            check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, scope, i % 2)), "lut");
-        }
-}
-
-static void sparse_parts(void **state)
-{
-    static const wc_dtype dtypes[] = {WC_F16, WC_BF16, WC_F32};
-    static const size_t steps[] = {0, 1, 7, 40, 100};
-    (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int t = 0; t < 3; t++) {
-            size_t step = steps[(i + (size_t)t) % 5];
-            check(sparse_fill(sparse_plan(shapes[i].rows, shapes[i].cols, step, dtypes[t]), step), "sparse");
-        }
-    check(sparse_fill(sparse_plan(3, 70000, 900, WC_F16), 900), "sparse, 32-bit columns");
-    check(sparse_fill(nm_plan(3, 512, 2, 4, WC_F16), 0), "2:4");
-}
-
-static void other_kinds(void **state)
-{
-    static const wc_dtype dtypes[] = {WC_F16, WC_BF16, WC_F32};
-    (void)state;
-    for (int t = 0; t < 3; t++)
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            check(float_fill(float_plan(shapes[i].rows, shapes[i].cols, dtypes[t])), "float");
-    for (size_t rank = 1; rank <= 300; rank = rank * 6 + 1) {
-        check(lowrank_fill(lowrank_plan(9, 530, rank, float_plan(9, rank, WC_F16), float_plan(rank, 530, WC_F16))),
-              "lowrank");
-        check(lowrank_fill(lowrank_plan(9, 530, rank, grid_plan(9, rank, 8, rank, 0, false),
-                                        lut_plan(rank, 530, 4, 64, WC_LUT_ROW, true))),
-              "lowrank of packed factors");
-    }
-    check(signs_fill(signs_plan(9, 300, WC_SIGNS_PRODUCT, 2, 3, 0, "")), "signs");
-    check(vq_fill(vq_plan(9, 300, 4, 2, 8, 16, 4, 100)), "vq");
 }
 
 /* ---- inputs in 8 bits ------------------------------------------------------------------------------------------- */
@@ -586,32 +438,19 @@ static void misuse_is_answered(void **state)
     assert_int_equal(wcd_widen(2, x, 0, NULL), WCD_OK);
 }
 
-/* All 65536 of both types at every level; alignment of one byte. */
-static void widening_is_exact(void **state)
+/* ---- every level against C -------------------------------------------------------------------------------------- */
+
+static void run_case(void **state)
 {
-    static uint8_t half[2 * 65536 + 1];
-    static float got[65536];
-    (void)state;
-    for (unsigned i = 0; i < 65536; i++)
-        half[1 + 2 * i] = (uint8_t)i, half[2 + 2 * i] = (uint8_t)(i >> 8);
-    for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++)
-        for (uint32_t type = 2; type <= 3; type++) {
-            wcd_cpu_use((wcd_level)level);
-            assert_int_equal(wcd_widen(type, half + 1, 65536, got), WCD_OK);
-            for (unsigned i = 0; i < 65536; i++) {
-                float want = type == 2 ? wc_f16_f32((uint16_t)i) : wc_bf16_f32((uint16_t)i);
-                assert_true(wc_f32_bits(want) == wc_f32_bits(got[i]) || (isnan(want) && isnan(got[i])));
-            }
-        }
+    const level_case *c = *state;
+    char why[400] = "";
+    uint64_t sum = 0;
+    if (c->run(&sum, why, sizeof why)) fail_msg("%s", why);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids),
-        cmocka_unit_test(luts),
-        cmocka_unit_test(sparse_parts),
-        cmocka_unit_test(other_kinds),
+    const struct CMUnitTest own[] = {
         cmocka_unit_test(int8_is_the_product_of_rounded_inputs),
         cmocka_unit_test(int8_of_odd_inputs),
         cmocka_unit_test(int8_of_files),
@@ -619,7 +458,15 @@ int main(void)
         cmocka_unit_test(fused_multiply_adds_round_once),
         cmocka_unit_test(matmul_is_many_matvecs),
         cmocka_unit_test(misuse_is_answered),
-        cmocka_unit_test(widening_is_exact),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const size_t n = sizeof own / sizeof *own;
+    struct CMUnitTest *tests = calloc(n + level_case_count, sizeof *tests);
+    if (!tests) return 1;
+    memcpy(tests, own, sizeof own);
+    for (unsigned i = 0; i < level_case_count; i++)
+        tests[n + i] = (struct CMUnitTest){
+            .name = level_cases[i].name, .test_func = run_case, .initial_state = (void *)(uintptr_t)&level_cases[i]};
+    int bad = _cmocka_run_group_tests("levels", tests, n + level_case_count, NULL, NULL);
+    free(tests);
+    return bad;
 }

@@ -1,4 +1,4 @@
-#include "samples.h"
+#include "tests/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "base/half.h"
 #include "decode/xxh3.h"
 
-enum { MAX_BLOB = 1 << 21 };
+enum { MAX_BLOB = 1 << 25 };
 
 static uint64_t random_state;
 
@@ -247,6 +247,15 @@ void sample_signs(sample *s, unsigned form, unsigned levels, uint32_t n, uint32_
     sample_put(p + 4, n, 4), sample_put(p + 8, subset, 4);
     for (unsigned l = 0; which[l]; l++)
         p[16 + l] = (uint8_t)(which[l] - '0');
+}
+
+void sample_vq(sample *s, unsigned dim, unsigned books, unsigned bits, unsigned entry_bits, int scale_bits,
+               unsigned signs, uint32_t group)
+{
+    uint8_t *p = sample_part(s, VQ)->params;
+    p[0] = (uint8_t)dim, p[1] = (uint8_t)books, p[2] = (uint8_t)bits, p[3] = (uint8_t)-1, p[4] = (uint8_t)entry_bits;
+    p[5] = scale_bits >= 0, p[6] = (uint8_t)(scale_bits > 0 ? scale_bits : 0), p[7] = (uint8_t)signs;
+    sample_put(p + 8, group, 4);
 }
 
 sample sample_sized(uint64_t rows, uint64_t cols, uint32_t n_parts, uint32_t n_transforms)

@@ -1,14 +1,27 @@
-/* samples.h - tensors out of nothing: parameters by choice, blobs of random bytes, images of files around them.
+/* samples.h - tensors out of nothing: parameters by choice, blobs of random bytes, images of files around them. Needs
+ * libwcdecode and libc alone.
  *
  * A blob needs no encoder: its size is the one that the decoder accepts, and almost any bytes mean something; only
  * positions and prefix codes are made well-formed. */
-#ifndef CUDA_SAMPLES_H
-#define CUDA_SAMPLES_H
+#ifndef SAMPLES_H
+#define SAMPLES_H
 
 #include "decode/decoder.h"
 
 enum { MAX_SPECS = 20 };
-enum { FLOAT = 1, GRID = 2, LUT = 3, SPARSE = 4, LOWRANK = 5, SIGNS = 7, TRELLIS = 8, DIAGONAL = 9, HADAMARD = 10 };
+enum {
+    FLOAT = 1,
+    GRID = 2,
+    LUT = 3,
+    SPARSE = 4,
+    LOWRANK = 5,
+    SIGNS = 7,
+    VQ = 6,
+    TRELLIS = 8,
+    DIAGONAL = 9,
+    HADAMARD = 10,
+    GGML = 11
+};
 enum { F32 = 1, F16 = 2, BF16 = 3, I32 = 6 };
 
 /* A part of kind `kind'; size: of the blob, 0 to have it found by trying. */
@@ -42,10 +55,13 @@ void sample_lowrank(sample *s, uint32_t rank, unsigned form, uint32_t m2, uint32
 /* Kind coded: tiles of `tile' rows, this many bytes of streams, cut into units of about the same size. */
 void sample_trellis(sample *s, unsigned memory, unsigned classes, unsigned by_row, uint32_t tile, uint64_t bytes);
 /* which: a digit per level. */
+/* scale_bits -1: no scales. */
+void sample_vq(sample *s, unsigned dim, unsigned books, unsigned bits, unsigned entry_bits, int scale_bits,
+               unsigned signs, uint32_t group);
 void sample_signs(sample *s, unsigned form, unsigned levels, uint32_t n, uint32_t subset, const char *which);
 
-/* The image of a file with this one tensor, "w", its bytes drawn at random; finite: numbers are below 2 in magnitude.
- * 0: it does not open. free(s->image). */
+/* The image of a file with this one tensor, "w", its bytes drawn at random; finite 1: numbers are below 2 in magnitude,
+ * 0: any numbers, -1: any bytes, positions and prefix codes too. 0: it does not open. free(s->image). */
 int sample_build(sample *s, int finite, uint8_t dtype);
 
 uint32_t sample_random(void);                            /* 31 bits */
