@@ -220,9 +220,10 @@ static int open_copies(const wcd_tensor *t, wcd_view v[WCD_VIEWS], char *why, un
     return 0;
 }
 
-/* With finite numbers, with any numbers, and with any bytes at all; inputs of any bits with the last two. The tensor,
- * if it is more than one part, as a whole. */
-static int check(sample *s, uint64_t *sum, const char *what, char *why, unsigned size)
+/* With finite numbers, with any numbers, and, where these are not the same, with any BYTES: positions and streams out
+ * of order. Inputs of any bits with the last two. The tensor, if it is more than one part, as a whole. */
+enum { BYTES = -1, NUMBERS = 0 };
+static int check(sample *s, int least, uint64_t *sum, const char *what, char *why, unsigned size)
 {
     for (int finite = 1; finite >= least; finite--) {
         char text[300] = "";
