@@ -75,7 +75,7 @@ TOOL_OBJ := $(TOOL_SRC:%.c=$(O)/%.o) $(KERNEL_OBJ)
 TESTS := $(TEST_SRC:tests/unit/%.c=$(O)/tests/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/fuzz/%)
 
-.PHONY: all lib program tests fuzzers where demo check unit cli asan fuzz style format format-check install uninstall clean help
+.PHONY: all lib program tests fuzzers where demo check aarch64-check unit cli asan fuzz style format format-check install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: build/wcompress lib
@@ -222,6 +222,10 @@ check:
 	$(Q)tests/run.sh
 unit cli asan fuzz style:
 	$(Q)tests/run.sh $@
+# The decode library alone, for another machine: no part of `check' unless the tools are there.
+aarch64-check:
+	$(Q)scripts/setup.sh aarch64
+	$(Q)MAKE=$(MAKE) tests/cli/aarch64.sh
 
 # The layout is that of clang-format 14, Debian 12's: other versions differ in details.
 CLANG_FORMAT ?= $(shell command -v clang-format-14 || echo clang-format)
@@ -301,6 +305,8 @@ help:
 	    'make cli          the tests of the commands' \
 	    'make asan         both under AddressSanitizer and UndefinedBehaviorSanitizer' \
 	    'make fuzz         every fuzzer for WC_FUZZ_SECONDS (default 2), sanitized      make f/NAME   one of them' \
+	    'make aarch64-check    the decode library on AArch64, in emulation' \
+	    'make build/levels every level of the decode library against portable C; with --time how fast they are' \
 	    'make cuda         build/libwcdecode_cuda.{a,so}, its test and its benchmark, where there is an nvcc' \
     'make cuda-check   the same, and runs the test where there is a device' \
     'make style        formatting, include rules, stray characters' \

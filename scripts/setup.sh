@@ -1,8 +1,9 @@
 #!/bin/sh
-# setup.sh [build|check] - installs the Debian packages that are missing, or says which they are.
+# setup.sh [build|check|aarch64] - installs the Debian packages that are missing, or says which they are.
 #
 #   build   what `make' needs: compiler, BLAS, LAPACKE and the small libraries
 #   check   also what `make check' needs: cmocka, clang-format, Python with numpy
+#   aarch64 also what `make aarch64-check' needs: a cross compiler and an emulator, 46 MB; without it that test skips
 #
 # Nothing happens, at once, when everything is there. A library counts as present when a program that uses it compiles and
 # links: that is what matters, and it accepts other flavours of OpenBLAS and other distributions. With root or a password-less
@@ -11,8 +12,8 @@ set -eu
 mode=${1:-build}
 CC=${CC:-cc}
 case $mode in
-build | check) ;;
-*) echo "usage: $0 [build|check]" >&2 && exit 2 ;;
+build | check | aarch64) ;;
+*) echo "usage: $0 [build|check|aarch64]" >&2 && exit 2 ;;
 esac
 
 # package, what to include, what to link
@@ -71,8 +72,16 @@ check_packages()
     command -v g++ >/dev/null || command -v c++ >/dev/null || need g++
 }
 
+aarch64_packages()
+{
+    command -v aarch64-linux-gnu-gcc >/dev/null || need gcc-aarch64-linux-gnu
+    [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || need libc6-dev-arm64-cross
+    command -v qemu-aarch64 >/dev/null || need qemu-user
+}
+
 build_packages
-if [ "$mode" = check ]; then check_packages; fi
+if [ "$mode" != build ]; then check_packages; fi
+if [ "$mode" = aarch64 ]; then aarch64_packages; fi
 missing=$(echo $missing)
 [ -n "$missing" ] || exit 0
 

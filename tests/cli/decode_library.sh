@@ -1,8 +1,7 @@
 #!/bin/sh
 # The decode library stands alone: it builds with a plain C99 compiler from its own files, needs nothing but memory and
-# string functions and getenv, exports nothing but its public functions, which its man page has, and its headers serve C
-# and C++. Also: the listing in
-# docs/FORMAT.md is the golden file. Run from the repository root after `make'.
+# string functions and getenv (on ARM getauxval, too), exports nothing but its public functions, which its man page has,
+# and its headers serve C and C++. Also: the listing in docs/FORMAT.md is the golden file. Run from the repository root after `make'.
 set -eu
 CC=${CC:-cc}
 dir=$(mktemp -d)
@@ -22,7 +21,7 @@ for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
     [ -e "$lib" ] || continue
     # _FORTIFY_SOURCE, stack protector and sanitizer runtimes are the builder's choice.
     nm -D --undefined-only "$lib" | sed 's/@.*//; s/.* //' |
-        grep -v -x -e memcpy -e memmove -e memset -e memcmp -e memchr -e strlen -e strcmp -e getenv -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
+        grep -v -x -e memcpy -e memmove -e memset -e memcmp -e memchr -e strlen -e strcmp -e getenv -e getauxval -e '_ITM_.*' -e '__.*' >"$dir/undefined" || true
     [ ! -s "$dir/undefined" ] || fail "$lib needs $(tr '\n' ' ' <"$dir/undefined")"
     nm -D --defined-only "$lib" | sed 's/.* //' | sort >"$dir/exported"
     sed -n 's/.*WCD_API .*[ *]\(wcd_[a-z0-9_]*\)(.*/\1/p' include/wcdecode.h | sort >"$dir/declared"
@@ -72,7 +71,7 @@ for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
     [ -e "$lib" ] || continue
     cp "$lib" "$dir/libwcdecode.so.0"
     $CC -std=c99 -Wall -Wextra -Werror -Iinclude -o "$dir/values" "$dir/values.c" "$dir/libwcdecode.so.0" -Wl,-rpath,"$dir"
-    for level in c avx2 avx512 vnni; do
+    for level in c avx2 avx512 vnni neon dotprod; do
         # shellcheck disable=SC2086
         WCD_CPU_LEVEL=$level "$dir/values" $golden >"$dir/values.now" || fail "$lib does not read the golden files"
         [ -e "$dir/values.first" ] || mv "$dir/values.now" "$dir/values.first"
