@@ -31,9 +31,10 @@ same_numbers()
 {
     local what=$1 first="levels: best $2, used $3"
     shift 3
-    $emulator -cpu "$1" "$there" "${@:2}" >"$tmp/there" 2>&1 || fail "$what" "$(grep -v '^ok' "$tmp/there")"
     "$here" "${@:2}" >"$tmp/here" 2>&1
-    if [ "$(head -n 1 "$tmp/there")" != "$first" ]; then
+    if ! $emulator -cpu "$1" "$there" "${@:2}" >"$tmp/there" 2>&1; then
+        fail "$what" "$(tail -n 4 "$tmp/there")"
+    elif [ "$(head -n 1 "$tmp/there")" != "$first" ]; then
         fail "$what" "expected: $first" "$(head -n 1 "$tmp/there")"
     elif diff <(tail -n +2 "$tmp/here") <(tail -n +2 "$tmp/there") >"$tmp/diff"; then
         ok "$what"

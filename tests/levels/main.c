@@ -25,6 +25,7 @@ int main(int argc, char **argv)
             printf("FAIL %s: %s\n", level_cases[i].name, why);
         else
             printf("ok %s %016llx\n", level_cases[i].name, (unsigned long long)sum);
+        fflush(stdout); /* the next may be the last */
         good += !failed, bad += failed != 0;
     }
     printf("%u passed, %u failed\n", good, bad);
