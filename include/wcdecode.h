@@ -1,10 +1,10 @@
 /* wcdecode.h - read .wcz files: find a tensor, dequantize rows, multiply by vectors.
  *
  * A small C99 library for other people's runtimes. It needs memory and string functions of libc and getenv and nothing
- * else, allocates nothing, never writes to the file image, and has no global state but the CPU level that it finds: on
- * x86-64 it uses AVX2 or AVX-512 where they are (the environment variable WCD_CPU_LEVEL=c|avx2|avx512|vnni lowers that,
- * for tests), with the same results to the bit. All functions are safe to call from several threads on the same file,
- * as long as each thread has its own output buffers.
+ * else (Linux on ARM: getauxval), allocates nothing, never writes to the file image, and has no global state but the
+ * CPU level that it finds: AVX2 or AVX-512 on x86-64, NEON on AArch64 (the environment variable
+ * WCD_CPU_LEVEL=c|avx2|avx512|vnni or c|neon|dotprod lowers that, for tests), with the same results to the bit. All
+ * functions are safe to call from several threads on the same file, as long as each thread has its own output buffers.
  *
  *     wcd_file f;                             // the caller maps or reads the file; 8-byte aligned, see wcd_open
  *     if (wcd_open(&f, data, size) != WCD_OK) ...
