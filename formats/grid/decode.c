@@ -218,5 +218,4 @@ const wcd_decoder wcd_decoder_grid = {.id = 2,
                                       .open = open_grid,
                                       .span = span_grid,
                                       .product = product_grid,
-                                      .product8 = product8_grid,
-                                      .product_is_spans = 1};
+                                      .product8 = product8_grid};

@@ -61,15 +61,6 @@ static void span_sparse(const wcd_view *v, uint64_t row, uint64_t col, unsigned 
  *
  * y = sum over the row's values in order, number k in lane k mod 16: only columns that are stored take part. */
 
-/* lane += count values from number `first' on, which are numbers k, k + 1, .. of their row, times x at their columns.
- */
-static void add_values(const wcd_sparse_view *s, uint64_t first, uint64_t k, unsigned count, const uint8_t *at,
-                       const float *x, float lane[WCD_LANES])
-{
-    for (unsigned i = 0; i < count; i++, k++)
-        lane[k % WCD_LANES] = wcd_fma(value_at(s, first + i), x[at[i]], lane[k % WCD_LANES]);
-}
-
 static float listed_product(const wcd_view *v, const uint8_t *list, uint64_t first, uint64_t end, const float *x)
 {
     const wcd_sparse_view *s = &v->u.s;
@@ -86,28 +77,52 @@ static float listed_product(const wcd_view *v, const uint8_t *list, uint64_t fir
     return wcd_lanes_sum(lane);
 }
 
-static float placed_product(const wcd_view *v, uint64_t row, const float *x)
+/* Inputs outside: one of them stays near while all rows take from it, here and there. Returns 0 for another layout. */
+static int listed_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                           int add)
 {
-    float lane[WCD_LANES] = {0};
-    uint8_t at[WCD_SPAN];
-    uint64_t first, k = 0;
-    for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
-        unsigned count = wcd_positions_span(&v->u.s.p, v->blob, row, c, wcd_span_at(v, c), at, &first);
-        add_values(&v->u.s, first, k, count, at, x + c, lane);
-        k += count;
-    }
-    return wcd_lanes_sum(lane);
+    for (unsigned b = 0; b < x->n; b++)
+        for (uint64_t i = 0; i < nr; i++) {
+            uint64_t first, end;
+            const uint8_t *list = wcd_positions_list(&v->u.s.p, v->blob, r0 + i, &first, &end);
+            if (!list) return 0;
+            float sum = listed_product(v, list, first, end, x->x + b * x->ld), *to = y + b * ldy + i;
+            *to = add ? *to + sum : sum;
+        }
+    return 1;
 }
 
-static void product_sparse(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+/* lane [x->n][16] = a row's sums. Positions and values are decoded once. */
+static void placed_lanes(const wcd_view *v, uint64_t row, const wcd_vectors *x, float *lane)
 {
+    uint8_t at[WCD_SPAN];
+    float value[WCD_SPAN];
+    uint64_t first, k = 0;
+    for (unsigned i = 0; i < x->n * WCD_LANES; i++)
+        lane[i] = 0;
+    for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
+        unsigned count = wcd_positions_span(&v->u.s.p, v->blob, row, c, wcd_span_at(v, c), at, &first);
+        for (unsigned i = 0; i < count; i++)
+            value[i] = value_at(&v->u.s, first + i);
+        for (unsigned b = 0; b < x->n; b++)
+            for (unsigned i = 0; i < count; i++) {
+                float *to = &lane[b * WCD_LANES + (k + i) % WCD_LANES];
+                *to = wcd_fma(value[i], x->x[b * x->ld + c + at[i]], *to);
+            }
+        k += count;
+    }
+}
+
+static void products_sparse(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                            int add)
+{
+    float lane[WCD_VECTORS * WCD_LANES];
+    if (listed_products(v, r0, nr, x, y, ldy, add)) return;
     for (uint64_t i = 0; i < nr; i++) {
-        uint64_t first, end;
-        const uint8_t *list = wcd_positions_list(&v->u.s.p, v->blob, r0 + i, &first, &end);
-        float sum = list ? listed_product(v, list, first, end, x) : placed_product(v, r0 + i, x);
-        y[i] = add ? y[i] + sum : sum;
+        placed_lanes(v, r0 + i, x, lane);
+        wcd_lanes_put(lane, 1, x->n, y + i, ldy, add);
     }
 }
 
 const wcd_decoder wcd_decoder_sparse = {
-    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse, .product = product_sparse};
+    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse, .products = products_sparse};

@@ -178,13 +178,11 @@ typedef struct wcd_decoder {
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
     /* NULL, or span for nr <= WCD_BLOCK_ROWS rows at once: row i goes to dst + i * ld. The same values. */
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
-    /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
+    /* NULL, or wcd_span_product in another way, that is faster for one input: the same bits. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
     /* NULL, or product with the input in 8 bits as well. */
     void (*product8)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, int add);
-    /* product gives the bits of wcd_span_product and is only faster: many inputs at once may take that instead. */
-    int product_is_spans;
-    /* NULL, or the same for n inputs at once, in place of product: for kinds whose spans cost less together. */
+    /* NULL, or what wcd_view_products does, in an order of its own or with spans that cost less together. */
     void (*products)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add);
 
     /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
@@ -236,8 +234,11 @@ static inline unsigned wcd_span_at(const wcd_view *v, uint64_t col)
 wcd_status wcd_view_set_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
-/* y [nr] = or += rows r0 .. times x [cols]: the kind's own product, or the next. The caller has checked rows and
- * numeric. wcd_view_dot: of one row. */
+/* y[b * ldy + i] = or += row r0 + i times input b, i < nr, b < x->n: the kind's own products, or the next. The caller
+ * has checked rows and numeric. An input's results are the same bits whatever is beside it. wcd_view_product: of one
+ * input, x [cols], y [nr]; wcd_view_dot: and of one row. */
+void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                       int add);
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
 
@@ -245,10 +246,6 @@ float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
  * multiply-adds (fused.h), added in halves (8, 4, 2, 1). */
 void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
-                       int add);
-
-/* The same for several inputs: results go to y[b * ldy + i], the bits of x->n calls of wcd_view_product. */
-void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
                        int add);
 
 /* wcd_span_product for kinds of packed codes with scales per group of 16, 32 or a multiple of 64 columns, without
@@ -295,5 +292,8 @@ static inline float wcd_lanes_sum(float lane[WCD_LANES])
             lane[j] += lane[j + half];
     return lane[0];
 }
+
+/* y[b * ldy + i] = or += the sum of lane[(i nx + b) 16 ..], i < nr <= WCD_BLOCK_ROWS, b < nx <= WCD_VECTORS. */
+void wcd_lanes_put(const float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add);
 
 #endif

@@ -1,5 +1,7 @@
 #include "decode/inner.h"
 
+#include <string.h>
+
 #include "base/half.h"
 #include "decode/bytes.h"
 #include "decode/decoder.h"
@@ -107,7 +109,16 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+static void sums(const float *lane, unsigned n, float *out)
+{
+    float copy[16];
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(copy, lane + 16 * i, sizeof copy);
+        out[i] = wcd_lanes_sum(copy);
+    }
+}
+
+static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
 WCD_FAMILY(wcd_inner)
 
 const wcd_inner *wcd_inner_loops(void)

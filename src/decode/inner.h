@@ -51,6 +51,8 @@ typedef struct wcd_inner {
     /* lane[k mod 16] += (f16 value[k] * scale) x[col[k]], k < n, where x is 0 for columns from cols on; col: u16 */
     void (*listed)(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
                    float *lane);
+    /* out [n] = the sums of lane [n][16], added in halves (8, 4, 2, 1) */
+    void (*sums)(const float *lane, unsigned n, float *out);
 } wcd_inner;
 
 const wcd_inner *wcd_inner_loops(void); /* of the level in use */

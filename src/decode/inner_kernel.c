@@ -329,10 +329,22 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+static void sums(const float *lane, unsigned n, float *out)
+{
+    for (; n >= 4; n -= 4, lane += 64, out += 4)
+        vec_sums4(lane, out);
+    for (; n; n--, lane += 16, out++) {
+        float copy[64] = {0}, four[4];
+        vec_store(copy, vec_load(lane));
+        vec_sums4(copy, four);
+        *out = four[0];
+    }
+}
+
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
 #ifdef __AVX512F__
 extern const wcd_inner wcd_inner_vnni;
-const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed};
+const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed, sums};
 #endif
 
 #endif

@@ -46,6 +46,17 @@ static inline vec vec_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+/* out [4] = the sums of four vectors at p, each added in halves */
+static inline void vec_sums4(const float p[64], float out[4])
+{
+    __m512 a = vec_load(p), b = vec_load(p + 16), c = vec_load(p + 32), d = vec_load(p + 48);
+    a = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); /* 8 of a, 8 of b */
+    c = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    a = _mm512_add_ps(_mm512_shuffle_f32x4(a, c, 0x88), _mm512_shuffle_f32x4(a, c, 0xdd)); /* 4 of each */
+    a = _mm512_add_ps(a, _mm512_permute_ps(a, 0x4e));
+    a = _mm512_add_ps(a, _mm512_permute_ps(a, 0xb1));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, a)));
+}
 static inline vec vec_f16(const uint8_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -207,6 +218,21 @@ static inline vec vec_mul(vec a, vec b)
 static inline vec vec_fma(vec a, vec b, vec c)
 {
     return (vec){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
+}
+/* out [4] = the sums of four vectors at p, each added in halves */
+static inline __m256 half_sum(const float *p)
+{
+    return _mm256_add_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+static inline void vec_sums4(const float p[64], float out[4])
+{
+    __m256 a = half_sum(p), b = half_sum(p + 16), c = half_sum(p + 32), d = half_sum(p + 48);
+    a = _mm256_add_ps(_mm256_permute2f128_ps(a, c, 0x20), _mm256_permute2f128_ps(a, c, 0x31)); /* 4 of a, 4 of c */
+    b = _mm256_add_ps(_mm256_permute2f128_ps(b, d, 0x20), _mm256_permute2f128_ps(b, d, 0x31));
+    a = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee)); /* 2 of a, b; c, d */
+    a = _mm256_add_ps(_mm256_shuffle_ps(a, a, 0x88), _mm256_shuffle_ps(a, a, 0xdd));
+    _mm_storel_pi((__m64 *)(void *)out, _mm256_castps256_ps128(a));
+    _mm_storel_pi((__m64 *)(void *)(out + 2), _mm256_extractf128_ps(a, 1));
 }
 static inline vec vec_f16(const uint8_t *p)
 {

@@ -141,13 +141,15 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
     return WCD_OK;
 }
 
-/* y[b * ldy + i] = or += lane sums of [nr][nx]. */
-static void finish(float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add)
+void wcd_lanes_put(const float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add)
 {
+    float sums[WCD_BLOCK_ROWS * WCD_VECTORS];
+    const float *sum = sums;
+    wcd_inner_loops()->sums(lane, nr * nx, sums);
     for (unsigned i = 0; i < nr; i++)
-        for (unsigned b = 0; b < nx; b++, lane += WCD_LANES) {
-            float sum = wcd_lanes_sum(lane), *to = y + b * ldy + i;
-            *to = add ? *to + sum : sum;
+        for (unsigned b = 0; b < nx; b++, sum++) {
+            float *to = y + b * ldy + i;
+            *to = add ? *to + *sum : *sum;
         }
 }
 
@@ -165,7 +167,7 @@ void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_ve
             if (v->d->block) v->d->block(v, r0, k, c, n, w[0], WCD_SPAN);
             inner->lanes(w[0], WCD_SPAN, k, x->x + c, x->ld, x->n, n, lane);
         }
-        finish(lane, k, x->n, y, ldy, add);
+        wcd_lanes_put(lane, k, x->n, y, ldy, add);
     }
 }
 
@@ -197,7 +199,7 @@ void wcd_codes_product8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t grou
             v->d->span(v, r0 + i, c, (unsigned)(v->cols - c), w);
             wcd_lanes_add(lane + WCD_LANES * i, w + (whole - c), x->x + whole, (unsigned)(v->cols - whole));
         }
-        finish(lane, k, 1, y, 0, add);
+        wcd_lanes_put(lane, k, 1, y, 0, add);
     }
 }
 
@@ -216,21 +218,15 @@ float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
 
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
 {
-    if (v->d->product)
-        v->d->product(v, r0, nr, x, y, add);
-    else
-        wcd_view_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
+    wcd_view_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
 void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add)
 {
-    if (v->d->product && (x->n == 1 || !v->d->product_is_spans)) {
-        for (unsigned b = 0; b < x->n; b++)
-            v->d->product(v, r0, nr, x->x + b * x->ld, y + b * ldy, add);
-        return;
-    }
     if (v->d->products)
         v->d->products(v, r0, nr, x, y, ldy, add);
+    else if (v->d->product && x->n == 1)
+        v->d->product(v, r0, nr, x->x, y, add);
     else
         wcd_span_products(v, r0, nr, x, y, ldy, add);
 }

@@ -124,7 +124,7 @@ static void same(const float *a, const float *b, size_t n, const char *what, con
 
 static int by_columns(const wcd_view *v)
 {
-    return !v->d->product || v->d->product_is_spans;
+    return v->d->id != WC_PART_SPARSE && v->d->id != WC_PART_LOWRANK && v->d->id != WC_PART_CODED;
 }
 
 static void compare_levels(const encoded *e, const float *x, const char *name)
