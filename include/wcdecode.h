@@ -127,9 +127,9 @@ WCD_API wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint
 /* ---- many inputs, many threads ---------------------------------------------------------------------------------- */
 
 /* y[b * ldy + i] = sum_j W[r0+i, j] x[b * ldx + j] for i < n, b < nx: the same bits as nx calls of
- * wcd_matvec_transformed; weights are decoded once for up to 64 inputs. Inputs are as wcd_transform leaves them
- * (without transforms: as they are). ldx >= cols, ldy >= n. About 48 KiB of stack, 112 KiB for
- * parts of lossless planes. */
+ * wcd_matvec_transformed; weights are decoded once for up to 64 inputs, factors of more than 64 columns for fewer, at
+ * least 16. Inputs are as wcd_transform leaves them (without transforms: as they are). ldx >= cols, ldy >= n. At most
+ * 96 KiB of stack, 160 KiB for parts and factors of lossless planes. */
 WCD_API wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
                               float *y, size_t ldy);
 
@@ -172,7 +172,7 @@ WCD_API wcd_status wcd_widen(uint32_t dtype, const void *src, size_t n, float *d
  *
  * Sums of products of bytes are exact, and are added up in f32 in one order (docs/RUNTIME.md): the same bits on every
  * machine. What rounding does: |error of y[i]| <= sum_j |W[i, j]| d(j) / 2, d(j) being that of column j, besides the
- * rounding of f32 sums. Usually, for Gaussian inputs, 0.75 % of |y|, as the root of mean squares over rows; more when a
+ * rounding of f32 sums. Usually, for Gaussian inputs, 0.63 % of |y|, as the root of mean squares over rows; more when a
  * few inputs are far larger than their neighbours. An input that is no finite number makes y NaN; 128 columns in which
  * all are below 2^-100 are zero.
  *

@@ -38,8 +38,8 @@ uint64_t wcd_int8_size(const wcd_tensor *t)
 static float largest(const float *x, unsigned n)
 {
     uint32_t most[16] = {0}, bits[16];
-    for (unsigned i = 0; i < n; i += 16) {
-        memcpy(bits, x + i, sizeof bits);
+    for (; n; n -= 16, x += 16) {
+        memcpy(bits, x, sizeof bits);
         for (int j = 0; j < 16; j++) {
             int32_t b = (int32_t)(bits[j] & 0x7fffffff), m = (int32_t)most[j];
             most[j] = (uint32_t)(b > m ? b : m);
@@ -61,12 +61,17 @@ static float quantize(const float *x, unsigned n, int8_t *q)
         return infinity - infinity;
     }
     const float up = tiny ? 0 : 127 / most;
-    for (unsigned i = 0; i < n; i += 16) {
-        int32_t v[16];
+    for (; n; n -= 16, x += 16, q += 16) {
+        float v[16];
+        int32_t whole[16];
         for (int j = 0; j < 16; j++)
-            v[j] = (int32_t)((x[i + (unsigned)j] * up + 0x1.8p23f) - 0x1.8p23f);
+            v[j] = (x[j] * up + 0x1.8p23f) - 0x1.8p23f;
         for (int j = 0; j < 16; j++)
-            q[i + (unsigned)j] = (int8_t)v[j];
+            whole[j] = (int32_t)v[j];
+        for (int j = 0; j < 16; j += 4) {
+            q[j] = (int8_t)whole[j], q[j + 1] = (int8_t)whole[j + 1];
+            q[j + 2] = (int8_t)whole[j + 2], q[j + 3] = (int8_t)whole[j + 3];
+        }
     }
     return tiny ? 0 : most / 127;
 }
