@@ -144,10 +144,5 @@ static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, 
         if (!has[i]) dst[i] = 0;
 }
 
-const wcd_decoder wcd_decoder_lut = {.id = 3,
-                                     .version = 1,
-                                     .name = "lut",
-                                     .open = open_lut,
-                                     .span = span_lut,
-                                     .product = product_lut,
-                                     .product_is_spans = 1};
+const wcd_decoder wcd_decoder_lut = {
+    .id = 3, .version = 1, .name = "lut", .open = open_lut, .span = span_lut, .product = product_lut};

@@ -166,70 +166,113 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
 
 /* ---- codes times inputs in 8 bits ------------------------------------------------------------------------------- */
 
-/* nr rows, groups of whole blocks; bits, nr and vnni are constants where it is called, or bits is slow. */
-INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x,
-                      const float *d, float *lane)
+/* nr rows times nx inputs, groups of whole blocks; bits, nr, nx and vnni are constants where it is called, or bits is
+ * slow. step: lanes from row to row. The sums of one input stay in registers, those of several in lane. */
+INLINE void dot8_tile(const wcd_codes *c, unsigned bits, unsigned nr, unsigned nx, int vnni, uint64_t n,
+                      const int8_t *x, const float *d, uint64_t ld, float *lane, size_t step)
 {
     const uint8_t *p = c->at;
-    vec sum[ROWS], t[ROWS];
-    for (unsigned r = 0; r < nr; r++)
-        sum[r] = vec_load(lane + 16 * r);
-    for (uint64_t g = 0; n; g++) {
-        uint64_t blocks = (n < c->group ? n : c->group) / WCD_BLOCK;
-        vec minus_u = vec_all(0);
-        for (unsigned r = 0; r < nr; r++)
-            t[r] = vec_all(0);
-        n -= blocks * WCD_BLOCK;
-        for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x++, d++) {
-            const vec scale = vec_all(*d);
-            minus_u = vec_sub(minus_u, vec_load(x->u));
+    const float *s = c->s, *z = c->z;
+    const uint64_t stride = c->stride, ahead = nr * stride, once = c->group % WCD_SCALED ? WCD_BLOCK : WCD_SCALED;
+    const bytes64 ones = bytes64_all(1);
+    vec sum[ROWS];
+    for (unsigned r = 0; r < nr && nx == 1; r++)
+        sum[r] = vec_load(lane + r * step);
+    for (uint64_t col = 0, left = c->group, some; col < n; col += some) {
+        ints t[ROWS][TILE_X], u[TILE_X];
+        UNROLL
+        for (unsigned b = 0; b < nx; b++) {
+            u[b] = ints_zero();
+            for (unsigned r = 0; r < nr; r++)
+                t[r][b] = ints_zero();
+        }
+        some = n - col < once ? n - col : once;
+        for (uint64_t k = 0; k < some; k += WCD_BLOCK, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
+            bytes64 q[ROWS];
+            UNROLL
             for (unsigned r = 0; r < nr; r++) {
-                const uint8_t *at = p + r * c->stride;
-                bytes64 q = bytes64_low(codes64(at, bits), bits);
-                PREFETCH((uintptr_t)at + ROWS * c->stride);
-                t[r] = vec_fma(ints_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
+                const uint8_t *at = p + r * stride;
+                if (bits > 2 || !k) PREFETCH((uintptr_t)at + ahead);
+                q[r] = codes64_placed(at, bits, vnni);
+            }
+            UNROLL
+            for (unsigned b = 0; b < nx; b++) {
+                const bytes64 v = bytes64_load(x + b * ld);
+                u[b] = bytes64_fours(u[b], ones, v, 1, vnni);
+                UNROLL
+                for (unsigned r = 0; r < nr; r++)
+                    t[r][b] = bytes64_fours(t[r][b], q[r], v, bits, vnni);
             }
         }
-        for (unsigned r = 0; r < nr; r++) {
-            t[r] = vec_fma(vec_all(c->z[r * c->ld + g]), minus_u, t[r]);
-            sum[r] = vec_fma(vec_all(c->s[r * c->ld + g]), t[r], sum[r]);
+        UNROLL
+        for (unsigned b = 0; b < nx; b++) {
+            const vec minus_u = vec_sub(vec_all(0), ints_vec(u[b])),
+                      scale = vec_all(d[b * (ld / 4) + col / WCD_SCALED]);
+            UNROLL
+            for (unsigned r = 0; r < nr; r++) {
+                const vec v = ints_vec(ints_placed(t[r][b], bits, vnni));
+                const vec w = vec_mul(scale, vec_fma(vec_all(z[r * WCD_CODE_GROUPS]), minus_u, v));
+                float *to = lane + r * step + 16 * b;
+                if (nx == 1)
+                    sum[r] = vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, sum[r]);
+                else
+                    vec_store(to, vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, vec_load(to)));
+            }
         }
+        left -= some;
+        if (!left) left = c->group, s++, z++;
     }
-    for (unsigned r = 0; r < nr; r++)
-        vec_store(lane + 16 * r, sum[r]);
+    for (unsigned r = 0; r < nr && nx == 1; r++)
+        vec_store(lane + r * step, sum[r]);
 }
 
-INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x, const float *d,
-                     float *lane)
+/* nr rows, a constant; TILE_ROWS and TILE_X are what there are registers for. */
+INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x,
+                      float *lane)
+{
+    const size_t step = (size_t)16 * x->n;
+    unsigned b = 0;
+    for (; nr == ROWS && b + TILE_X <= x->n; b += TILE_X) {
+        wcd_codes at = *c;
+        for (unsigned r = 0; r < nr; r += TILE_ROWS) {
+            dot8_tile(&at, bits, TILE_ROWS, TILE_X, vnni, n, x->q + b * x->ld, x->d + b * (x->ld / 4), x->ld,
+                      lane + 16 * b + r * step, step);
+            at.at += TILE_ROWS * at.stride, at.s += TILE_ROWS * at.ld, at.z += TILE_ROWS * at.ld;
+        }
+    }
+    for (; b < x->n; b++)
+        dot8_tile(c, bits, nr, 1, vnni, n, x->q + b * x->ld, x->d + b * (x->ld / 4), x->ld, lane + 16 * b, step);
+}
+
+INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
     wcd_codes at = *c;
     unsigned done = 0;
-    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS) {
+    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS * x->n) {
         switch (at.bits) {
-        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, d, lane); break;
-        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, d, lane); break;
-        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, d, lane); break;
-        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, d, lane); break;
-        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, d, lane);
+        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, lane); break;
+        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, lane); break;
+        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, lane); break;
+        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, lane); break;
+        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, lane);
         }
         at.at += ROWS * at.stride, at.s += ROWS * at.ld, at.z += ROWS * at.ld;
     }
-    for (; done < nr; done++, lane += 16) {
-        dot8_rows(&at, at.bits, 1, vnni, n, x, d, lane);
+    for (; done < nr; done++, lane += 16 * x->n) {
+        dot8_rows(&at, at.bits, 1, vnni, n, x, lane);
         at.at += at.stride, at.s += at.ld, at.z += at.ld;
     }
 }
 
-static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
-    dot8_any(c, nr, 0, n, x, d, lane);
+    dot8_any(c, nr, 0, n, x, lane);
 }
 
 #ifdef HAVE_FOURS
-static void dot8_fours(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d,
-                       float *lane)
+static void dot8_fours(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
-    dot8_any(c, nr, 1, n, x, d, lane);
+    dot8_any(c, nr, 1, n, x, lane);
 }
 #endif
 
@@ -321,23 +364,49 @@ static void brains(const uint8_t *p, uint64_t n, float *dst)
         *dst++ = wc_bf16_f32(wcd_u16(p));
 }
 
+/* x at n <= 16 columns, 0 for columns from cols on and for the rest of 16. */
+INLINE vec taken(const float *x, const uint8_t *col, unsigned n, uint64_t cols)
+{
+    float v[16] = {0};
+    for (unsigned k = 0; k < n; k++) {
+        unsigned c = wcd_u16(col + 2 * k);
+        v[k] = c < cols ? x[c] : 0;
+    }
+    return vec_load(v);
+}
+
+/* The last values are made 16 by those that change no sum: -0 times 0 is -0, and a - 0 = a. */
 static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
                    float *lane)
 {
     vec sum = vec_load(lane);
-    for (; n >= 16; n -= 16, col += 32, value += 32)
-        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), vec_gather(x, col, (int)cols), sum);
+    uint8_t last[32];
+    for (; n >= 16; n -= 16, col += 32, value += 32) {
+        vec v = all_below(col, (int)cols) ? vec_at16(x, col) : taken(x, col, 16, cols);
+        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), v, sum);
+    }
+    for (unsigned k = 0; k < 16 && n; k++)
+        last[2 * k] = k < n ? value[2 * k] : 0, last[2 * k + 1] = k < n ? value[2 * k + 1] : 0x80;
+    if (n) sum = vec_fma(vec_mul(vec_f16(last), vec_all(scale)), taken(x, col, (unsigned)n, cols), sum);
     vec_store(lane, sum);
-    for (uint64_t k = 0; k < n; k++) {
-        unsigned c = wcd_u16(col + 2 * k);
-        lane[k] = wcd_fma(wc_f16_f32(wcd_u16(value + 2 * k)) * scale, c < cols ? x[c] : 0, lane[k]);
+}
+
+static void sums(const float *lane, unsigned n, float *out)
+{
+    for (; n >= 4; n -= 4, lane += 64, out += 4)
+        vec_sums4(lane, out);
+    for (; n; n--, lane += 16, out++) {
+        float copy[64] = {0}, four[4];
+        vec_store(copy, vec_load(lane));
+        vec_sums4(copy, four);
+        *out = four[0];
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
 #ifdef HAVE_FOURS
 extern const wcd_inner wcd_inner_fours;
-const wcd_inner wcd_inner_fours = {unpack, values, dot, dot8_fours, lanes, halves, brains, listed};
+const wcd_inner wcd_inner_fours = {unpack, values, dot, dot8_fours, lanes, halves, brains, listed, sums};
 #endif
 
 #endif

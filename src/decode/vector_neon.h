@@ -71,15 +71,35 @@ static inline vec vec_bf16(const uint8_t *p)
     uint16x8_t x = vreinterpretq_u16_u8(vld1q_u8(p)), y = vreinterpretq_u16_u8(vld1q_u8(p + 16));
     return (vec){above(zero, x, 0), above(zero, x, 1), above(zero, y, 0), above(zero, y, 1)};
 }
-/* x[i], or 0 where i >= n, for the sixteen u16 i at p */
-static inline vec vec_gather(const float *x, const uint8_t *p, int n)
+/* Whether all of sixteen u16 are below n. */
+static inline int all_below(const uint8_t *p, int n)
+{
+    return vmaxvq_u16(vmaxq_u16(vreinterpretq_u16_u8(vld1q_u8(p)), vreinterpretq_u16_u8(vld1q_u8(p + 16)))) < n;
+}
+/* x at 16 columns of u16 */
+static inline vec vec_at16(const float *x, const uint8_t *col)
 {
     float v[16];
-    for (int j = 0; j < 16; j++) {
-        int i = p[2 * j] | p[2 * j + 1] << 8;
-        v[j] = i < n ? x[i] : 0;
-    }
+    for (int j = 0; j < 16; j++)
+        v[j] = x[col[2 * j] | col[2 * j + 1] << 8];
     return vec_load(v);
+}
+/* Of one vector the four sums of every fourth lane, added in halves. */
+static inline float32x4_t quarter(const float *p)
+{
+    vec v = vec_load(p);
+    return vaddq_f32(vaddq_f32(v.a, v.c), vaddq_f32(v.b, v.d));
+}
+static inline float32x4_t two_each(float32x4_t x, float32x4_t y)
+{
+    float64x2_t a = vreinterpretq_f64_f32(x), b = vreinterpretq_f64_f32(y);
+    return vaddq_f32(vreinterpretq_f32_f64(vzip1q_f64(a, b)), vreinterpretq_f32_f64(vzip2q_f64(a, b)));
+}
+/* out [4] = the sums of four vectors at p, each added in halves */
+static inline void vec_sums4(const float p[64], float out[4])
+{
+    float32x4_t a = two_each(quarter(p), quarter(p + 16)), b = two_each(quarter(p + 32), quarter(p + 48));
+    vst1q_f32(out, vpaddq_f32(a, b));
 }
 
 static inline idx idx_bytes(const uint8_t *p)
@@ -163,8 +183,9 @@ static inline bytes64 both(bytes64 x, bytes64 y)
 {
     return (bytes64){vorrq_u8(x.a, y.a), vorrq_u8(x.b, y.b), vorrq_u8(x.c, y.c), vorrq_u8(x.d, y.d)};
 }
-static inline bytes64 bytes64_load(const uint8_t p[64])
+static inline bytes64 bytes64_load(const void *at)
 {
+    const uint8_t *p = at;
     return (bytes64){vld1q_u8(p), vld1q_u8(p + 16), vld1q_u8(p + 32), vld1q_u8(p + 48)};
 }
 static inline void bytes64_store(uint8_t out[64], bytes64 x)
@@ -176,30 +197,41 @@ static inline bytes64 bytes64_low(bytes64 x, unsigned bits)
     return masked(x, (1 << bits) - 1);
 }
 
-/* Of every four neighbours the sum of a b. dotprod: by the instruction, which is written as a number so that neither
- * this file nor the assembler needs a flag that the level's CPUs may not have; else |a b| < 2^14. */
-static inline int32x4_t fours(int8x16_t a, int8x16_t b, int dotprod)
+static inline bytes64 bytes64_all(int x)
+{
+    uint8x16_t v = vdupq_n_u8((uint8_t)x);
+    return (bytes64){v, v, v, v};
+}
+
+static inline ints ints_zero(void)
+{
+    int32x4_t zero = vdupq_n_s32(0);
+    return (ints){zero, zero, zero, zero};
+}
+/* sum and of every four neighbours the sum of a b. dotprod: by the instruction, which is written as a number so that
+ * neither this file nor the assembler needs a flag that the level's CPUs may not have; else |a b| < 2^14. */
+static inline int32x4_t fours(int32x4_t sum, int8x16_t a, int8x16_t b, int dotprod)
 {
     if (dotprod) {
-        register int32x4_t sum __asm__("v0") = vdupq_n_s32(0);
+        register int32x4_t to __asm__("v0") = sum;
         register int8x16_t x __asm__("v1") = a, y __asm__("v2") = b;
-        __asm__(".inst 0x4e829420" : "+w"(sum) : "w"(x), "w"(y)); /* sdot v0.4s, v1.16b, v2.16b */
-        return sum;
+        __asm__(".inst 0x4e829420" : "+w"(to) : "w"(x), "w"(y)); /* sdot v0.4s, v1.16b, v2.16b */
+        return to;
     }
-    return vpaddlq_s16(vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b)));
+    return vpadalq_s16(sum, vpaddq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b)));
 }
 /* The same of q x with q < 2^bits; 8 bits are q - 128, and 128 times the sum of x. */
-static inline int32x4_t fours_of(uint8x16_t q, const int8_t x[16], unsigned bits, int dotprod)
+static inline int32x4_t fours_of(int32x4_t sum, uint8x16_t q, uint8x16_t x, unsigned bits, int dotprod)
 {
-    const int8x16_t v = vld1q_s8(x), one = vdupq_n_s8(1);
-    if (bits < 8) return fours(vreinterpretq_s8_u8(q), v, dotprod);
-    int32x4_t low = fours(vreinterpretq_s8_u8(veorq_u8(q, vdupq_n_u8(128))), v, dotprod);
-    return vaddq_s32(low, vshlq_n_s32(fours(one, v, dotprod), 7));
+    const int8x16_t v = vreinterpretq_s8_u8(x);
+    if (bits < 8) return fours(sum, vreinterpretq_s8_u8(q), v, dotprod);
+    sum = fours(sum, vreinterpretq_s8_u8(veorq_u8(q, vdupq_n_u8(128))), v, dotprod);
+    return vaddq_s32(sum, vshlq_n_s32(fours(vdupq_n_s32(0), vdupq_n_s8(1), v, dotprod), 7));
 }
-static inline ints bytes64_fours(bytes64 q, const int8_t x[64], unsigned bits, int dotprod)
+static inline ints bytes64_fours(ints sum, bytes64 q, bytes64 x, unsigned bits, int dotprod)
 {
-    return (ints){fours_of(q.a, x, bits, dotprod), fours_of(q.b, x + 16, bits, dotprod),
-                  fours_of(q.c, x + 32, bits, dotprod), fours_of(q.d, x + 48, bits, dotprod)};
+    return (ints){fours_of(sum.a, q.a, x.a, bits, dotprod), fours_of(sum.b, q.b, x.b, bits, dotprod),
+                  fours_of(sum.c, q.c, x.c, bits, dotprod), fours_of(sum.d, q.d, x.d, bits, dotprod)};
 }
 static inline vec ints_vec(ints i)
 {

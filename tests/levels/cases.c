@@ -82,20 +82,33 @@ static void fill_inputs(float *x, size_t n, int hostile)
     }
 }
 
-/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [2 rows] of one level; kinds without a product with 8 bits leave
- * the last as it was. */
+/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [INPUTS, 2 rows] of one level; kinds without a product with 8
+ * bits leave the last as it was. */
 typedef struct results {
     float *rows, *y, *ys, *y8;
 } results;
+
+static int compute_int8(const wcd_view *v, const float *x, unsigned nx, float *y, char *why, unsigned size)
+{
+    const size_t rows = v->rows, third = rows / 3, bytes = wcd_int8_bytes(v->cols);
+    char *memory = guarded(INT8, nx * bytes, 0xff);
+    if (!memory) FAIL("no memory");
+    if (!v->d->products8) return 0;
+    for (unsigned b = 0; b < nx; b++)
+        wcd_int8_make(v->cols, x + b * v->cols, memory + b * bytes);
+    const wcd_int8 x8 = {{x, v->cols, nx}, memory};
+    v->d->products8(v, 0, rows, &x8, y, 2 * rows, 0);
+    v->d->products8(v, third, rows - third, &x8, y + rows + third, 2 * rows, 1);
+    return 0;
+}
 
 static int compute(const wcd_view *v, wcd_level level, const float *x, results *r, char *why, unsigned size)
 {
     const int second = level != WCD_C, fill = second ? 0x5a : 0xa5;
     const size_t rows = v->rows, third = rows / 3;
     r->rows = guarded(ROWS + second, rows * v->cols * 4, fill), r->y = guarded(Y + second, 2 * rows * 4, fill);
-    r->ys = guarded(YS + second, INPUTS * rows * 4, fill), r->y8 = guarded(Y8 + second, 2 * rows * 4, 0);
-    void *memory = guarded(INT8, wcd_int8_bytes(v->cols), 0xff);
-    if (!r->rows || !r->y || !r->ys || !r->y8 || !memory) FAIL("no memory");
+    r->ys = guarded(YS + second, INPUTS * rows * 4, fill), r->y8 = guarded(Y8 + second, INPUTS * 2 * rows * 4, 0);
+    if (!r->rows || !r->y || !r->ys || !r->y8) FAIL("no memory");
     wcd_cpu_use(level);
     if (wcd_cpu_level() != level) FAIL("level %s cannot be used", wcd_level_name(level));
     if (wcd_view_set_rows(v, 0, rows, r->rows, v->cols) != WCD_OK) FAIL("rows cannot be read");
@@ -104,11 +117,7 @@ static int compute(const wcd_view *v, wcd_level level, const float *x, results *
     wcd_view_product(v, 0, rows, x, r->y, 0);
     wcd_view_product(v, third, rows - third, x, r->y + rows + third, 1);
     wcd_view_products(v, 0, rows, &(wcd_vectors){x, v->cols, INPUTS}, r->ys, rows, 0);
-    if (!v->d->product8) return 0;
-    wcd_int8 x8 = wcd_int8_make(v->cols, x, memory);
-    v->d->product8(v, 0, rows, &x8, r->y8, 0);
-    v->d->product8(v, third, rows - third, &x8, r->y8 + rows + third, 1);
-    return 0;
+    return compute_int8(v, x, INPUTS, r->y8, why, size);
 }
 
 /* Lanes of fused multiply-adds, column mod 16, added in halves: for kinds that have no sum of their own. */
@@ -125,14 +134,19 @@ static float documented_sum(const float *w, const float *x, size_t n)
 
 static int check_sums(const wcd_view *v, const results *c, const float *x, char *why, unsigned size)
 {
-    for (size_t r = 0; r < v->rows && (!v->d->product || v->d->product_is_spans); r++) {
+    const unsigned kind = v->d->id;
+    for (size_t r = 0; r < v->rows && kind != SPARSE && kind != LOWRANK && kind != TRELLIS; r++) {
         float want = documented_sum(c->rows + r * v->cols, x, v->cols);
         if (same(&want, c->y + r, 1, "documented sum", WCD_C, why, size)) return 1;
     }
-    float *y = guarded(Y + 1, v->rows * 4, 0x5a);
+    float *y = guarded(Y + 1, v->rows * 4, 0x5a), *y8 = guarded(Y8 + 1, 2 * v->rows * 4, 0);
     for (size_t b = 0; b < INPUTS; b++) {
         wcd_view_product(v, 0, v->rows, x + b * v->cols, y, 0);
         if (same(c->ys + b * v->rows, y, v->rows, "one of many inputs", WCD_C, why, size)) return 1;
+        memset(y8, 0, 2 * v->rows * 4);
+        if (compute_int8(v, x + b * v->cols, 1, y8, why, size) ||
+            same(c->y8 + b * 2 * v->rows, y8, 2 * v->rows, "one of many inputs in 8 bits", WCD_C, why, size))
+            return 1;
     }
     return 0;
 }
@@ -142,13 +156,14 @@ static int compare_view(const wcd_view *v, const float *x, uint64_t *sum, char *
     const size_t rows = v->rows, all = rows * v->cols;
     results c, l;
     if (compute(v, WCD_C, x, &c, why, size) || check_sums(v, &c, x, why, size)) return 1;
-    add_to(sum, c.rows, all), add_to(sum, c.y, 2 * rows), add_to(sum, c.ys, INPUTS * rows), add_to(sum, c.y8, 2 * rows);
+    add_to(sum, c.rows, all), add_to(sum, c.y, 2 * rows), add_to(sum, c.ys, INPUTS * rows);
+    add_to(sum, c.y8, INPUTS * 2 * rows);
     for (int k = WCD_C + 1; k <= (int)wcd_cpu_best(); k++) {
         wcd_level level = (wcd_level)k;
         if (compute(v, level, x, &l, why, size) || same(c.rows, l.rows, all, "rows", level, why, size) ||
             same(c.y, l.y, 2 * rows, "product", level, why, size) ||
             same(c.ys, l.ys, INPUTS * rows, "products", level, why, size) ||
-            same(c.y8, l.y8, 2 * rows, "product with 8 bits", level, why, size))
+            same(c.y8, l.y8, INPUTS * 2 * rows, "products with 8 bits", level, why, size))
             return 1;
     }
     return 0;

@@ -67,7 +67,7 @@ static void product(const work *w)
 
 static void product8(const work *w)
 {
-    w->v->d->product8(w->v, 0, ROWS, &w->x8, w->y, 0);
+    w->v->d->products8(w->v, 0, ROWS, &w->x8, w->y, ROWS, 0);
 }
 
 /* ---- the kinds -------------------------------------------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static void time_kind(const work *w, const char *name, double read)
         task *run;
     } tasks[] = {{"rows", rows}, {"product", product}, {"product, 8 bits", product8}};
     const double bytes = (double)stored_bytes(w);
-    for (unsigned t = 0; t < 2u + (w->v->d->product8 != NULL); t++) {
+    for (unsigned t = 0; t < 2u + (w->v->d->products8 != NULL); t++) {
         double c = 0;
         for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++) {
             if (level == WCD_FOURS && t < 2) continue; /* the level before */
@@ -164,7 +164,8 @@ int levels_time(const char *only)
     memset(w.rows, 1, READ_BYTES);
     for (int i = 0; i < COLS; i++)
         w.x[i] = (float)((int)(sample_random() % 2001) - 1000) * 1e-3f;
-    w.x8 = wcd_int8_make(COLS, w.x, memory);
+    wcd_int8_make(COLS, w.x, memory);
+    w.x8 = (wcd_int8){{w.x, COLS, 1}, memory};
     const double read = READ_BYTES / fastest(read_all, &w) * 1e-9;
     printf("%u x %u, one thread; stored bytes per second, their share of reading %u MiB at %.2f GB/s, times C\n", ROWS,
            COLS, READ_BYTES >> 20, read);
