@@ -120,6 +120,9 @@ typedef struct gen_model {
     float *turn;       /* [GEN_BATCH, rotated]: cosines and sines of the positions */
     float *z;          /* [GEN_BATCH, widest input]: transformed inputs */
     float *score;      /* [threads, room]: scores of one query */
+    bool int8;         /* inputs of products in 8 bits: faster, other logits; false, yours to set */
+    float *memory;     /* [GEN_BATCH] of them, most8 bytes each at most */
+    size_t most8;
     double seconds[GEN_PHASES];
 } gen_model;
 
@@ -175,6 +178,7 @@ typedef struct gen_options {
     uint64_t seed;
     int threads;     /* 0: all */
     bool ignore_end; /* go on after an end-of-text token */
+    bool int8;       /* inputs of products in 8 bits */
     /* Gets the bytes of every token as it comes; false stops. */
     bool (*sink)(void *arg, const char *bytes, size_t n);
     void *arg;

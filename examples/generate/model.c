@@ -86,6 +86,7 @@ static gen_status lay_out_layer(gen_model *m, arena *a, size_t l, gen_error *e)
         gen_linear *w = &layer->linear[i];
         snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, linear_name[i]);
         GEN_TRY(find_matrix(m, name, rows[i], cols[i], w, e));
+        if (wcd_int8_size(&w->w) > m->most8) m->most8 = wcd_int8_size(&w->w);
         snprintf(name, sizeof name, "model.layers.%zu.%s.bias", l, linear_name[i]);
         if (bias[i]) GEN_TRY(take_vector(m, a, name, rows[i], &w->bias, e));
     }
@@ -116,6 +117,7 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     m->up = take(a, GEN_BATCH * widest);
     m->turn = take(a, GEN_BATCH * c->rotated);
     m->z = take(a, GEN_BATCH * widest);
+    m->memory = take(a, GEN_BATCH * m->most8 / sizeof(float));
     m->room = (m->context + 15) / 16 * 16;
     m->score = take(a, (size_t)m->threads * m->room);
     return GEN_OK;

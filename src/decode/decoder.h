@@ -257,7 +257,7 @@ typedef void wcd_codes_of(const wcd_view *v, uint64_t row, unsigned nr, uint64_t
                           wcd_code_rows *out);
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                        const float *x, float *y, int add);
-/* The same for several inputs with their whole blocks in 8 bits (wcd_inner_dot8); the last cols mod 64 columns are not.
+/* The same for several inputs with their whole blocks in 8 bits (inner.h, dot8); the last cols mod 64 columns are not.
  */
 void wcd_codes_products8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                          const wcd_int8 *x, float *y, size_t ldy, int add);

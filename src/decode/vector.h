@@ -48,6 +48,14 @@ static inline vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
 }
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n == 1) return vec_all(*p);
+    if (n == 2) return _mm512_insertf32x8(vec_all(p[0]), _mm256_set1_ps(p[1]), 1);
+    const __m512i from = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_permutexvar_ps(from, _mm512_castps128_ps512(_mm_loadu_ps(p)));
+}
 static inline vec vec_sub(vec a, vec b)
 {
     return _mm512_sub_ps(a, b);
@@ -261,6 +269,13 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_all(float x)
 {
     return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n < 4) return (vec){_mm256_set1_ps(p[0]), _mm256_set1_ps(p[n - 1])};
+    return (vec){_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0])),
+                 _mm256_set_m128(_mm_set1_ps(p[3]), _mm_set1_ps(p[2]))};
 }
 static inline vec vec_sub(vec a, vec b)
 {
