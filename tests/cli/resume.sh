@@ -80,7 +80,7 @@ survives()
 survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
 survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$small" -o "$tmp/b.wcz"
 # shellcheck disable=SC2086
-survives 'compress, folded norms' "$tmp/f.wcz" "$tmp/f.reference" \
+survives 'compress, folded norms and rows' "$tmp/f.wcz" "$tmp/f.reference" \
     "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$small" -o "$tmp/f.wcz" $quick
 # shellcheck disable=SC2086
 survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
