@@ -46,7 +46,7 @@ without 'not rounded one by one' 'down_proj' '*up_proj.weight=awq(points=5) | gp
 without '' '' '*up_proj.weight=awq(points=5) | lut(bits=3)'
 without 'norm in front' 'q_proj k_proj v_proj' '*input_layernorm.weight=rtn(bits=8)'
 
-# A wrong factor anywhere changes outputs by a multiple; 8 bits change them by a thousandth.
+# 8 bits cost a KL of 7e-5; a factor that is 10 % off on one side of one fold 6e-4.
 /usr/bin/python3 tests/cli/make_broken.py biased "$tmp/biased" || exit 1
 for threads in 1 3; do
     # shellcheck disable=SC2086
@@ -56,7 +56,7 @@ check 'rows and biases: any thread count, same bytes' cmp "$tmp/b1.wcz" "$tmp/b3
 run inspect "$tmp/b1.wcz"
 check 'no diagonal is left' sh -c '! grep -q diagonal "$1"' - "$tmp/out"
 gives 'rows and biases: the same function' 0 '' eval "$tmp/b1.wcz" --against "$tmp/biased" \
-    --text tests/data/eval/technical.txt --tokens 1024 --max-kl 1e-3
+    --text tests/data/eval/technical.txt --tokens 1024 --max-kl 2e-4
 list awq_gptq 'awq(points=5) | gptq(bits=3)'
 below 'and gptq lowers it further' "$error" "$base"
 list slim 'rtn(bits=4,group=0,scale_bits=0,search=slim)'
