@@ -95,18 +95,6 @@ def tiny(folder, config, tensors):
 
 
 @kind
-def biased(folder, config, tensors):
-    """Good, with a bias for every linear, some of whose numbers are 0."""
-    config["attention_bias"] = config["mlp_bias"] = True
-    numbers = random.Random(7)
-    for name in [n for n in tensors if n.endswith("_proj.weight")]:
-        rows = tensors[name][1][0]
-        bias = b"".join(f16(numbers.choice([0, 0.02]) * numbers.gauss(0, 1)) for _ in range(rows))
-        tensors[name[:-6] + "bias"] = ("F16", [rows], bytearray(bias))
-    save(folder, config, tensors)
-
-
-@kind
 def mini(folder, config, tensors):
     """Good, with a quarter of the width, a sixth of the MLP's and two heads: for many runs with calibration."""
     new = {256: 64, 768: 128}
@@ -118,6 +106,19 @@ def mini(folder, config, tensors):
         n = new[row]
         cut = b"".join(data[size * row * r : size * (row * r + n)] for r in range(m))
         tensors[name] = (dtype, [m, n] if len(shape) == 2 else [n], cut)
+    save(folder, config, tensors)
+
+
+@kind
+def biased(folder, config, tensors):
+    """mini, with a bias for every linear, some of whose numbers are 0."""
+    mini(folder, config, tensors)
+    config["attention_bias"] = config["mlp_bias"] = True
+    numbers = random.Random(7)
+    for name in [n for n in tensors if n.endswith("_proj.weight")]:
+        rows = tensors[name][1][0]
+        bias = b"".join(f16(numbers.choice([0, 0.02]) * numbers.gauss(0, 1)) for _ in range(rows))
+        tensors[name[:-6] + "bias"] = ("F16", [rows], bytearray(bias))
     save(folder, config, tensors)
 
 
