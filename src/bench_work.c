@@ -142,7 +142,7 @@ static wc_status bench_gptq(wc_bench_frame *f, size_t rows, size_t cols, bool dr
 /* One method with its defaults on the first rows of the layer: as many as keep a run below most_flops. */
 static wc_status bench_method(wc_bench_frame *f, const wc_method *m, const char *name, size_t n, layer *l)
 {
-    static const double most_flops = 1e12;
+    static const double most_flops = 7e11;
     wc_place at = {.rows = n, .cols = n, .kept = (uint64_t)n * n};
     void *opt;
     char recipe[48]; /* a transform stores nothing by itself, a folded one makes nothing; the first step is measured */
