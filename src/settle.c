@@ -105,7 +105,7 @@ static const char *no_fold(const settling *s, const fold *f)
 {
     for (size_t k = 0; k < f->n; k++) {
         if (f->index[k] == SIZE_MAX || !choices(s, f->index[k], 0))
-            return "not all linears with these inputs ask first";
+            return "not all linears with these inputs ask for them as their first step";
         if (choices(s, f->index[k], 0) != choices(s, f->index[0], 0)) return "not all of them try equally many";
     }
     if (!f->rows) return kept_plain(s, f->front) ? NULL : "the norm in front is not kept as it is";

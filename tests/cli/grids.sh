@@ -38,7 +38,7 @@ for t in json.load(open(sys.argv[1]))["plan"]["tensors"]:
     if [ -n "$reason" ]; then check "... $reason" grep -q "$reason" "$tmp/err"; fi
 }
 without '' ''
-without 'q_proj.* not all linears with these inputs ask first' '0.self_attn.q_proj 0.self_attn.v_proj' '*0.self_attn.k_proj.weight=rtn(bits=3)'
+without 'q_proj.* not all linears with these inputs ask for them' '0.self_attn.q_proj 0.self_attn.v_proj' '*0.self_attn.k_proj.weight=rtn(bits=3)'
 without 'not all of them try equally many' '1.mlp.gate 1.mlp.up' '*1.mlp.up_proj.weight=awq(points=4) | rtn(bits=3)'
 without 'the linear in front is kept as it is' '0.self_attn.q 0.self_attn.k 0.self_attn.o' '*0.self_attn.v_proj.weight=keep'
 without 'not rounded one by one' 'gate_proj down_proj' '*up_proj.weight=svd(rank=8) | rtn(bits=3)'
@@ -57,6 +57,11 @@ run inspect "$tmp/b1.wcz"
 check 'no diagonal is left' sh -c '! grep -q diagonal "$1"' - "$tmp/out"
 gives 'rows and biases: the same function' 0 '' eval "$tmp/b1.wcz" --against "$tmp/biased" \
     --text tests/data/eval/technical.txt --tokens 1024 --max-kl 2e-4
+# shellcheck disable=SC2086
+run compress --recipe 'awq(points=3) | rtn(bits=4,group=32,scale_bits=0,sym=no)' "$tmp/biased" -o "$tmp/export.wcz" $quick
+gives 'a folded awq is exported as it is' 0 '' export --to awq "$tmp/export.wcz" -o "$tmp/export"
+gives '... and the same model' 0 '' eval "$tmp/export" --against "$tmp/export.wcz" --text tests/data/eval/technical.txt \
+    --tokens 512 --max-kl 1e-6
 list awq_gptq 'awq(points=5) | gptq(bits=3)'
 below 'and gptq lowers it further' "$error" "$base"
 list slim 'rtn(bits=4,group=0,scale_bits=0,search=slim)'
