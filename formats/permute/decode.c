@@ -8,8 +8,7 @@
  *
  * Swaps, as LAPACK keeps pivots, and not the list of places: they need no second row, and whatever the numbers are, no
  * value is lost or repeated, so C is a permutation and the second line its inverse. */
-#include "decode/bytes.h"
-#include "decode/decoder.h"
+#include "formats/permute/kernel.h"
 
 static wcd_status open_permute(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {
@@ -22,7 +21,7 @@ static wcd_status open_permute(const uint8_t params[WCD_PARAMS], wcd_view *v)
 
 static void swap(const wcd_view *v, uint64_t j, float *x)
 {
-    uint64_t t = v->u.m.bytes == 2 ? wcd_u16(v->blob + 2 * j) : wcd_u32(v->blob + 4 * j);
+    uint64_t t = wcd_permute_swap(v, j);
     if (t >= v->cols) return;
     float moved = x[j];
     x[j] = x[t];

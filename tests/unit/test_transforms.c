@@ -473,15 +473,19 @@ static void weights_and_moments_change_together(void **state)
 
 /* ---- the method reorder ------------------------------------------------------------------------------------------ */
 
-/* What the step makes for a diagonal of H; NULL options: group 8. */
-static wc_status reordered(wc_ctx *ctx, const float *diag, size_t n, int group, wc_part *planned, wc_part *made)
+/* What the step makes of columns whose weights have these squares, and inputs these in the other order. */
+static wc_status reordered(wc_ctx *ctx, const float *square, size_t n, const char *by, int group, wc_part *planned,
+                           wc_part *made)
 {
     static float h[COLS * COLS], w[ROWS * COLS];
     char text[64];
     wc_recipe recipe;
     for (size_t i = 0; i < n * n; i++)
-        h[i] = i % (n + 1) ? 0.5f : diag[i / n];
-    snprintf(text, sizeof text, "reorder | rtn(group=%d)", group);
+        h[i] = i % (n + 1) ? 0.5f : square[n - 1 - i / n];
+    memset(w, 0, sizeof w);
+    for (size_t j = 0; j < n; j++)
+        w[j % ROWS * n + j] = j % 2 ? sqrtf(square[j]) : -sqrtf(square[j]);
+    snprintf(text, sizeof text, "reorder(by=%s) | rtn(group=%d)", by, group);
     assert_int_equal(wc_recipe_parse(ctx, text, &recipe), WC_OK);
     wc_stats stats = {.n = n, .tokens = TOKENS, .h = h};
     wc_job job = {.ctx = ctx, .tensor = "w", .w = w, .stats = &stats, .at = wc_recipe_place(&recipe, 0, ROWS, n)};
@@ -492,28 +496,37 @@ static wc_status reordered(wc_ctx *ctx, const float *diag, size_t n, int group, 
     return status;
 }
 
-static void columns_are_ordered_by_their_inputs(void **state)
+/* Place i: so many columns are larger, or equal and further left. */
+static void is_ordered(const wc_part *p, const float *square, size_t n, bool turned)
 {
-    float diag[COLS];
+    assert_true(p->kind == WC_PART_PERMUTE && p->permute.cols == n);
+    for (size_t i = 0; i < n; i++) {
+        size_t before = 0, c = p->permute.from[i];
+        for (size_t j = 0; j < n; j++) {
+            float a = square[turned ? n - 1 - j : j], b = square[turned ? n - 1 - c : c];
+            before += a > b || (a == b && j < c);
+        }
+        assert_int_equal(before, i);
+    }
+}
+
+static void columns_are_ordered_by_size(void **state)
+{
+    static const size_t cols[] = {COLS, 9, 33};
+    float square[COLS];
     wc_ctx ctx;
     wc_part planned, made;
     (void)state;
     wc_ctx_init(&ctx, 1);
     for (size_t j = 0; j < COLS; j++)
-        diag[j] = (float)((j * 29 + 7) % 16) / 4; /* ties, and columns that are never used */
-    assert_int_equal(reordered(&ctx, diag, COLS, 8, &planned, &made), WC_OK);
-    assert_true(planned.kind == WC_PART_PERMUTE && made.kind == WC_PART_PERMUTE);
-    assert_true(planned.permute.cols == COLS && made.permute.cols == COLS && !planned.permute.from);
-    for (size_t i = 0; i < COLS; i++) { /* place i: so many columns are larger, or equal and further left */
-        size_t before = 0, c = made.permute.from[i];
-        for (size_t j = 0; j < COLS; j++)
-            before += diag[j] > diag[c] || (diag[j] == diag[c] && j < c);
-        assert_int_equal(before, i);
+        square[j] = (float)((j * 29 + 7) % 16 * ((j * 29 + 7) % 16)) / 4; /* ties, and columns of zeros */
+    for (size_t i = 0; i < 2 * sizeof cols / sizeof *cols; i++) {
+        size_t n = cols[i / 2];
+        assert_int_equal(reordered(&ctx, square, n, i % 2 ? "inputs" : "weights", 8, &planned, &made), WC_OK);
+        assert_true(planned.kind == WC_PART_PERMUTE && planned.permute.cols == n && !planned.permute.from);
+        is_ordered(&made, square, n, i % 2);
+        wc_part_free(&made);
     }
-    wc_part_free(&made);
-    assert_int_equal(reordered(&ctx, diag, 9, 8, &planned, &made), WC_OK); /* a group and a column */
-    assert_int_equal(made.permute.cols, 9);
-    wc_part_free(&made);
 }
 
 static void nothing_is_moved_where_a_row_is_one_group(void **state)
@@ -522,17 +535,19 @@ static void nothing_is_moved_where_a_row_is_one_group(void **state)
         size_t cols;
         int group;
     } cases[] = {{COLS, 0}, {COLS, COLS}, {COLS, 4096}, {1, 1}, {1, 32}};
-    float diag[COLS] = {1, 2, 3};
+    float square[COLS] = {1, 2, 3};
     wc_ctx ctx;
     wc_part planned, made;
     (void)state;
     wc_ctx_init(&ctx, 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(reordered(&ctx, diag, cases[i].cols, cases[i].group, &planned, &made), WC_OK);
+        assert_int_equal(
+            reordered(&ctx, square, cases[i].cols, i % 2 ? "inputs" : "weights", cases[i].group, &planned, &made),
+            WC_OK);
         assert_true(!planned.kind && !made.kind);
     }
-    diag[2] = NAN;
-    assert_int_equal(reordered(&ctx, diag, COLS, 8, &planned, &made), WC_NUMERIC);
+    square[COLS - 3] = NAN;
+    assert_int_equal(reordered(&ctx, square, COLS, "inputs", 8, &planned, &made), WC_NUMERIC);
     assert_non_null(strstr(ctx.error, "w: the second moment of input 2 is"));
 }
 
@@ -689,7 +704,7 @@ int main(void)
         cmocka_unit_test(every_lie_about_transforms_is_seen),
         cmocka_unit_test(plans_with_misplaced_transforms_are_refused),
         cmocka_unit_test(weights_and_moments_change_together),
-        cmocka_unit_test(columns_are_ordered_by_their_inputs),
+        cmocka_unit_test(columns_are_ordered_by_size),
         cmocka_unit_test(nothing_is_moved_where_a_row_is_one_group),
         cmocka_unit_test_setup_teardown(transforms_go_through_the_driver, make_scratch, remove_scratch),
     };
