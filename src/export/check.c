@@ -144,19 +144,6 @@ static wc_status group(job *j, const wc_scheme *s)
                  "has groups of %zu; %s takes %u, %u, %u or whole rows", s->group, j->target->name, g[0], g[1], g[2]);
 }
 
-/* vLLM took g_idx out in September 2026 (its pull request 54809): 0.33 refuses desc_act and actorder. */
-static wc_status order(job *j, const wc_scheme *s)
-{
-    if (!s->reordered) return WC_OK;
-    if (j->format && !j->format->g_idx)
-        return found(j, true, s, "leave out reorder, or export to gptq or compressed-tensors",
-                     "has groups of columns that are not neighbours; %s has no g_idx", j->format->name);
-    if (j->target->g_idx) return WC_OK;
-    return found(j, true, s, "leave out reorder: gptq(order=act) needs no g_idx",
-                 "has groups of columns that are not neighbours; %s takes no g_idx since September 2026",
-                 j->target->name);
-}
-
 /* Rows of a linear in one shard. Keys and values are repeated when there are more shards than heads. */
 static size_t shard_rows(const job *j, const wc_scheme *s)
 {
@@ -179,6 +166,22 @@ static size_t fused_rows(const job *j, const wc_scheme *s)
         if (j->list[i].role == WC_ROLE_LINEAR && j->list[i].layer == s->layer && j->list[i].stage == s->stage)
             rows += shard_rows(j, &j->list[i]);
     return rows;
+}
+
+/* vLLM took g_idx out in September 2026 (its pull request 54809): 0.33 refuses desc_act and actorder. */
+static wc_status order(job *j, const wc_scheme *s)
+{
+    if (!s->reordered) return WC_OK;
+    if (j->format && !j->format->g_idx)
+        return found(j, true, s, "leave out reorder, or export to gptq or compressed-tensors",
+                     "has groups of columns that are not neighbours; %s has no g_idx", j->format->name);
+    if (!j->target->g_idx)
+        return found(j, true, s, "leave out reorder: gptq(order=act) needs no g_idx",
+                     "has groups of columns that are not neighbours; %s takes no g_idx since September 2026",
+                     j->target->name);
+    if (shard_cols(j, s) == s->cols) return WC_OK;
+    return found(j, true, s, "leave out reorder for it (--rule), or use one shard",
+                 "has groups of columns that are not neighbours: each lies in several of %zu shards", j->tp);
 }
 
 static wc_status tile(job *j, const wc_scheme *s)

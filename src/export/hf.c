@@ -19,8 +19,7 @@ const wc_hf_format wc_hf_formats[WC_N_HF_FORMATS] = {
 };
 
 const char wc_hf_actorder_versions[] =
-    "groups are not of neighbouring columns: compressed-tensors 0.17 reads `actorder: "
-    "group', 0.20 refuses it";
+    "groups are not of neighbouring columns: compressed-tensors 0.17 reads `actorder: group', 0.20 refuses it";
 
 const wc_hf_format *wc_hf_format_find(const char *name)
 {
