@@ -15,8 +15,9 @@
  *     wcd_cuda_matmul(&w, x, WCD_CUDA_F16, y, WCD_CUDA_F16, 1, workspace, room, stream);
  *
  * Kinds: float (plain and entropy-coded), grid, lut, sparse, lowrank, signs, coded, and the transforms diagonal,
- * hadamard and permute; vq and ggml are WCD_CUDA_E_UNSUPPORTED. Dequantized values are the bits that wcd_rows gives (the payload of
- * a NaN apart). Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order and the error. */
+ * hadamard and permute; vq and ggml are WCD_CUDA_E_UNSUPPORTED. Dequantized values are the bits that wcd_rows gives
+ * (the payload of a NaN apart). Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order
+ * and the error. */
 #ifndef WCDECODE_CUDA_H
 #define WCDECODE_CUDA_H
 
