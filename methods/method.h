@@ -106,7 +106,7 @@ typedef enum wc_method_role {
     WC_STEP_PRODUCT,   /* stores a product of thin factors */
     WC_STEP_PRUNE,     /* narrows the target to a mask; stores its values only when no later step does */
     WC_STEP_TRANSFORM, /* changes the basis of the inputs for all later steps, which see W C^-1 and the moments of C x
-                        * (src/basis.h): plan and run emit C, a part of kind diagonal or hadamard */
+                        * (src/basis.h): plan and run emit C, a part of kind diagonal, hadamard or permute */
     WC_STEP_COPY,      /* stores the checkpoint's own bytes in another writing: lossless */
     WC_N_METHOD_ROLES
 } wc_method_role;
