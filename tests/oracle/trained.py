@@ -11,6 +11,7 @@ no code with the program: the modules beside this one, numpy, and what stands he
 import json
 import struct
 import sys
+from math import gamma
 from statistics import NormalDist
 
 sys.path[:0] = ["tests/oracle", "scripts"]
@@ -201,6 +202,13 @@ def lloyd_max(count, shape):
     return level
 
 
+def shape_of(w):
+    """Of the generalized Gaussian with these moments, by a scan."""
+    grid = np.arange(0.25, 8, 0.001)
+    ratio = [gamma(1 / b) * gamma(3 / b) / gamma(2 / b) ** 2 for b in grid]
+    return grid[np.abs(np.array(ratio) - (w ** 2).mean() / np.abs(w).mean() ** 2).argmin()]
+
+
 # ---- vectors, signs ---------------------------------------------------------------------------------------------------
 
 def additive(l, dim, books, entries, rounds):
@@ -355,6 +363,13 @@ CASES = [
      lambda l: table(l, both_signs([a + b for a in (0, 1 / 2, 1 / 4, 1 / 16) for b in (0, 1 / 8)]), 64), 0.97, 1.03),
     ("k", "lut(levels=gaussian,bits=4,group=64,minmax=yes,weigh=none,feedback=no)",
      lambda l: table(l, both_signs(lloyd_max(8, 2)), 64), 0.97, 1.03),
+    ("k", "lut(levels=gaussian,shape=1,bits=4,group=64,minmax=yes,weigh=none,feedback=no)",
+     lambda l: table(l, both_signs(lloyd_max(8, 1)), 64), 0.97, 1.03),
+    ("k", "lut(levels=gaussian,shape=0,bits=4,group=64,minmax=yes,weigh=none,feedback=no)",
+     lambda l: table(l, both_signs(lloyd_max(8, shape_of(l.w))), 64), 0.97, 1.03),
+    ("k", "lut(levels=twinlog,bits=4,group=64,minmax=yes,weigh=none,feedback=no)",
+     lambda l: table(l, both_signs(1.33 ** -np.minimum(np.arange(8), 4) * 1.723 ** -np.maximum(np.arange(8) - 4, 0)), 64),
+     0.97, 1.03),
     ("k", "gptvq(bits=2,dim=2,em=3,cd=0,order=natural,entry_bits=16,%s)" % FEEDBACK,
      lambda l: gptvq.quantize(l.w, l.hd, 2, 16, 3), 0.97, 1.03),
     ("k", "aqlm(bits=2,dim=4,code_bits=4)", lambda l: additive(l, 4, 2, 16, 3), 0.5, 1.0),
