@@ -154,6 +154,7 @@ static double error_of(const float *dense, size_t rows, size_t n, const float *h
                 whole += a * b * hij;
                 left += (a - (double)dense[r * n + i]) * (b - (double)dense[r * n + j]) * hij;
             }
+    if (weight_kind == ALL_ZERO) assert_true(left == 0);
     return whole > 0 ? left / whole : left > 0 ? INFINITY : 0;
 }
 
