@@ -17,6 +17,9 @@ for k in $(cut -d ' ' -f 1 "$tmp/rules" | sort -nu); do
     # shellcheck disable=SC2086
     gives "run $k" 0 '' compress --recipe keep "${rules[@]}" "$model" $stats -o "$tmp/$k.wcz" --json
     cp "$tmp/out" "$tmp/$k.json"
+    # shellcheck disable=SC2086
+    run compress --recipe keep "${rules[@]}" "$model" $stats -o "$tmp/no.wcz" --dry-run --json
+    check "run $k: the size that was said" [ "$(json "$tmp/out" 'd["plan"]["output_bytes"]')" = "$(stat -c %s "$tmp/$k.wcz")" ]
     files+=("$tmp/$k.wcz" "$tmp/$k.json")
 done
 oracle check "$model/model.safetensors" "$tmp/s.wcstats" "${files[@]}" >"$tmp/cases" 2>&1 || fail 'oracle' "$(tail -n 5 "$tmp/cases")"
