@@ -68,8 +68,19 @@ exported two gptq_v2 14
 
 wcz mixed "rtn(bits=4,$grid)" --rule "*.down_proj.weight=rtn(bits=8,group=0,scale_bits=0)" --rule '*.1.*.o_proj.weight=keep' \
     --rule "*.0.*.[qkv]_proj.weight=rtn(bits=8,$grid)"
-for format in gptq compressed-tensors; do exported mixed $format 13; done
+exported mixed compressed-tensors 13
+exported mixed gptq 13 --target vllm
 check 'the fused layer too' grep -q 'layers.*0.*qkv_proj' "$tmp/mixed-gptq/config.json"
+gives 'exceptions that transformers does not read' 6 'is 4 bits .*gptq for transformers has one for all' export --to gptq "$tmp/mixed.wcz" -o "$tmp/no"
+wcz kept "rtn(bits=4,$grid)" --rule '*.1.*.o_proj.weight=keep'
+exported kept gptq 13
+check 'what is left out, for both kinds of readers' json "$tmp/kept-gptq/config.json" \
+    '"-:^model\\.layers\\.1\\.self_attn\\.o_proj$" in d["quantization_config"]["dynamic"] and len(d["quantization_config"]["modules_in_block_to_quantize"][0]) == 13 or 1 / 0'
+make_small
+from=$small wcz wide 'rtn(bits=4,group=256,scale_bits=0,search=minmax)'
+for format in gptq compressed-tensors; do exported wide $format 14; done
+check 'rows of one group have the group of the others' grep -q '"group_size": 256' "$tmp/wide-gptq/config.json"
+gives 'and are read so' 0 '' inspect "$tmp/wide-gptq"
 gives 'awq has one scheme' 6 'has 8 bits .*awq' export --to awq "$tmp/mixed.wcz" -o "$tmp/no"
 
 wcz holes "magnitude(2:4) | rtn(bits=4,$grid)"
