@@ -39,6 +39,7 @@ typedef struct target {
     unsigned four_bit_groups; /* what the kernel that is chosen without a GPU takes; 0: there is none */
     bool fuses;               /* q, k, v and gate, up are one layer each */
     bool shards;              /* tensor parallelism as vLLM does it */
+    bool g_idx;               /* groups of any columns */
 } target;
 
 #define ANY_BITS (B(2) | B(3) | B(4) | B(8))
@@ -56,7 +57,8 @@ static const target targets[] = {
             {"gptq", ANY_BITS, ANY_BITS, 16 + 32 + 64 + 128 + 256 + 512 + 1024, true},
             {"awq", B(4), B(4), 16 + 32 + 64 + 128, true}},
      .four_bit_groups = 32 + 64 + 128 + 256,
-     .shards = true},
+     .shards = true,
+     .g_idx = true},
     {.name = "llama.cpp"},
 };
 enum { N_TARGETS = sizeof targets / sizeof *targets };
@@ -228,6 +230,22 @@ static size_t fused_rows(const job *j, const wc_scheme *s)
     return rows;
 }
 
+/* vLLM took g_idx out in September 2026 (its pull request 54809): 0.33 refuses desc_act and actorder. */
+static wc_status order(job *j, const wc_scheme *s)
+{
+    if (!s->reordered) return WC_OK;
+    if (j->format && !j->format->g_idx)
+        return found(j, true, s, "leave out reorder, or export to gptq or compressed-tensors",
+                     "has groups of columns that are not neighbours; %s has no g_idx", j->format->name);
+    if (!j->target->g_idx)
+        return found(j, true, s, "leave out reorder: gptq(order=act) needs no g_idx",
+                     "has groups of columns that are not neighbours; %s takes no g_idx since September 2026",
+                     j->target->name);
+    if (shard_cols(j, s) == s->cols) return WC_OK;
+    return found(j, true, s, "leave out reorder for it (--rule), or use one shard",
+                 "has groups of columns that are not neighbours: each lies in several of %zu shards", j->tp);
+}
+
 static wc_status tile(job *j, const wc_scheme *s)
 {
     size_t word = s->bits == 3 ? 32 : 32 / s->bits;
@@ -320,6 +338,7 @@ static const struct {
     {representation, INTEGER_RUNTIME},
     {bits, INTEGER_RUNTIME | INTEGERS_ONLY},
     {group, INTEGER_RUNTIME | INTEGERS_ONLY},
+    {order, INTEGER_RUNTIME | INTEGERS_ONLY},
     {tile, INTEGER_RUNTIME | INTEGERS_ONLY},
     {fused, INTEGER_RUNTIME | FUSING_ONLY},
     {one_scheme, INTEGER_RUNTIME | INTEGERS_ONLY},
@@ -408,6 +427,15 @@ static wc_status some_integers(job *j)
                  "no linear layer is integers");
 }
 
+static wc_status act_order(job *j)
+{
+    if (!j->format || strcmp(j->format->method, "compressed-tensors")) return WC_OK;
+    for (size_t i = 0; i < j->n; i++)
+        if (integers(&j->list[i]) && j->list[i].reordered)
+            return found(j, false, NULL, "export to gptq, or leave out reorder", "%s", wc_hf_actorder_versions);
+    return WC_OK;
+}
+
 /* What GGUF cannot say is what making its keys refuses. */
 static wc_status gguf_keys(job *j)
 {
@@ -427,6 +455,7 @@ static wc_status look_at_model(job *j)
     WC_TRY(files(j));
     WC_TRY(ends(j));
     WC_TRY(some_integers(j));
+    WC_TRY(act_order(j));
     return j->tp > 1 ? parallel(j) : WC_OK;
 }
 

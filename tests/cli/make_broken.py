@@ -95,6 +95,34 @@ def tiny(folder, config, tensors):
 
 
 @kind
+def mini(folder, config, tensors):
+    """Good, with a quarter of the width, a sixth of the MLP's and two heads: for many runs with calibration."""
+    new = {256: 64, 768: 128}
+    config.update(hidden_size=64, intermediate_size=128, num_attention_heads=2, num_key_value_heads=1)
+    for name, (dtype, shape, data) in tensors.items():
+        size, row = (4 if dtype == "F32" else 2), shape[-1]
+        rows = shape[0] if len(shape) == 2 else 1
+        m = 32 if "k_proj" in name or "v_proj" in name else rows if rows == config["vocab_size"] else new.get(rows, rows)
+        n = new[row]
+        cut = b"".join(data[size * row * r : size * (row * r + n)] for r in range(m))
+        tensors[name] = (dtype, [m, n] if len(shape) == 2 else [n], cut)
+    save(folder, config, tensors)
+
+
+@kind
+def biased(folder, config, tensors):
+    """mini, with a bias for every linear, some of whose numbers are 0."""
+    mini(folder, config, tensors)
+    config["attention_bias"] = config["mlp_bias"] = True
+    numbers = random.Random(7)
+    for name in [n for n in tensors if n.endswith("_proj.weight")]:
+        rows = tensors[name][1][0]
+        bias = b"".join(f16(numbers.choice([0, 0.02]) * numbers.gauss(0, 1)) for _ in range(rows))
+        tensors[name[:-6] + "bias"] = ("F16", [rows], bytearray(bias))
+    save(folder, config, tensors)
+
+
+@kind
 def sharded(folder, config, tensors):
     """Two shards and their index, good."""
     names = list(tensors)
@@ -227,6 +255,17 @@ def dead_columns(folder, config, tensors):
     save(folder, config, tensors)
 
 
+@kind
+def zero_matrices(folder, config, tensors):
+    """Good, but a linear of each sort has zeros only, another some rows of zeros."""
+    for name in ("0.self_attn.q_proj", "1.self_attn.o_proj", "1.mlp.down_proj"):
+        data = tensors[f"model.layers.{name}.weight"][2]
+        data[:] = bytes(len(data))
+    data = tensors["model.layers.1.mlp.up_proj.weight"][2]
+    data[: 5 * 512] = bytes(5 * 512)
+    save(folder, config, tensors)
+
+
 def scaled(tensors, factor):
     for name, (_, shape, data) in tensors.items():
         if "_proj" in name:
@@ -282,6 +321,13 @@ def other(folder, config, tensors):
     """Good, but not the same weights as `small'."""
     tensors[UP1][2][0:2] = f16(0.125)
     save(folder, config, tensors)
+
+
+@kind
+def mini_other(folder, config, tensors):
+    """Good, but not the same weights as `mini'."""
+    tensors[UP1][2][0:2] = f16(0.125)
+    mini(folder, config, tensors)
 
 
 def main():
