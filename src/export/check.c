@@ -40,6 +40,7 @@ typedef struct target {
     bool fuses;               /* q, k, v and gate, up are one layer each */
     bool shards;              /* tensor parallelism as vLLM does it */
     bool g_idx;               /* groups of any columns */
+    const char *packed_zeros; /* what to know of compressed-tensors with zero points; NULL: nothing */
 } target;
 
 #define ANY_BITS (B(2) | B(3) | B(4) | B(8))
@@ -58,7 +59,9 @@ static const target targets[] = {
             {"awq", B(4), B(4), 16 + 32 + 64 + 128, true}},
      .four_bit_groups = 32 + 64 + 128 + 256,
      .shards = true,
-     .g_idx = true},
+     .g_idx = true,
+     .packed_zeros = "its zero points are packed: transformers 5.20 with compressed-tensors 0.17 reads them, 5.23 with "
+                     "0.20 fails on a shape"},
     {.name = "llama.cpp"},
 };
 enum { N_TARGETS = sizeof targets / sizeof *targets };
@@ -436,6 +439,17 @@ static wc_status act_order(job *j)
     return WC_OK;
 }
 
+static wc_status packed_zeros(job *j)
+{
+    const char *text = j->target->packed_zeros;
+    if (!text || !j->format || strcmp(j->format->method, "compressed-tensors")) return WC_OK;
+    for (size_t i = 0; i < j->n; i++)
+        if (integers(&j->list[i]) && !wc_scheme_symmetric(&j->list[i]))
+            return found(j, false, NULL, "load it with CompressedTensorsConfig(dequantize=True), or export to awq",
+                         "%s", text);
+    return WC_OK;
+}
+
 /* What GGUF cannot say is what making its keys refuses. */
 static wc_status gguf_keys(job *j)
 {
@@ -456,6 +470,7 @@ static wc_status look_at_model(job *j)
     WC_TRY(ends(j));
     WC_TRY(some_integers(j));
     WC_TRY(act_order(j));
+    WC_TRY(packed_zeros(j));
     return j->tp > 1 ? parallel(j) : WC_OK;
 }
 

@@ -215,6 +215,7 @@ static const struct {
     {three_bits, "transformers", "compressed-tensors", 1, 1, "q_proj", "takes 4, 8", "such bits"},
     {zeros, "vllm", "awq", 1, -1, "", "", ""},
     {zeros, "vllm", "compressed-tensors", 1, -1, "", "", ""},
+    {zeros, "transformers", "compressed-tensors", 1, 0, "", "5.23 with 0.20 fails", "dequantize=True"},
     {zeros, "vllm", "gptq_v2", 1, 1, "q_proj", "with zeros of their own; gptq_v2 for vllm takes none",
      "sym=yes, or export to awq or compressed-tensors"},
     {zeros, "vllm", "gptq", 1, 1, "q_proj", "with zeros of their own; gptq for vllm takes none", "or export to awq"},
