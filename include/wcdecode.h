@@ -193,10 +193,11 @@ WCD_API wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n,
  *     wcd_prepare(&t, pool, memory, &p);                          // once; pool as for wcd_matmul_pool, or NULL
  *     wcd_prepared_matmul_pool(&p, pool, z, ldx, nx, y, ldy);     // inputs as wcd_transform leaves them
  *
- * What gains: parts of 64 rows or more without holes, of groups of a multiple of 16 or of 128 and more columns; of luts
- * those of 1, 2 and 4 bits whose table is the tensor's. Other parts of the sum are multiplied as before, from the file;
- * a tensor without any that gains has size 0, and its products are wcd_matmul's. The blobs of parts laid out anew are
- * not read again, so their pages may go; the index must stay.
+ * What gains: parts without holes, with groups of a multiple of 16 or of 128 and more columns, and rows that rounding
+ * up to a multiple of 16 makes at most a quarter more; of luts those of 1, 2 and 4 bits whose table is the tensor's.
+ * Other parts of the sum are multiplied as before, from the file; a tensor without any that gains has size 0, and its
+ * products are wcd_matmul's. The blobs of parts laid out anew are not read again, so their pages may go; the index must
+ * stay.
  *
  * The sum is another than wcd_matvec's, and as exact (docs/RUNTIME.md has both errors). With 8 f nibbles (the bits of f
  * columns, f = 1, 2, 4 for planes of 4, 2 and 1 bits) to a chunk, for every row, group by group:

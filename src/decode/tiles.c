@@ -6,7 +6,7 @@
 #include "decode/bytes.h"
 #include "decode/packed.h"
 
-enum { SECTION = 64, LEVELS = 64 /* bytes */, BYTE_ZERO = 128, LEAST_ROWS = 64 };
+enum { SECTION = 64, LEVELS = 64 /* bytes */, BYTE_ZERO = 128 };
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
@@ -52,11 +52,12 @@ static void set_meaning(wcd_tiles *f, const float *level)
             }
 }
 
-/* Groups much shorter than a chunk, a few rows, or codes of a lut that are several planes would take more memory than
- * the part does. */
+/* Groups much shorter than a chunk, a few rows more than whole vectors have, or codes of a lut that are several planes
+ * would take more memory than the part does. */
 static int gains(const wcd_tiles *f, const wcd_view *v)
 {
-    if (v->rows < LEAST_ROWS || (f->lut && (f->bits > 4 || f->bits == 3))) return 0;
+    const uint64_t padded = (v->rows + 15) / 16 * 16;
+    if (padded * 4 > v->rows * 5 || (f->lut && (f->bits > 4 || f->bits == 3))) return 0;
     return f->group % 16 == 0 || f->group >= 128;
 }
 
