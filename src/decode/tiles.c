@@ -83,8 +83,7 @@ int wcd_tiles_of(const wcd_view *v, wcd_tiles *out)
 
 static void put32(uint8_t *p, uint32_t v)
 {
-    for (int i = 0; i < 4; i++)
-        p[i] = (uint8_t)(v >> 8 * i);
+    p[0] = (uint8_t)v, p[1] = (uint8_t)(v >> 8), p[2] = (uint8_t)(v >> 16), p[3] = (uint8_t)(v >> 24);
 }
 
 /* A number of a row and group, where the first row of its 16 has it at p; f16 as they are. */
@@ -96,14 +95,26 @@ static void put_number(uint8_t *p, unsigned size, unsigned lane, const uint8_t *
     if (size == 4) put32(p, wc_f32_bits(value));
 }
 
-/* n <= WCD_SPAN codes of a row to its lane, from the first column of a chunk on; chunks are `stride' bytes apart. */
+/* `width' bits from `shift' on of each of 8 bytes, close together. Three steps of halves that move next to each other.
+ */
+static uint32_t pack8(uint64_t q, unsigned width, unsigned shift)
+{
+    static const uint64_t low = 0x0101010101010101u, low2 = 0x0001000100010001u, low4 = 0x0000000100000001u;
+    uint64_t x = q >> shift & low * ((1u << width) - 1);
+    x = (x | x >> (8 - width)) & low2 * ((1u << 2 * width) - 1);
+    x = (x | x >> (16 - 2 * width)) & low4 * ((1u << 4 * width) - 1);
+    return (uint32_t)(x | x >> (32 - 4 * width));
+}
+
+/* n <= WCD_SPAN codes of a row, and zeros behind them up to a chunk's end, to its lane, from the first column of a
+ * chunk on; chunks are `stride' bytes apart. */
 static void put_plane(uint8_t *p, uint64_t stride, const uint8_t *q, unsigned n, unsigned width, unsigned shift)
 {
-    const unsigned most = 32 / width, mask = (1u << width) - 1;
+    const unsigned most = 32 / width;
     for (unsigned i = 0; i < n; i += most, p += stride) {
         uint32_t bits = 0;
-        for (unsigned j = 0; j < most && i + j < n; j++)
-            bits |= (uint32_t)(q[i + j] >> shift & mask) << width * j;
+        for (unsigned j = 0; j < most; j += 8)
+            bits |= (pack8(wcd_u64(q + i + j), width, shift)) << width * j;
         put32(p, bits);
     }
 }
@@ -130,6 +141,7 @@ static void put_row(const wcd_tiles *f, const wcd_view *v, uint64_t row, uint64_
     for (uint64_t i = 0; i < n; i += WCD_SPAN) {
         const unsigned some = n - i < WCD_SPAN ? (unsigned)(n - i) : WCD_SPAN;
         uint8_t *to = p;
+        if (some % 32) memset(q + some / 32 * 32, 0, 32);
         wcd_unpack(f->codes + row * f->row_size, v->cols, f->bits, col + i, some, q);
         if (!f->planes) put_bytes(p + i / 8 * 128 * vectors + 128 * at + lane, 128 * vectors, q, some);
         for (unsigned k = 0; k < f->planes; k++) {
