@@ -145,8 +145,7 @@ static wc_status bench_prepare(wc_bench_frame *f, const struct row *row, product
     if (!wcd_tiles_of(&p->view[0], &p->tiles)) return wc_fail(f->ctx, WC_BUG, "bench: %s does not gain", row->name);
     WC_TRY(WC_ALLOC_RAW(f->ctx, p->tiled, p->tiles.size, "a prepared part"));
     if (!*row->prepare) return lay_out(f->ctx, p);
-    snprintf(what, sizeof what, "into %.3f times the bytes: bytes in, out",
-             (double)p->tiles.size / (double)p->bytes);
+    snprintf(what, sizeof what, "into %.3f times the bytes: bytes in, out", (double)p->tiles.size / (double)p->bytes);
     const double bytes = (double)(p->bytes + p->tiles.size);
     return wc_bench_measure(f, &(wc_bench_row){row->prepare, what, bytes, WC_CEILING_COPY, lay_out, NULL, p});
 }
