@@ -135,6 +135,8 @@ static const struct row {
     {"matvec-prepared-grid4", "4 bits, g128: bytes in", 4, 0, grid_of, 1, false, "prepare-grid4"},
     {"matvec-prepared-grid8", "8 bits, g128: bytes in", 8, 0, grid_of, 1, false, "prepare-grid8"},
     {"matvec-prepared-lut4", "4 bits, one table, g128: bytes in", 4, 0, lut_of_one_table, 1, false, "prepare-lut4"},
+    {"matvec-prepared-lut4-rows", "4 bits, a table per row: bytes in", 4, 0, lut_of_rows, 1, false,
+     "prepare-lut4-rows"},
     {"matmul-prepared-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, grid_of, 8, false, ""},
     {"matmul-prepared-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, grid_of, 64, false, ""}};
 

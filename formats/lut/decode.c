@@ -115,7 +115,9 @@ static int tiles_lut(const wcd_view *v, wcd_tiles *out)
     out->s_size = l->scaled ? 2 : 0, out->exp2 = l->exp2;
     out->lut = 1, out->levels = l->tables;
     out->codes = v->blob, out->row_size = l->row_size, out->scales = l->scales;
-    return l->scope == SCOPE_TENSOR && !l->holes;
+    out->by_row = l->scope == SCOPE_ROW && l->bits == 4 && !l->scaled;
+    if (out->by_row) out->group = v->cols;
+    return (l->scope == SCOPE_TENSOR || out->by_row) && !l->holes;
 }
 
 static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)

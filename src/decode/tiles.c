@@ -6,7 +6,7 @@
 #include "decode/bytes.h"
 #include "decode/packed.h"
 
-enum { SECTION = 64, LEVELS = 64 /* bytes */, BYTE_ZERO = 128 };
+enum { SECTION = 64, LEVELS = 64, TABLES = 16 * 64 /* bytes */, BYTE_ZERO = 128 };
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
@@ -20,13 +20,24 @@ static uint64_t plane_size(unsigned width, unsigned vectors, uint64_t n)
     return (n * width + 31) / 32 * 64 * vectors;
 }
 
+static uint64_t strip_size(uint64_t cols)
+{
+    return (cols + WCD_STRIP_BLOCK - 1) / WCD_STRIP_BLOCK * 64 * WCD_STRIP_ROWS;
+}
+
 static uint64_t group_size(const wcd_tiles *f, unsigned vectors, uint64_t n)
 {
+    if (f->by_row) return vectors * (TABLES + 2 * strip_size(n));
     uint64_t size = section(16 * f->s_size * vectors) + section(16 * f->z_size * vectors);
     if (!f->planes) return size + (n + 7) / 8 * 128 * vectors;
     for (unsigned p = 0; p < f->planes; p++)
         size += plane_size(f->width[p], vectors, n);
     return size;
+}
+
+static uint64_t header_size(const wcd_tiles *f)
+{
+    return f->lut && !f->by_row ? LEVELS : 0;
 }
 
 static uint64_t tile_size(const wcd_tiles *f, uint64_t cols, unsigned vectors)
@@ -58,7 +69,7 @@ static int gains(const wcd_tiles *f, const wcd_view *v)
 {
     const uint64_t padded = (v->rows + 15) / 16 * 16;
     if (padded * 4 > v->rows * 5 || (f->lut && (f->bits > 4 || f->bits == 3))) return 0;
-    return f->group % 16 == 0 || f->group >= 128;
+    return f->by_row || f->group % 16 == 0 || f->group >= 128;
 }
 
 int wcd_tiles_of(const wcd_view *v, wcd_tiles *out)
@@ -71,11 +82,11 @@ int wcd_tiles_of(const wcd_view *v, wcd_tiles *out)
             out->width[out->planes] = (uint8_t)k, out->shift[out->planes++] = (uint8_t)shift;
             shift += k;
         }
+    if (out->by_row) out->planes = 0;
     if (!out->lut) set_meaning(out, NULL);
     const uint64_t tiles = wcd_tiles_count(v);
     out->tile_size = tile_size(out, v->cols, WCD_TILE_VECTORS);
-    out->size =
-        (out->lut ? LEVELS : 0) + (tiles - 1) * out->tile_size + tile_size(out, v->cols, vectors_of(v, tiles - 1));
+    out->size = header_size(out) + (tiles - 1) * out->tile_size + tile_size(out, v->cols, vectors_of(v, tiles - 1));
     return 1;
 }
 
@@ -152,21 +163,51 @@ static void put_row(const wcd_tiles *f, const wcd_view *v, uint64_t row, uint64_
     }
 }
 
+/* Where row i of a tile of so many vectors has its codes. */
+static uint64_t strip_row(unsigned i, unsigned vectors, uint64_t cols)
+{
+    return TABLES * vectors + i / WCD_STRIP_ROWS * strip_size(cols) + i % WCD_STRIP_ROWS * 64;
+}
+
+/* Row i of the tile at p, of a lut with a table per row. */
+static void put_row_by_columns(const wcd_tiles *f, const wcd_view *v, uint64_t row, unsigned vectors, uint8_t *p)
+{
+    const unsigned i = (unsigned)(row % WCD_TILE_ROWS);
+    uint8_t *to = p + strip_row(i, vectors, v->cols), q[WCD_STRIP_BLOCK];
+    float level[16];
+    wcd_inner_loops()->halves(f->levels + 32 * row, 16, f->exp2, level);
+    for (unsigned k = 0; k < 16; k++)
+        put32(p + 64 * i + 4 * k, wc_f32_bits(level[k]));
+    for (uint64_t col = 0; col < v->cols; col += WCD_STRIP_BLOCK, to += 64 * WCD_STRIP_ROWS) {
+        const unsigned n = v->cols - col < WCD_STRIP_BLOCK ? (unsigned)(v->cols - col) : WCD_STRIP_BLOCK;
+        uint32_t d[16] = {0};
+        memset(q, 0, sizeof q);
+        wcd_unpack(f->codes + row * f->row_size, v->cols, f->bits, col, n, q);
+        for (unsigned k = 0; k < 8; k++)
+            for (unsigned j = 0; j < 16; j++)
+                d[j] |= (uint32_t)q[16 * k + j] << 4 * k;
+        for (unsigned j = 0; j < 16; j++)
+            put32(to + 4 * j, d[j]);
+    }
+}
+
 void wcd_tiles_make(const wcd_tiles *f, const wcd_view *v, uint64_t first, uint64_t n, uint8_t *memory)
 {
-    if (f->lut && !first) {
+    if (header_size(f) && !first) {
         float level[16] = {0};
         wcd_inner_loops()->halves(f->levels, 1u << f->bits, 1, level);
         for (unsigned i = 0; i < 16; i++)
             put32(memory + 4 * i, wc_f32_bits(level[i]));
     }
-    memory += f->lut ? LEVELS : 0;
+    memory += header_size(f);
     for (uint64_t tile = first; tile < first + n; tile++) {
         const unsigned vectors = vectors_of(v, tile);
         const uint64_t row = tile * WCD_TILE_ROWS, end = v->rows - row < WCD_TILE_ROWS ? v->rows : row + WCD_TILE_ROWS;
         uint8_t *p = memory + tile * f->tile_size;
         memset(p, 0, (size_t)tile_size(f, v->cols, vectors));
-        for (uint64_t col = 0, some; col < v->cols; col += some) {
+        for (uint64_t r = row; f->by_row && r < end; r++)
+            put_row_by_columns(f, v, r, vectors, p);
+        for (uint64_t col = 0, some; col < v->cols && !f->by_row; col += some) {
             some = v->cols - col < f->group ? v->cols - col : f->group;
             for (uint64_t r = row; r < end; r++)
                 put_row(f, v, r, col, some, vectors, p);
@@ -233,7 +274,23 @@ static void add_group(const wcd_tiles *f, const uint8_t *s, const uint8_t *z, un
     }
 }
 
-static const wcd_tile_loops wcd_tile_loops_c = {nibbles, bytes, add_group};
+/* n <= 128 columns of 8 rows. */
+static void strip_block(const uint8_t *p, const uint8_t *tables, const float *x, unsigned n, float *lane)
+{
+    for (unsigned r = 0; r < WCD_STRIP_ROWS; r++, p += 64, tables += 64, lane += 16)
+        for (unsigned c = 0; c < n; c++) {
+            const unsigned q = wcd_u32(p + c % 16 * 4) >> c / 16 * 4 & 15;
+            lane[c % 16] = wcd_fma(wc_bits_f32(wcd_u32(tables + 4 * q)), x[c], lane[c % 16]);
+        }
+}
+
+static void strip(const uint8_t *p, const uint8_t *tables, const float *x, uint64_t n, float *lane)
+{
+    for (; n; n--, p += 64 * WCD_STRIP_ROWS, x += WCD_STRIP_BLOCK)
+        strip_block(p, tables, x, WCD_STRIP_BLOCK, lane);
+}
+
+static const wcd_tile_loops wcd_tile_loops_c = {nibbles, bytes, add_group, strip};
 WCD_FAMILY(wcd_tile_loops)
 
 /* ---- products --------------------------------------------------------------------------------------------------- */
@@ -275,6 +332,25 @@ static void tile_product(const wcd_tiles *f, uint64_t cols, const uint8_t *p, un
     }
 }
 
+/* The same for a lut with a table per row. */
+static void tile_by_columns(uint64_t cols, const uint8_t *p, unsigned vectors, const wcd_vectors *x, float *total)
+{
+    const wcd_tile_loops *loops = wcd_tile_loops_used();
+    const uint64_t blocks = cols / WCD_STRIP_BLOCK;
+    for (unsigned i = 0; i < 16 * vectors; i += WCD_STRIP_ROWS) {
+        const uint8_t *codes = p + strip_row(i, vectors, cols), *tables = p + 64 * i;
+        for (unsigned b = 0; b < x->n; b++) {
+            const float *xb = x->x + b * x->ld;
+            float lane[WCD_STRIP_ROWS * WCD_LANES] = {0};
+            loops->strip(codes, tables, xb, blocks, lane);
+            strip_block(codes + blocks * 64 * WCD_STRIP_ROWS, tables, xb + blocks * WCD_STRIP_BLOCK,
+                        (unsigned)(cols % WCD_STRIP_BLOCK), lane);
+            for (unsigned r = 0; r < WCD_STRIP_ROWS; r++)
+                total[b * WCD_TILE_ROWS + i + r] = wcd_lanes_sum(lane + WCD_LANES * r);
+        }
+    }
+}
+
 /* The levels of a lut, which its part has no more to be read for. */
 static void read_levels(wcd_tiles *f, const uint8_t *memory)
 {
@@ -297,14 +373,19 @@ void wcd_tiles_product(const wcd_tiles *f, const wcd_view *v, const uint8_t *mem
 {
     float total[WCD_TILE_X * WCD_TILE_ROWS];
     wcd_tiles here = *f;
-    if (here.lut) read_levels(&here, memory), memory += LEVELS;
+    if (here.lut && !here.by_row) read_levels(&here, memory);
+    memory += header_size(f);
     for (uint64_t some; nr; nr -= some, r0 += some, y += some) {
         const uint64_t tile = r0 / WCD_TILE_ROWS, first = r0 % WCD_TILE_ROWS;
         some = nr < WCD_TILE_ROWS - first ? nr : WCD_TILE_ROWS - first;
         for (unsigned b = 0; b < x->n; b += WCD_TILE_X) {
             const unsigned nx = x->n - b < WCD_TILE_X ? x->n - b : WCD_TILE_X;
             const wcd_vectors part = {x->x + b * x->ld, x->ld, nx};
-            tile_product(&here, v->cols, memory + tile * here.tile_size, vectors_of(v, tile), &part, total);
+            const uint8_t *at = memory + tile * here.tile_size;
+            if (here.by_row)
+                tile_by_columns(v->cols, at, vectors_of(v, tile), &part, total);
+            else
+                tile_product(&here, v->cols, at, vectors_of(v, tile), &part, total);
             put_sums(total, (unsigned)first, (unsigned)some, nx, y + b * ldy, ldy, add);
         }
     }

@@ -18,7 +18,14 @@
  *     a plane   [ceil(n / (32 / k))][V][16] u32: column j of the chunk in bits k j ..
  *     bytes     [ceil(n / 8)][V][8 columns][16] i8
  *
- * In front of the first tile stand the levels of a lut, 16 f32. Rows and columns that are not there have codes 0. */
+ * In front of the first tile stand the levels of a lut, 16 f32. Rows and columns that are not there have codes 0.
+ *
+ * A lut with a table per row has 16 columns in the lanes instead (by_row), and the sum and the bits of wcd_matvec; what
+ * it gains is that its codes come as one stream. A tile of it is
+ *
+ *     tables    [V][16 rows][16] f32
+ *     codes     [2 V strips][ceil(cols / 128) blocks][8 rows][16] u32: column 16 k + j of the block in bits 4 k .. of j
+ */
 #ifndef WCD_TILES_H
 #define WCD_TILES_H
 
@@ -28,7 +35,9 @@ enum {
     WCD_TILE_VECTORS = 8,
     WCD_TILE_ROWS = 16 * WCD_TILE_VECTORS,
     WCD_TILE_X = 8, /* inputs that share a group's codes while they are in the first cache */
-    WCD_TILE_PLANES = 3
+    WCD_TILE_PLANES = 3,
+    WCD_STRIP_ROWS = 8,
+    WCD_STRIP_BLOCK = 128 /* columns */
 };
 
 /* What a kind says of a part (decoder.h, tiles), and what follows from that. */
@@ -40,10 +49,11 @@ struct wcd_tiles {
     float z0;                /* what codes of fewer than 8 bits are counted from; 8 bits: 128, set by wcd_tiles_of */
     float z;                 /* without z_size: of all rows */
     int lut;                 /* codes mean levels */
+    int by_row;              /* a lut of 4 bits without scales, with a table per row */
     const uint8_t *codes;    /* rows of packed codes, row_size bytes each */
     uint64_t row_size;
     const uint8_t *scales, *zeros; /* f16 [rows, groups], where s_size, z_size are 2 */
-    const uint8_t *levels;         /* f16 [2^bits] of a lut */
+    const uint8_t *levels;         /* f16 [2^bits] of a lut, or [rows, 16] */
 
     unsigned planes;
     uint8_t width[WCD_TILE_PLANES], shift[WCD_TILE_PLANES];
@@ -63,6 +73,8 @@ typedef struct wcd_tile_loops {
     /* total += s (acc + (z0 - z) sum), two fused multiply-adds; just s acc where no z is another than z0. */
     void (*add)(const wcd_tiles *f, const uint8_t *s, const uint8_t *z, unsigned vectors, float sum, const float *acc,
                 float *total);
+    /* lane [8][16] += 8 rows times x, n whole blocks of a strip at p; as wcd_span_product does. */
+    void (*strip)(const uint8_t *p, const uint8_t *tables, const float *x, uint64_t n, float *lane);
 } wcd_tile_loops;
 
 /* Whether the part at v gains by tiles; fills *out, without pointers where v->blob is NULL. */

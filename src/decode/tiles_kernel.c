@@ -106,6 +106,33 @@ static void add_group(const wcd_tiles *f, const uint8_t *s, const uint8_t *z, un
     }
 }
 
-const wcd_tile_loops WCD_NAME(wcd_tile_loops) = {nibbles, bytes, add_group};
+/* A dword of every lane: 8 columns of it, 16 apart. */
+INLINE vec strip_row(const uint8_t *p, vec table, const float *x, vec sum)
+{
+    const idx d = idx_load(p);
+    PREFETCH((uintptr_t)p + 2048);
+    sum = vec_fma(tab_at(table, d), vec_load(x), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 4)), vec_load(x + 16), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 8)), vec_load(x + 32), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 12)), vec_load(x + 48), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 16)), vec_load(x + 64), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 20)), vec_load(x + 80), sum);
+    sum = vec_fma(tab_at(table, idx_down(d, 24)), vec_load(x + 96), sum);
+    return vec_fma(tab_at(table, idx_down(d, 28)), vec_load(x + 112), sum);
+}
+
+static void strip(const uint8_t *p, const uint8_t *tables, const float *x, uint64_t n, float *lane)
+{
+    vec table[WCD_STRIP_ROWS], sum[WCD_STRIP_ROWS];
+    for (unsigned r = 0; r < WCD_STRIP_ROWS; r++)
+        table[r] = idx_bits(idx_load(tables + 64 * r)), sum[r] = vec_load(lane + 16 * r);
+    for (; n; n--, x += WCD_STRIP_BLOCK)
+        for (unsigned r = 0; r < WCD_STRIP_ROWS; r++, p += 64)
+            sum[r] = strip_row(p, table[r], x, sum[r]);
+    for (unsigned r = 0; r < WCD_STRIP_ROWS; r++)
+        vec_store(lane + 16 * r, sum[r]);
+}
+
+const wcd_tile_loops WCD_NAME(wcd_tile_loops) = {nibbles, bytes, add_group, strip};
 
 #endif

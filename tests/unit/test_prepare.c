@@ -153,7 +153,10 @@ static void check_sum(const wc_part *p, const wcd_view *v, const wcd_tiles *f, c
     assert_true(y && w);
     wcd_tiles_make(f, v, 0, wcd_tiles_count(v), memory);
     wcd_tiles_product(f, v, memory, 0, rows, &(wcd_vectors){x, cols, 1}, y, rows, 0);
-    documented_rows(p, v, x, want);
+    if (f->by_row)
+        wcd_view_product(v, 0, rows, x, want, 0);
+    else
+        documented_rows(p, v, x, want);
     same(want, y, rows, "documented sum", name, wcd_cpu_best());
     assert_int_equal(wcd_view_set_rows(v, 0, rows, w, cols), WCD_OK);
     for (size_t r = 0; r < rows; r++) {
@@ -213,6 +216,14 @@ static void luts(void **state)
         for (unsigned bits = 1; bits <= 4; bits *= 2)
             check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, bits, shapes[i].group, WC_LUT_TENSOR, i % 2)),
                   "lut");
+}
+
+/* Those have the bits of wcd_matvec. */
+static void luts_of_rows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, 4, shapes[i].cols, WC_LUT_ROW, false)), "lut of rows");
 }
 
 /* Root of mean squares over rows, against f64. */
@@ -346,6 +357,8 @@ static void what_gains(void **state)
                  {grid_plan(12, 14336, 4, 128, 0, false), false, 0},
                  {grid_plan(17, 14336, 4, 128, 0, false), false, 0},
                  {grid_plan(4096, 14336, 4, 100, 0, false), false, 0},
+                 {lut_plan(4096, 14336, 4, 14336, WC_LUT_ROW, false), true, 1.01},
+                 {lut_plan(4096, 14336, 2, 14336, WC_LUT_ROW, false), false, 0},
                  {lut_plan(4096, 14336, 3, 64, WC_LUT_TENSOR, true), false, 0},
                  {lut_plan(4096, 14336, 4, 64, WC_LUT_ROW, true), false, 0},
                  {float_plan(4096, 14336, WC_F16), false, 0}};
@@ -425,8 +438,10 @@ static void misuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids), cmocka_unit_test(luts),       cmocka_unit_test(errors_beside_matvec),
-        cmocka_unit_test(files), cmocka_unit_test(what_gains), cmocka_unit_test(misuse),
+        cmocka_unit_test(grids),        cmocka_unit_test(luts),
+        cmocka_unit_test(luts_of_rows), cmocka_unit_test(errors_beside_matvec),
+        cmocka_unit_test(files),        cmocka_unit_test(what_gains),
+        cmocka_unit_test(misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
