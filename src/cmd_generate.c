@@ -58,7 +58,8 @@ static const char man_tail[] =
     "statistics do not match; 128+n ended by signal n.\n"
     ".SH ENVIRONMENT\n.TP\nWC_CPU\nc, avx2 or avx512: use no higher CPU level than this (for tests)\n.TP\nNO_COLOR\nno "
     "colours\n.TP\n"
-    "TMPDIR\nwhere eval spills activations\n";
+    "TMPDIR\nwhere eval spills activations\n.TP\nOMP_WAIT_POLICY\npassive: threads that wait sleep instead of "
+    "spinning; several times faster where other programs want the same cores\n";
 
 static void man(void)
 {

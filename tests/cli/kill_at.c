@@ -1,8 +1,7 @@
-/* kill_at.c - preloaded into a program, ends it as kill -9 does, right before its n-th call that changes the file
- * system: n = WC_KILL_AT. With WC_KILL_COUNT=FILE it only counts, and writes the number there at exit. A run can so be
- * killed between any two of its steps, on machines of any speed: a timer never hits the moment between a rename and an
- * unlink.
- */
+/* kill_at.c - preloaded into a program, sends it a signal (number WC_KILL_SIGNAL, without it that of kill -9) right
+ * before its n-th call that changes the file system: n = WC_KILL_AT. With WC_KILL_COUNT=FILE it only counts, and writes
+ * the number there at exit. A run can so be killed between any two of its steps, on machines of any speed: a timer
+ * never hits the moment between a rename and an unlink. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,11 +13,14 @@
 #include <unistd.h>
 
 static long calls, deadly;
+static int deadly_signal = SIGKILL;
 
 __attribute__((constructor)) static void begin(void)
 {
     const char *at = getenv("WC_KILL_AT");
+    const char *number = getenv("WC_KILL_SIGNAL");
     deadly = at ? atol(at) : 0;
+    if (number) deadly_signal = atoi(number);
 }
 
 __attribute__((destructor)) static void end(void)
@@ -32,7 +34,7 @@ __attribute__((destructor)) static void end(void)
 
 static void step(void)
 {
-    if (__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) == deadly) kill(getpid(), SIGKILL);
+    if (__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) == deadly) kill(getpid(), deadly_signal);
 }
 
 #define STEP(type, name, parameters, ...)                                  \

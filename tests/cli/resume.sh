@@ -3,7 +3,8 @@
 # is refused. Kills fall between two calls that change the file system (kill_at.c): WC_KILLS of them (default 5) while a run
 # goes on, and one at each of the last WC_LAST (default 9) calls of a run, where the output gets its name.
 . tests/cli/lib.sh
-make_small
+/usr/bin/python3 tests/cli/make_broken.py mini "$tmp/mini" || exit 1
+mini=$tmp/mini quick='--calib-tokens 512 --seqlen 128'
 kills=${WC_KILLS:-5} last=${WC_LAST:-9}
 RANDOM=20261122
 ${CC:-cc} -shared -fPIC -O1 -o "$tmp/kill_at.so" tests/cli/kill_at.c -ldl || exit 1
@@ -77,58 +78,61 @@ survives()
 }
 
 # shellcheck disable=SC2086
-survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
-survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$small" -o "$tmp/b.wcz"
+survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
+survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$mini" -o "$tmp/b.wcz"
 # shellcheck disable=SC2086
 survives 'compress, folded norms' "$tmp/f.wcz" "$tmp/f.reference" \
-    "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$small" -o "$tmp/f.wcz" $quick
+    "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$mini" -o "$tmp/f.wcz" $quick
 # shellcheck disable=SC2086
 survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
-    "$wc" compress --recipe 'bitstack(levels=3)' "$small" -o "$tmp/e.wcz" $quick
+    "$wc" compress --recipe 'bitstack(levels=3)' "$mini" -o "$tmp/e.wcz" $quick
 # shellcheck disable=SC2086
-survives 'calibrate' "$tmp/c.wcstats" "$tmp/c.reference" "$wc" calibrate "$small" -o "$tmp/c.wcstats" $quick
+survives 'calibrate' "$tmp/c.wcstats" "$tmp/c.reference" "$wc" calibrate "$mini" -o "$tmp/c.wcstats" $quick
 survives 'quantize with statistics' "$tmp/d.wcz" "$tmp/d.reference" \
-    "$wc" quantize --bits 3 "$small" -o "$tmp/d.wcz" --stats "$tmp/c.wcstats"
+    "$wc" quantize --bits 3 "$mini" -o "$tmp/d.wcz" --stats "$tmp/c.wcstats"
 
 # ---- signals that ask ----------------------------------------------------------------------------------------------------
 
-# half LINE [SIGNAL]: a run of quantize that got the signal when it had said LINE. On a fast machine it may be through
-# before the signal arrives: then once more.
 # shellcheck disable=SC2086
-job() { "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick "$@"; }
-half()
-{
-    for ((try = 0; try < 20; try++)); do
-        rm -rf "$tmp/a.wcz" "$tmp/a.wcz.partial" "$tmp/a.wcz.work"
-        # shellcheck disable=SC2086
-        "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick >/dev/null 2>"$tmp/half" &
-        local pid=$!
-        for ((i = 0; i < 3000; i++)); do
-            grep -q "$1" "$tmp/half" && break
-            sleep 0.003
-        done
-        kill "-${2:-KILL}" $pid 2>/dev/null
-        wait $pid 2>/dev/null
-        code=$?
-        [ "$code" != 0 ] && return
-    done
-}
-for pair in INT:130 TERM:143; do
-    signal=${pair%:*} want=${pair#*:}
-    half 'q_proj' "$signal"
-    if [ "$code" = "$want" ] && grep -q 'repeat the same command to continue' "$tmp/half"; then
+job() { "$wc" quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick "$@"; }
+again() { rm -rf "$tmp/a.wcz" "$tmp/a.wcz.partial" "$tmp/a.wcz.work"; }
+
+# The first call of the job at which it has said that it is in the second block.
+again
+middle=$(calls job)
+for ((middle = middle / 2; ; middle++)); do
+    again
+    dies $middle job
+    grep -q 'block 2/2  o_proj' "$tmp/killed" && break
+done
+
+for pair in INT:2:130 TERM:15:143; do
+    IFS=: read -r signal number want <<<"$pair"
+    again
+    WC_KILL_SIGNAL=$number dies $middle job
+    if [ "$code" = "$want" ] && grep -q 'repeat the same command to continue' "$tmp/killed"; then
         ok "SIG$signal: exit code $want and a sentence"
     else
-        fail "SIG$signal: exit code $want and a sentence" "code $code" "$(tail -n 2 "$tmp/half")"
+        fail "SIG$signal: exit code $want and a sentence" "code $code" "$(tail -n 2 "$tmp/killed")"
     fi
     absent "SIG$signal: no output" "$tmp/a.wcz"
     check "SIG$signal: continues" job
     check "SIG$signal: the same bytes" cmp "$tmp/a.wcz" "$tmp/a.reference"
 done
 
+again
+WC_KILL_SIGNAL=10 dies $middle job
+if [ "$code" = 0 ] && grep -q ' elapsed .* left' "$tmp/killed"; then
+    ok 'SIGUSR1: where it is, and it goes on'
+else
+    fail 'SIGUSR1: where it is, and it goes on' "code $code" "$(tail -n 3 "$tmp/killed")"
+fi
+check 'SIGUSR1: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
+
 # ---- what is found does not match ----------------------------------------------------------------------------------------
 
-half 'block 1/2  up_proj'
+again
+dies $middle job
 journal=$tmp/a.wcz.work/journal
 cp -r "$tmp/a.wcz.work" "$tmp/kept.work"
 cp "$tmp/a.wcz.partial" "$tmp/kept.partial"
@@ -151,32 +155,32 @@ check 'a journal of zeros: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 # shellcheck disable=SC2086
 {
     restore
-    gives 'other options' 8 'journal: an unfinished run with other .*--fresh' quantize --bits 4 "$small" -o "$tmp/a.wcz" $quick
-    gives 'other tokens' 8 'journal: an unfinished run with other .*--fresh' quantize --bits 3 "$small" -o "$tmp/a.wcz" \
-        --calib-tokens 1024 --seqlen 128
-    /usr/bin/python3 tests/cli/make_broken.py other "$tmp/other"
+    gives 'other options' 8 'journal: an unfinished run with other .*--fresh' quantize --bits 4 "$mini" -o "$tmp/a.wcz" $quick
+    gives 'other tokens' 8 'journal: an unfinished run with other .*--fresh' quantize --bits 3 "$mini" -o "$tmp/a.wcz" \
+        --calib-tokens 256 --seqlen 128
+    /usr/bin/python3 tests/cli/make_broken.py mini_other "$tmp/other"
     gives 'other weights' 8 'journal: an unfinished run with other .*--fresh' quantize --bits 3 "$tmp/other" -o "$tmp/a.wcz" $quick
     check 'refused runs did not harm it: continues' job
     check 'refused runs did not harm it: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 
     restore
-    gives 'other options with --fresh' 0 '' quantize --bits 4 "$small" -o "$tmp/a.wcz" $quick --fresh
-    run quantize --bits 4 "$small" -o "$tmp/four.wcz" $quick
+    gives 'other options with --fresh' 0 '' quantize --bits 4 "$mini" -o "$tmp/a.wcz" $quick --fresh
+    run quantize --bits 4 "$mini" -o "$tmp/four.wcz" $quick
     check 'other options with --fresh: as if alone' cmp "$tmp/a.wcz" "$tmp/four.wcz"
 }
 
 restore
-printf 'x' | dd of="$tmp/a.wcz.work/edge0.0" bs=1 seek=4096 conv=notrunc 2>/dev/null
+printf 'x' | dd of="$tmp/a.wcz.work/edge1.0" bs=1 seek=4096 conv=notrunc 2>/dev/null
 # shellcheck disable=SC2086
-gives 'damaged activations' 4 'a\.wcz\.work: the activations of block 0 are damaged; use --fresh' quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
+gives 'damaged activations' 4 'a\.wcz\.work: the activations of block 1 are damaged; use --fresh' quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
 absent 'damaged activations: no output' "$tmp/a.wcz"
 check 'damaged activations: --fresh works' job --fresh
 check 'damaged activations: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 
 restore
-printf 'x' | dd of="$tmp/a.wcz.partial" bs=1 seek=300000 conv=notrunc 2>/dev/null
+printf 'x' | dd of="$tmp/a.wcz.partial" bs=1 seek=200000 conv=notrunc 2>/dev/null
 # shellcheck disable=SC2086
-gives 'damaged partial output' 4 '.' quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
+gives 'damaged partial output' 4 '.' quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
 check 'damaged partial output: --fresh works' job --fresh
 check 'damaged partial output: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 
@@ -187,21 +191,13 @@ check 'partial output removed: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.referenc
 
 # ---- two at once -----------------------------------------------------------------------------------------------------------
 
-# The first is stopped (SIGSTOP) while the second tries, so that it cannot be through before.
-for ((try = 0; try < 20; try++)); do
-    rm -rf "$tmp/a.wcz" "$tmp/a.wcz.work" "$tmp/a.wcz.partial"
-    # shellcheck disable=SC2086
-    "$wc" quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick >/dev/null 2>"$tmp/first" &
-    first=$!
-    for ((i = 0; i < 3000; i++)); do
-        [ -s "$journal" ] && break
-        sleep 0.003
-    done
-    kill -STOP $first 2>/dev/null && [ ! -e "$tmp/a.wcz" ] && break
-    wait $first
-done
+# The first stops itself while the second tries.
+again
+WC_KILL_SIGNAL=19 WC_KILL_AT=$middle LD_PRELOAD=$tmp/kill_at.so "$wc" quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick >/dev/null 2>&1 &
+first=$!
+until grep -q '^State:.*stopped' /proc/$first/status; do sleep 0.01; done
 # shellcheck disable=SC2086
-gives 'two runs at once' 7 'another wcompress is working' quantize --bits 3 "$small" -o "$tmp/a.wcz" $quick
+gives 'two runs at once' 7 'another wcompress is working' quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
 kill -CONT $first
 wait $first
 check 'two runs at once: the first is not disturbed' cmp "$tmp/a.wcz" "$tmp/a.reference"
