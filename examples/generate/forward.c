@@ -75,6 +75,8 @@ static void product(gen_model *m, const gen_linear *w, const float *x, size_t t,
         wcd_int8_inputs(&w->w, x + j * cols, (char *)m->memory + j * wcd_int8_size(&w->w));
     if (m->int8)
         wcd_matmul_int8_pool(&w->w, &pool, x, cols, t, m->memory, y, rows);
+    else if (m->prepared)
+        wcd_prepared_matmul_pool(&w->ready, &pool, x, cols, t, y, rows);
     else
         wcd_matmul_pool(&w->w, &pool, x, cols, t, y, rows);
     for (size_t j = 0; w->bias && j < t; j++)
