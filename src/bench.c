@@ -41,13 +41,13 @@ static double cpu_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The best of some runs: up to ten short ones, two of those that take seconds, one of those that take much longer. CPU
- * time has its own best. */
+/* The best of some runs: up to ten short ones, two of those that take seconds (one of a brief row), one of those that
+ * take much longer. CPU time has its own best. */
 static wc_status best_run(wc_bench_frame *f, const wc_bench_row *row, double *seconds, double *cpu_seconds,
                           double *busy)
 {
     enum { MOST = 10 };
-    double total = 0, enough = f->opt->quick ? 0 : 3, most = f->opt->quick ? 0 : 12;
+    double total = 0, enough = f->opt->quick ? 0 : f->brief ? 1 : 3, most = f->opt->quick || f->brief ? 0 : 12;
     *seconds = *cpu_seconds = INFINITY;
     for (int run = 0; run == 0 || (run < MOST && total < enough) || (run == 1 && total < most); run++) {
         if (row->before) row->before(row->arg);
@@ -82,7 +82,7 @@ static wc_status measure(wc_bench_frame *f, const wc_bench_row *row, bool is_cei
         json_object_update_new(
             j, json_pack("{s:s, s:f, s:f}", "ceiling", ceiling, "share", share, "cpu_share", cpu_share));
     }
-    wc_report_result(f->report, "%-19s %-47s %8.2f %-7s %8.3f s  %3.0f %%  %s", row->name, row->what, rate / unit,
+    wc_report_result(f->report, "%-24s %-47s %8.2f %-7s %8.3f s  %3.0f %%  %s", row->name, row->what, rate / unit,
                      unit_name, seconds, 100 * busy, text);
     fflush(stdout);
     json_array_append_new(f->rows, j);
@@ -314,7 +314,7 @@ wc_status wc_bench(wc_ctx *ctx, const wc_bench_options *opt, wc_report *report)
     json_object_set_new(report->facts, "blas", json_string(wc_blas_config()));
     wc_report_note(report, "bench", "%d threads, %s%s", ctx->threads, wc_blas_config(),
                    opt->quick ? "; --quick: sizes too small for ratios to mean much" : "");
-    wc_report_result(report, "%-19s %-47s %8s %-7s %10s  busy   share of ceiling, and by CPU time", "row", "what",
+    wc_report_result(report, "%-24s %-47s %8s %-7s %10s  busy   share of ceiling, and by CPU time", "row", "what",
                      "rate", "", "time");
     WC_TRY(product_ceilings(&f));
     WC_TRY(memory_ceilings(&f));

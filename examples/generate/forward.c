@@ -70,7 +70,15 @@ static void product(gen_model *m, const gen_linear *w, const float *x, size_t t,
     pool.threads = (unsigned)workers(m, rows * cols * t);
     for (size_t j = 0; w->w.n_transforms && j < t; j++)
         wcd_transform(&w->w, x + j * cols, m->z + j * cols);
-    wcd_matmul_pool(&w->w, &pool, w->w.n_transforms ? m->z : x, cols, t, y, rows);
+    if (w->w.n_transforms) x = m->z;
+    for (size_t j = 0; m->int8 && j < t; j++)
+        wcd_int8_inputs(&w->w, x + j * cols, (char *)m->memory + j * wcd_int8_size(&w->w));
+    if (m->int8)
+        wcd_matmul_int8_pool(&w->w, &pool, x, cols, t, m->memory, y, rows);
+    else if (m->prepared)
+        wcd_prepared_matmul_pool(&w->ready, &pool, x, cols, t, y, rows);
+    else
+        wcd_matmul_pool(&w->w, &pool, x, cols, t, y, rows);
     for (size_t j = 0; w->bias && j < t; j++)
         for (size_t i = 0; i < rows; i++)
             y[j * rows + i] += w->bias[i];

@@ -107,6 +107,10 @@ typedef struct wcd_hadamard_view {
     float scale; /* 1 / sqrt(order) */
 } wcd_hadamard_view;
 
+typedef struct wcd_permute_view {
+    unsigned bytes; /* of a number */
+} wcd_permute_view;
+
 typedef struct wcd_ggml_view {
     const struct wcd_ggml_block *type;
     const struct wcd_ggml_values *values;
@@ -134,6 +138,7 @@ typedef struct wcd_view {
         wcd_diagonal_view d;
         wcd_hadamard_view h;
         wcd_ggml_view b;
+        wcd_permute_view m;
     } u;
 } wcd_view;
 
@@ -154,6 +159,8 @@ uint64_t wcd_int8_bytes(uint64_t cols);
 void wcd_int8_make(uint64_t cols, const float *x, void *memory);
 /* The codes from column col on, a multiple of WCD_SCALED. */
 wcd_int8_codes wcd_int8_at(const wcd_int8 *x, uint64_t cols, uint64_t col);
+
+typedef struct wcd_tiles wcd_tiles; /* tiles.h */
 
 typedef struct wcd_decoder {
     uint16_t id, version;
@@ -183,6 +190,12 @@ typedef struct wcd_decoder {
     /* NULL, or the same with inputs in 8 bits as well, which are there. */
     void (*products8)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, size_t ldy, int add);
 
+    /* NULL, or what tiles.h needs to know of a part, in *out, which is zeros: 0 where it cannot be laid out so. steps:
+     * s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on, for kinds that have numbers of other sizes
+     * than f16. */
+    int (*tiles)(const wcd_view *v, wcd_tiles *out);
+    void (*steps)(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z);
+
     /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
      * row of a sum of parts, x = C x for an input. */
     void (*row)(const wcd_view *v, float *w);
@@ -207,6 +220,12 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
  * when it has children or no f32 values. A part can be read when all v->n_children are open. */
 wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
                           const uint8_t *blob, uint64_t size);
+
+/* Part i of a tensor's sum, or transform i - n_parts, and its children. */
+wcd_status wcd_tensor_part(const wcd_tensor *t, uint32_t i, wcd_view out[WCD_VIEWS]);
+/* Rows that ranges for threads are a multiple of: whole tiles of a part, and 64, so that nobody shares a cache line of
+ * y. */
+uint64_t wcd_tensor_grain(const wcd_tensor *t);
 
 /* A stack of levels, of which the first few are a part too (kind signs, products): how many there are, or 0 for a part
  * that is none; the part that is level l alone; and what cutting to 1 <= levels <= all of them makes of the parameters
@@ -257,7 +276,7 @@ typedef void wcd_codes_of(const wcd_view *v, uint64_t row, unsigned nr, uint64_t
                           wcd_code_rows *out);
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                        const float *x, float *y, int add);
-/* The same for several inputs with their whole blocks in 8 bits (wcd_inner_dot8); the last cols mod 64 columns are not.
+/* The same for several inputs with their whole blocks in 8 bits (inner.h, dot8); the last cols mod 64 columns are not.
  */
 void wcd_codes_products8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                          const wcd_int8 *x, float *y, size_t ldy, int add);

@@ -126,8 +126,3 @@ const wcd_inner *wcd_inner_loops(void)
 #endif
     return wcd_inner_used();
 }
-
-void wcd_inner_dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
-{
-    (c->group % WCD_BLOCK ? &wcd_inner_c : wcd_inner_loops())->dot8(c, nr, n, x, lane);
-}

@@ -43,8 +43,8 @@ typedef struct wcd_inner {
     /* lane[(r x->n + b) 16 ..] += row r times input b in 8 bits. Lane j has the columns 4 j .. 4 j + 3 of every block.
      * Over each 128 columns, or 64 where groups are not multiples of 128, it gets s (d (t - z u)): t is the sum of its
      * codes times codes of x, u the sum of those of x, both exact; d times is rounded, and each += and - is a fused
-     * multiply-add. In a block of several groups lane j is of the group of column 4 j; but the functions for levels
-     * above C are for groups of whole blocks only. No levels; ld is WCD_CODE_GROUPS. */
+     * multiply-add. In a block of several groups lane j is of the group of column 4 j. No levels; ld is
+     * WCD_CODE_GROUPS. */
     void (*dot8)(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane);
     /* lane[(r nx + b) 16 ..] += row r of w [nr, ldw] times row b of x [nx, ldx], n columns */
     void (*lanes)(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
@@ -61,8 +61,5 @@ typedef struct wcd_inner {
 } wcd_inner;
 
 const wcd_inner *wcd_inner_loops(void); /* of the level in use */
-
-/* dot8 of the level in use for any group. */
-void wcd_inner_dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane);
 
 #endif

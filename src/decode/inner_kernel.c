@@ -166,100 +166,151 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
 
 /* ---- codes times inputs in 8 bits ------------------------------------------------------------------------------- */
 
-/* nr rows times nx inputs, groups of whole blocks; bits, nr, nx and vnni are constants where it is called, or bits is
- * slow. step: lanes from row to row. The sums of one input stay in registers, those of several in lane. */
-INLINE void dot8_tile(const wcd_codes *c, unsigned bits, unsigned nr, unsigned nx, int vnni, uint64_t n,
-                      const int8_t *x, const float *d, uint64_t ld, float *lane, size_t step)
+/* Columns that are added up as integers. */
+INLINE uint64_t dot8_at_once(const wcd_codes *c, uint64_t left)
+{
+    const uint64_t most = c->group % WCD_SCALED ? WCD_BLOCK : WCD_SCALED;
+    return left < most ? left : most;
+}
+
+/* ROWS rows times one input, groups of whole blocks; bits and vnni are constants where it is called. */
+INLINE void dot8_one(const wcd_codes *c, unsigned bits, int vnni, uint64_t n, const int8_t *x, const float *d,
+                     float *lane)
 {
     const uint8_t *p = c->at;
     const float *s = c->s, *z = c->z;
-    const uint64_t stride = c->stride, ahead = nr * stride, once = c->group % WCD_SCALED ? WCD_BLOCK : WCD_SCALED;
-    const bytes64 ones = bytes64_all(1);
+    const uint64_t stride = c->stride;
     vec sum[ROWS];
-    for (unsigned r = 0; r < nr && nx == 1; r++)
-        sum[r] = vec_load(lane + r * step);
+    for (int r = 0; r < ROWS; r++)
+        sum[r] = vec_load(lane + 16 * r);
     for (uint64_t col = 0, left = c->group, some; col < n; col += some) {
-        ints t[ROWS][TILE_X], u[TILE_X];
-        UNROLL
-        for (unsigned b = 0; b < nx; b++) {
-            u[b] = ints_zero();
-            for (unsigned r = 0; r < nr; r++)
-                t[r][b] = ints_zero();
-        }
-        some = n - col < once ? n - col : once;
+        ints u = ints_zero(), t[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            t[r] = ints_zero();
+        some = dot8_at_once(c, n - col);
         for (uint64_t k = 0; k < some; k += WCD_BLOCK, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
-            bytes64 q[ROWS];
-            UNROLL
-            for (unsigned r = 0; r < nr; r++) {
+            const bytes64 v = bytes64_load(x);
+            u = bytes64_fours(u, bytes64_all(1), v, 1, vnni);
+            for (unsigned r = 0; r < ROWS; r++) {
                 const uint8_t *at = p + r * stride;
-                if (bits > 2 || !k) PREFETCH((uintptr_t)at + ahead);
-                q[r] = codes64_placed(at, bits, vnni);
-            }
-            UNROLL
-            for (unsigned b = 0; b < nx; b++) {
-                const bytes64 v = bytes64_load(x + b * ld);
-                u[b] = bytes64_fours(u[b], ones, v, 1, vnni);
-                UNROLL
-                for (unsigned r = 0; r < nr; r++)
-                    t[r][b] = bytes64_fours(t[r][b], q[r], v, bits, vnni);
+                if (bits > 2 || !k) PREFETCH((uintptr_t)at + ROWS * stride);
+                t[r] = bytes64_fours(t[r], codes64_placed(at, bits, vnni), v, bits, vnni);
             }
         }
-        UNROLL
-        for (unsigned b = 0; b < nx; b++) {
-            const vec minus_u = vec_sub(vec_all(0), ints_vec(u[b])),
-                      scale = vec_all(d[b * (ld / 4) + col / WCD_SCALED]);
-            UNROLL
-            for (unsigned r = 0; r < nr; r++) {
-                const vec v = ints_vec(ints_placed(t[r][b], bits, vnni));
-                const vec w = vec_mul(scale, vec_fma(vec_all(z[r * WCD_CODE_GROUPS]), minus_u, v));
-                float *to = lane + r * step + 16 * b;
-                if (nx == 1)
-                    sum[r] = vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, sum[r]);
-                else
-                    vec_store(to, vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, vec_load(to)));
-            }
+        const vec minus_u = vec_sub(vec_all(0), ints_vec(u)), scale = vec_all(d[col / WCD_SCALED]);
+        for (int r = 0; r < ROWS; r++) {
+            const vec v = ints_vec(ints_placed(t[r], bits, vnni));
+            const vec w = vec_mul(scale, vec_fma(vec_all(z[r * WCD_CODE_GROUPS]), minus_u, v));
+            sum[r] = vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, sum[r]);
         }
         left -= some;
         if (!left) left = c->group, s++, z++;
     }
-    for (unsigned r = 0; r < nr && nx == 1; r++)
-        vec_store(lane + r * step, sum[r]);
+    for (int r = 0; r < ROWS; r++)
+        vec_store(lane + 16 * r, sum[r]);
 }
 
-/* nr rows, a constant; TILE_ROWS and TILE_X are what there are registers for. */
-INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x,
-                      float *lane)
+/* Codes in bytes, rows WCD_SCALED apart, of `some' columns that are added up as integers; their s and z. */
+typedef struct unpacked {
+    uint8_t q[ROWS * WCD_SCALED];
+    vec s[ROWS], z[ROWS];
+    uint64_t some;
+} unpacked;
+
+/* Rows r0 .. r0 + nr times nx inputs, of which x, d and lane are those of the first; step: lanes from row to row. nr,
+ * nx, bits (8, or 7 for fewer) and vnni are constants where it is called. */
+INLINE void dot8_tile(const unpacked *w, unsigned r0, unsigned nr, unsigned nx, unsigned bits, int vnni,
+                      const int8_t *x, const float *d, uint64_t ld, float *lane, size_t step)
 {
-    const size_t step = (size_t)16 * x->n;
-    unsigned b = 0;
-    for (; nr == ROWS && b + TILE_X <= x->n; b += TILE_X) {
-        wcd_codes at = *c;
-        for (unsigned r = 0; r < nr; r += TILE_ROWS) {
-            dot8_tile(&at, bits, TILE_ROWS, TILE_X, vnni, n, x->q + b * x->ld, x->d + b * (x->ld / 4), x->ld,
-                      lane + 16 * b + r * step, step);
-            at.at += TILE_ROWS * at.stride, at.s += TILE_ROWS * at.ld, at.z += TILE_ROWS * at.ld;
+    ints t[ROWS][TILE_X], u[TILE_X];
+    for (unsigned b = 0; b < nx; b++) {
+        u[b] = ints_zero();
+        for (unsigned r = 0; r < nr; r++)
+            t[r][b] = ints_zero();
+    }
+    for (uint64_t k = 0; k < w->some; k += WCD_BLOCK) {
+        bytes64 q[ROWS];
+        UNROLL
+        for (unsigned r = 0; r < nr; r++)
+            q[r] = bytes64_load(w->q + (r0 + r) * WCD_SCALED + k);
+        UNROLL
+        for (unsigned b = 0; b < nx; b++) {
+            const bytes64 v = bytes64_load(x + b * ld + k);
+            u[b] = bytes64_fours(u[b], bytes64_all(1), v, 1, vnni);
+            UNROLL
+            for (unsigned r = 0; r < nr; r++)
+                t[r][b] = bytes64_fours(t[r][b], q[r], v, bits, vnni);
         }
     }
+    UNROLL
+    for (unsigned b = 0; b < nx; b++) {
+        const vec minus_u = vec_sub(vec_all(0), ints_vec(u[b])), scale = vec_all(d[b * (ld / 4)]);
+        UNROLL
+        for (unsigned r = 0; r < nr; r++) {
+            float *to = lane + r * step + 16 * b;
+            const vec v = vec_mul(scale, vec_fma(w->z[r0 + r], minus_u, ints_vec(t[r][b])));
+            vec_store(to, vec_fma(w->s[r0 + r], v, vec_load(to)));
+        }
+    }
+}
+
+/* All inputs; nr is a constant, ROWS or 1. */
+INLINE void dot8_tiles(const unpacked *w, unsigned nr, unsigned bits, int vnni, const wcd_int8_codes *x, uint64_t col,
+                       float *lane)
+{
+    const size_t step = (size_t)16 * x->n;
+    const int8_t *q = x->q + col;
+    const float *d = x->d + col / WCD_SCALED;
+    unsigned b = 0;
+    for (; nr == ROWS && b + TILE_X <= x->n; b += TILE_X)
+        for (unsigned r = 0; r < ROWS; r += TILE_ROWS)
+            dot8_tile(w, r, TILE_ROWS, TILE_X, bits, vnni, q + b * x->ld, d + b * (x->ld / 4), x->ld,
+                      lane + 16 * b + r * step, step);
     for (; b < x->n; b++)
-        dot8_tile(c, bits, nr, 1, vnni, n, x->q + b * x->ld, x->d + b * (x->ld / 4), x->ld, lane + 16 * b, step);
+        dot8_tile(w, 0, nr, 1, bits, vnni, q + b * x->ld, d + b * (x->ld / 4), x->ld, lane + 16 * b, step);
+}
+
+/* Any bits, groups and inputs: what is unpacked serves all of them. */
+INLINE void dot8_many(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x, float *lane)
+{
+    const unsigned groups = c->group < WCD_BLOCK ? WCD_BLOCK / (unsigned)c->group : 1; /* in a block */
+    const float *s = c->s, *z = c->z;
+    unpacked w;
+    for (uint64_t col = 0, left = c->group * groups; col < n; col += w.some) {
+        w.some = dot8_at_once(c, n - col);
+        for (unsigned r = 0; r < nr; r++) {
+            const uint8_t *p = c->at + r * c->stride + col / 8 * c->bits;
+            w.s[r] = vec_spread(s + r * WCD_CODE_GROUPS, groups), w.z[r] = vec_spread(z + r * WCD_CODE_GROUPS, groups);
+            PREFETCH((uintptr_t)p + nr * c->stride);
+            for (uint64_t k = 0; k < w.some; k += WCD_BLOCK)
+                bytes64_store(w.q + r * WCD_SCALED + k, bytes64_low(codes64(p + k / 8 * c->bits, c->bits), c->bits));
+        }
+        if (c->bits < 8 || (vnni && FOURS_BITS == 8))
+            dot8_tiles(&w, nr, 7, vnni, x, col, lane);
+        else
+            dot8_tiles(&w, nr, 8, vnni, x, col, lane);
+        left -= w.some;
+        if (!left) left = c->group * groups, s += groups, z += groups;
+    }
 }
 
 INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
+    const unsigned which = c->group % WCD_BLOCK || x->n > 1 ? 0 : c->bits;
     wcd_codes at = *c;
     unsigned done = 0;
     for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS * x->n) {
-        switch (at.bits) {
-        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, lane); break;
-        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, lane); break;
-        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, lane); break;
-        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, lane); break;
-        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, lane);
+        switch (which) {
+        case 2: dot8_one(&at, 2, vnni, n, x->q, x->d, lane); break;
+        case 3: dot8_one(&at, 3, vnni, n, x->q, x->d, lane); break;
+        case 4: dot8_one(&at, 4, vnni, n, x->q, x->d, lane); break;
+        case 8: dot8_one(&at, 8, vnni, n, x->q, x->d, lane); break;
+        default: dot8_many(&at, ROWS, vnni, n, x, lane);
         }
         at.at += ROWS * at.stride, at.s += ROWS * at.ld, at.z += ROWS * at.ld;
     }
     for (; done < nr; done++, lane += 16 * x->n) {
-        dot8_rows(&at, at.bits, 1, vnni, n, x, lane);
+        dot8_many(&at, 1, vnni, n, x, lane);
         at.at += at.stride, at.s += at.ld, at.z += at.ld;
     }
 }
@@ -269,7 +320,7 @@ static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_cod
     dot8_any(c, nr, 0, n, x, lane);
 }
 
-#ifdef HAVE_FOURS
+#if FOURS_BITS
 static void dot8_fours(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
     dot8_any(c, nr, 1, n, x, lane);
@@ -404,7 +455,7 @@ static void sums(const float *lane, unsigned n, float *out)
 }
 
 const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
-#ifdef HAVE_FOURS
+#if FOURS_BITS
 extern const wcd_inner wcd_inner_fours;
 const wcd_inner wcd_inner_fours = {unpack, values, dot, dot8_fours, lanes, halves, brains, listed, sums};
 #endif

@@ -29,7 +29,7 @@ static inline __m256 eight_at(const float *x, const uint8_t *col)
 #endif
 
 #if defined __AVX512F__
-#define HAVE_FOURS
+#define FOURS_BITS 8 /* of codes that an instruction sums by fours; 0: there is none */
 
 typedef __m512 vec;  /* 16 floats */
 typedef __m512i idx; /* 16 integers */
@@ -50,6 +50,18 @@ static inline void vec_store(float *p, vec a)
 static inline vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
+}
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n == 1) return vec_all(*p);
+    if (n == 2) return _mm512_insertf32x8(vec_all(p[0]), _mm256_set1_ps(p[1]), 1);
+    const __m512i from = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_permutexvar_ps(from, _mm512_castps128_ps512(_mm_loadu_ps(p)));
+}
+static inline vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
 }
 static inline vec vec_sub(vec a, vec b)
 {
@@ -85,6 +97,14 @@ static inline idx idx_u16(const uint8_t *p)
 static inline idx idx_bytes(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline idx idx_signed(const uint8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline idx idx_load(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
 }
 static inline idx idx_down(idx i, int bits)
 {
@@ -267,6 +287,17 @@ static inline vec vec_all(float x)
 {
     return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n < 4) return (vec){_mm256_set1_ps(p[0]), _mm256_set1_ps(p[n - 1])};
+    return (vec){_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0])),
+                 _mm256_set_m128(_mm_set1_ps(p[3]), _mm_set1_ps(p[2]))};
+}
+static inline vec vec_add(vec a, vec b)
+{
+    return (vec){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
+}
 static inline vec vec_sub(vec a, vec b)
 {
     return (vec){_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)};
@@ -308,6 +339,16 @@ static inline idx idx_bytes(const uint8_t *p)
 {
     return (idx){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)),
                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
+}
+static inline idx idx_signed(const uint8_t *p)
+{
+    return (idx){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)),
+                 _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
+}
+static inline idx idx_load(const uint8_t *p)
+{
+    const __m256i *q = (const __m256i *)(const void *)p;
+    return (idx){_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
 static inline idx idx_down(idx i, int bits)
 {
@@ -438,6 +479,10 @@ static inline void bytes64_store(uint8_t out[64], bytes64 b)
 
 #elif defined __ARM_NEON
 #include "decode/vector_neon.h"
+#endif
+
+#ifndef FOURS_BITS
+#define FOURS_BITS 0
 #endif
 
 /* ---- what several levels share ---------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@
 #include <arm_neon.h>
 
 #define PREFETCH(p) __builtin_prefetch((const void *)(p))
-#define HAVE_FOURS
+#define FOURS_BITS  7 /* signed ones */
 
 typedef struct vec {
     float32x4_t a, b, c, d;
@@ -40,6 +40,11 @@ static inline vec vec_all(float x)
 {
     float32x4_t v = vdupq_n_f32(x);
     return (vec){v, v, v, v};
+}
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    return (vec){vdupq_n_f32(p[0]), vdupq_n_f32(p[n / 4]), vdupq_n_f32(p[n / 2]), vdupq_n_f32(p[3 * n / 4])};
 }
 static inline vec vec_sub(vec x, vec y)
 {

@@ -191,7 +191,7 @@ static void codes_products(const wcd_view *v, wcd_codes_of *codes_of, uint64_t g
             codes_of(v, r0, k, c, (unsigned)((n - 1) / group) + 1, &rows);
             const wcd_int8_codes codes = wcd_int8_at(x, v->cols, c);
             if (x->memory)
-                wcd_inner_dot8(&rows.codes, k, n, &codes, lane);
+                wcd_inner_loops()->dot8(&rows.codes, k, n, &codes, lane);
             else
                 wcd_inner_loops()->dot(&rows.codes, k, n, x->x.x + c, lane);
         }
