@@ -20,7 +20,8 @@ enum {
     TRELLIS = 8,
     DIAGONAL = 9,
     HADAMARD = 10,
-    GGML = 11
+    GGML = 11,
+    PERMUTE = 12
 };
 enum { F32 = 1, F16 = 2, BF16 = 3, I32 = 6 };
 

@@ -110,6 +110,19 @@ def mini(folder, config, tensors):
 
 
 @kind
+def biased(folder, config, tensors):
+    """mini, with a bias for every linear, some of whose numbers are 0."""
+    mini(folder, config, tensors)
+    config["attention_bias"] = config["mlp_bias"] = True
+    numbers = random.Random(7)
+    for name in [n for n in tensors if n.endswith("_proj.weight")]:
+        rows = tensors[name][1][0]
+        bias = b"".join(f16(numbers.choice([0, 0.02]) * numbers.gauss(0, 1)) for _ in range(rows))
+        tensors[name[:-6] + "bias"] = ("F16", [rows], bytearray(bias))
+    save(folder, config, tensors)
+
+
+@kind
 def sharded(folder, config, tensors):
     """Two shards and their index, good."""
     names = list(tensors)
@@ -239,6 +252,17 @@ def dead_columns(folder, config, tensors):
     norm = tensors["model.layers.0.input_layernorm.weight"][2]
     for channel in (0, 17, 255):
         norm[2 * channel : 2 * channel + 2] = f16(0)
+    save(folder, config, tensors)
+
+
+@kind
+def zero_matrices(folder, config, tensors):
+    """Good, but a linear of each sort has zeros only, another some rows of zeros."""
+    for name in ("0.self_attn.q_proj", "1.self_attn.o_proj", "1.mlp.down_proj"):
+        data = tensors[f"model.layers.{name}.weight"][2]
+        data[:] = bytes(len(data))
+    data = tensors["model.layers.1.mlp.up_proj.weight"][2]
+    data[: 5 * 512] = bytes(5 * 512)
     save(folder, config, tensors)
 
 
