@@ -106,7 +106,7 @@ typedef enum wc_method_role {
     WC_STEP_PRODUCT,   /* stores a product of thin factors */
     WC_STEP_PRUNE,     /* narrows the target to a mask; stores its values only when no later step does */
     WC_STEP_TRANSFORM, /* changes the basis of the inputs for all later steps, which see W C^-1 and the moments of C x
-                        * (src/basis.h): plan and run emit C, a part of kind diagonal or hadamard */
+                        * (src/basis.h): plan and run emit C, a part of kind diagonal, hadamard or permute */
     WC_STEP_COPY,      /* stores the checkpoint's own bytes in another writing: lossless */
     WC_N_METHOD_ROLES
 } wc_method_role;
@@ -114,7 +114,6 @@ typedef enum wc_method_role {
 typedef struct wc_method {
     const char *name;     /* the word in recipes, docs, tests and results */
     const char *summary;  /* one line for `wcompress methods' */
-    const char *also;     /* names under which the same was published, "LoRD, ROM"; or NULL */
     const char *fallback; /* method tried, with the options of the same names, when run() says WC_NUMERIC; or NULL */
     unsigned needs;       /* WC_NEEDS_* */
     wc_method_role role;
@@ -157,5 +156,17 @@ typedef struct wc_method {
 /* methods.def expanded: all methods, ended by NULL. */
 extern const wc_method *const wc_methods[];
 const wc_method *wc_method_find(const char *name);
+
+/* A published name for a method with certain options. */
+typedef struct wc_preset {
+    const char *name;  /* the word in recipes */
+    const char *title; /* as it was published */
+    const wc_method *method;
+    const char *options; /* "drift=1,residual=0", or "" */
+} wc_preset;
+
+/* presets.def expanded, ended by a NULL name. */
+extern const wc_preset wc_presets[];
+const wc_preset *wc_preset_find(const char *name);
 
 #endif

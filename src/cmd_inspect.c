@@ -133,11 +133,6 @@ typedef struct totals {
     size_t errors;
 } totals;
 
-static json_t *error_json(double e)
-{
-    return isfinite(e) ? json_real(e) : json_null();
-}
-
 static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, totals *sum, wc_report *report)
 {
     char shown[WC_SHOWN], parts[1024] = "", shape[64], error[32] = "";
@@ -177,7 +172,7 @@ static void show_tensor(const wcd_tensor *t, const char *name, json_t *list, tot
         list, json_pack("{s:s%, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:b}", "name", t->name, (size_t)t->name_size,
                         "source_dtype", wc_dtype_name((wc_dtype)t->source_dtype), "rows", (json_int_t)t->rows, "cols",
                         (json_int_t)t->cols, "bytes", (json_int_t)bytes, "parts", part_list, "transforms", transforms,
-                        "error", error_json(compressed ? t->error : NAN), "error_is_plain",
+                        "error", wc_report_number(compressed ? t->error : NAN), "error_is_plain",
                         (t->flags & WCD_TENSOR_ERROR_PLAIN) != 0, "fallback", fallback));
 }
 

@@ -15,24 +15,37 @@ static const char *const type_names[] = {"integer", "number", "true/false", "wor
 
 static void show_option(const wc_opt *o, const char *def, json_t *list, wc_report *report)
 {
-    char range[96] = "";
-    if (o->type == WC_OPT_WORD)
-        snprintf(range, sizeof range, "%s", o->words);
-    else if (o->type != WC_OPT_BOOL)
-        snprintf(range, sizeof range, "%g..%g%s", o->lo, o->hi, o->type == WC_OPT_PATTERN ? " or n:m" : "");
+    char limits[96] = "";
+    const char *range = o->type == WC_OPT_WORD ? o->words : limits;
+    if (o->type != WC_OPT_WORD && o->type != WC_OPT_BOOL)
+        snprintf(limits, sizeof limits, "%g..%g%s", o->lo, o->hi, o->type == WC_OPT_PATTERN ? " or n:m" : "");
     wc_report_result(report, "    %-14s %-10s %-24s %s", o->name, def, range, o->help);
     json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", o->name, "type", type_names[o->type],
                                           "default", def, "range", range, "help", o->help));
 }
 
+/* "lord (LoRD), aasvd (AA-SVD; drift=1,residual=0)"; empty without any. */
+static wc_status list_presets(wc_ctx *ctx, const wc_method *m, wc_buf *out)
+{
+    WC_TRY(wc_buf_printf(ctx, out, "%s", ""));
+    for (const wc_preset *p = wc_presets; p->name; p++)
+        if (p->method == m)
+            WC_TRY(wc_buf_printf(ctx, out, "%s%s (%s%s%s)", out->size ? ", " : "", p->name, p->title,
+                                 *p->options ? "; " : "", p->options));
+    return WC_OK;
+}
+
 static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_report *report)
 {
     void *opt;
+    wc_buf also = {0};
     json_t *entries = json_array();
     WC_TRY(wc_opt_defaults(ctx, m, &opt));
+    WC_TRY(list_presets(ctx, m, &also));
+    const char *names = (const char *)also.data;
     wc_report_result(report, "%s%s\n    %s", m->name, m->needs & WC_NEEDS_HESSIAN ? "  (calibrated)" : "  (data-free)",
                      m->summary);
-    if (m->also) wc_report_result(report, "    also published as: %s", m->also);
+    if (*names) wc_report_result(report, "    is also: %s", names);
     for (const wc_opt *o = m->opts; o->name; o++) {
         char def[64];
         wc_opt_print(o, opt, def, sizeof def);
@@ -40,16 +53,20 @@ static wc_status show_method(wc_ctx *ctx, const wc_method *m, json_t *list, wc_r
     }
     wc_report_result(report, "%s", "");
     json_array_append_new(list, json_pack("{s:s, s:s, s:s*, s:b, s:o}", "name", m->name, "summary", m->summary, "also",
-                                          m->also, "calibrated", m->needs & WC_NEEDS_HESSIAN, "options", entries));
+                                          *names ? names : NULL, "calibrated", m->needs & WC_NEEDS_HESSIAN, "options",
+                                          entries));
     free(opt);
+    wc_buf_free(&also);
     return WC_OK;
 }
 
 /* A name is one that is listed; failing that, part of one that a method was published under, in any case. */
 static bool is_known_as(const wc_method *m, const char *name)
 {
-    bool listed = wc_method_find(name) || wc_remodel_find(name);
-    return listed ? !strcmp(m->name, name) : m->also && strcasestr(m->also, name);
+    if (wc_method_find(name) || wc_remodel_find(name)) return !strcmp(m->name, name);
+    for (const wc_preset *p = wc_presets; p->name; p++)
+        if (p->method == m && (strcasestr(p->name, name) || strcasestr(p->title, name))) return true;
+    return false;
 }
 
 static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)

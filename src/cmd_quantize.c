@@ -9,12 +9,13 @@
 #include "cli.h"
 #include "eval.h"
 #include "precheck.h"
+#include "replay.h"
 #include "run.h"
 #include "search.h"
 
 typedef struct options {
     wc_cli_common common;
-    const char *output, *method, *recipe, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern,
+    const char *output, *method, *recipe, *like, *blocks, *calib_ids, *bos, *stats, *work_dir, *eval, *format, *pattern,
         *target;
     double bits, attention;
     uint64_t embed_bits, head_bits, tp, calib_tokens, seqlen, memory, size, rounds, probe_tokens;
@@ -106,6 +107,7 @@ static const wc_cli_option prune_options[] = {
 static const wc_cli_option compress_options[] = {
     {"recipe", 'r', WC_CLI_TEXT, AT(recipe), "RECIPE",
      "what to do with the linear layers, e.g. 'gptq(bits=3,group=64)'"},
+    {"like", 0, WC_CLI_TEXT, AT(like), "FILE", "instead: every tensor's recipe as in this .wcz"},
     SHARED_OPTIONS,
     WC_CLI_COMMON(options),
 };
@@ -242,10 +244,16 @@ static wc_status check_target(wc_ctx *ctx, const options *o, const char *model, 
     return status;
 }
 
-/* search: NULL, or the bits of each linear are looked for, and `linear' are the options of rd. */
-static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, const char *model, bool search,
-                          wc_report *report)
+typedef struct request {
+    const char *linear;    /* recipe of the linear layers, or NULL */
+    bool search;           /* bits of each linear are looked for, and `linear' are the options of rd */
+    const wc_replay *like; /* or NULL: rules before those of the options, and all else is kept */
+} request;
+
+static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const char *model, wc_report *report)
 {
+    size_t replayed = q->like ? q->like->n : 0;
+    const char *linear = q->linear;
     char embed[64], head[64], **texts = NULL;
     wc_plan_rule *rules = NULL;
     wc_run_result result = {0};
@@ -270,17 +278,20 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const char *linear, con
                                   .seqlen = o->seqlen,
                                   .max_tokens = o->calib_tokens};
     wc_status status = WC_OK;
-    WC_TRY_OUT(WC_ALLOC(ctx, rules, o->rule.n, "rules"));
+    WC_TRY_OUT(WC_ALLOC(ctx, rules, replayed + o->rule.n, "rules"));
     WC_TRY_OUT(WC_ALLOC(ctx, texts, o->rule.n, "rules"));
-    WC_TRY_OUT(parse_rules(ctx, &o->rule, texts, rules));
+    if (replayed) memcpy(rules, q->like->rule, replayed * sizeof *rules);
+    WC_TRY_OUT(parse_rules(ctx, &o->rule, texts, rules + replayed));
     WC_TRY_OUT(parse_bos(ctx, o->bos, &run.calib.bos));
     WC_TRY_OUT(plain_recipe(ctx, "embed-bits", o, o->embed_bits, embed));
     WC_TRY_OUT(plain_recipe(ctx, "head-bits", o, o->head_bits, head));
-    run.plan = (wc_plan_options){.linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = o->rule.n};
+    run.plan = (wc_plan_options){
+        .linear = linear, .embed = embed, .head = head, .rule = rules, .n_rules = replayed + o->rule.n};
+    if (q->like) run.plan.embed = run.plan.head = "keep";
     if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
     if (o->target) WC_TRY_OUT(check_target(ctx, o, model, &run.plan));
-    if (search) {
+    if (q->search) {
         wc_search_options s = {.run = run,
                                .options = linear,
                                .bits = o->size ? 0 : o->bits,
@@ -312,7 +323,8 @@ static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, w
     wc_status status = build_recipe(ctx, o, &linear);
     bool chosen = o->method || o->opt.n ||
                   (o->target && !o->format); /* otherwise wc_run picks gptq or rtn by what the model allows */
-    if (status == WC_OK) status = run_with(ctx, o, chosen ? (char *)linear.data : NULL, operand[0], false, report);
+    if (status == WC_OK)
+        status = run_with(ctx, o, &(request){.linear = chosen ? (char *)linear.data : NULL}, operand[0], report);
     wc_buf_free(&linear);
     return status;
 }
@@ -330,7 +342,7 @@ static wc_status prune(wc_ctx *ctx, const void *opt, int n, char **operand, wc_r
     wc_buf linear = {0};
     (void)n;
     wc_status status = build_prune(ctx, o, &linear);
-    if (status == WC_OK) status = run_with(ctx, o, (char *)linear.data, operand[0], false, report);
+    if (status == WC_OK) status = run_with(ctx, o, &(request){.linear = (char *)linear.data}, operand[0], report);
     wc_buf_free(&linear);
     return status;
 }
@@ -339,8 +351,15 @@ static wc_status compress(wc_ctx *ctx, const void *opt, int n, char **operand, w
 {
     const options *o = opt;
     (void)n;
-    if (!o->recipe) return wc_fail(ctx, WC_OPTION, "compress: --recipe is missing");
-    return run_with(ctx, o, o->recipe, operand[0], false, report);
+    if (o->recipe && o->like) return wc_fail(ctx, WC_OPTION, "compress: --recipe and --like contradict each other");
+    if (!o->recipe && !o->like) return wc_fail(ctx, WC_OPTION, "compress: --recipe is missing");
+    if (o->recipe) return run_with(ctx, o, &(request){.linear = o->recipe}, operand[0], report);
+    wc_replay like;
+    wc_status status = wc_replay_read(ctx, o->like, &like);
+    if (status == WC_OK)
+        status = run_with(ctx, o, &(request){.linear = (char *)like.recipe.data, .like = &like}, operand[0], report);
+    wc_replay_free(&like);
+    return status;
 }
 
 static wc_status search(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
@@ -355,7 +374,9 @@ static wc_status search(wc_ctx *ctx, const void *opt, int n, char **operand, wc_
     if (o->rule.n) return wc_fail(ctx, WC_OPTION, "search: --rule and a search for all layers contradict each other");
     for (size_t i = 0; status == WC_OK && i < o->opt.n; i++)
         status = wc_buf_printf(ctx, &more, "%s%s", i ? "," : "", o->opt.item[i]);
-    if (status == WC_OK) status = run_with(ctx, o, more.size ? (char *)more.data : "", operand[0], true, report);
+    if (status == WC_OK)
+        status = run_with(ctx, o, &(request){.linear = more.size ? (char *)more.data : "", .search = true}, operand[0],
+                          report);
     wc_buf_free(&more);
     return status;
 }
@@ -409,7 +430,8 @@ const wc_command wc_command_compress = {
         "Runs the methods of the recipe one after another on every linear layer, each on what the ones before left\n"
         "unexplained; the result is their sum. `wcompress methods' lists them with their options.\n\n"
         "  wcompress compress --recipe 'gptq(bits=3,group=64)' model/\n"
-        "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/",
+        "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/\n"
+        "  wcompress compress --like other.wcz model/",
     .opt_size = sizeof(options),
     .options = compress_options,
     .defaults = defaults,

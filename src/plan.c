@@ -239,6 +239,23 @@ static wc_status settle(wc_ctx *ctx, wc_plan *plan, const wc_config *config, con
     return status;
 }
 
+/* A recipe that fits single tensors is a plan; one that fits none is a mistake. */
+static wc_status check_use(wc_ctx *ctx, const wc_plan *plan)
+{
+    const wc_plan_tensor *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_plan_tensor *t = &plan->tensor[i];
+        if (t->role != WC_ROLE_LINEAR) continue;
+        if (t->recipe->n) return WC_OK;
+        if (t->kept_because && !n++) first = t;
+    }
+    if (!first) return WC_OK;
+    return wc_fail(ctx, WC_OPTION, "the recipe applies to none of %zu linear layers: %s, %llu x %llu: %s", n,
+                   first->source->name, (unsigned long long)first->source->rows,
+                   (unsigned long long)first->source->cols, first->kept_because);
+}
+
 wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
                        wc_plan **out)
 {
@@ -263,6 +280,7 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
         if (!hit[i])
             WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "rule `%s=%s' matches none of the %zu tensors", opt->rule[i].pattern,
                                opt->rule[i].recipe, cp->n));
+    WC_TRY_OUT(check_use(ctx, plan));
     WC_TRY_OUT(settle(ctx, plan, config, opt));
     for (size_t i = 0; i < plan->n; i++) {
         WC_TRY_OUT(lay_out(ctx, cp, &plan->tensor[i]));

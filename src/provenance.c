@@ -33,18 +33,26 @@ static json_t *calibration(const wc_provenance *p)
     return o;
 }
 
-/* {"recipes": [text], "tensors": {name: index}} for the compressed tensors; all others are kept. */
-static json_t *recipes(const wc_plan *plan, json_t **tensors)
+/* {"recipes": [text], "tensors": {name: index}} for the compressed tensors; all others are kept. Recipes in the order
+ * of the tensors that first have them, so that it does not matter how they were asked for: by rules, or settled in the
+ * plan. */
+static wc_status recipes(wc_ctx *ctx, const wc_plan *plan, json_t **list, json_t **tensors)
 {
-    json_t *list = json_array();
+    size_t *number; /* [n_recipes] from 1 */
+    WC_TRY(WC_ALLOC(ctx, number, plan->n_recipes, "recipes"));
+    *list = json_array();
     *tensors = json_object();
-    for (size_t i = 0; i < plan->n_recipes; i++)
-        json_array_append_new(list, json_string(plan->recipe_text[i]));
-    for (size_t i = 0; i < plan->n; i++)
+    for (size_t i = 0; i < plan->n; i++) {
+        size_t r = (size_t)(plan->tensor[i].recipe - plan->recipe);
+        if (!number[r]) {
+            json_array_append_new(*list, json_string(plan->recipe_text[r]));
+            number[r] = json_array_size(*list);
+        }
         if (plan->tensor[i].recipe->n)
-            json_object_set_new(*tensors, plan->tensor[i].source->name,
-                                json_integer(plan->tensor[i].recipe - plan->recipe));
-    return list;
+            json_object_set_new(*tensors, plan->tensor[i].source->name, json_integer((json_int_t)number[r] - 1));
+    }
+    free(number);
+    return WC_OK;
 }
 
 /* The last word of a path, so that results do not depend on where the model lies or how its path is written. */
@@ -60,20 +68,21 @@ static const char *last_word(const char *path, size_t *n)
     return path + start;
 }
 
-static char *describe(const wc_provenance *p)
+static wc_status describe(wc_ctx *ctx, const wc_provenance *p, char **text)
 {
-    json_t *tensors, *list = recipes(p->plan, &tensors);
+    json_t *tensors, *list;
     size_t n;
     const char *name = last_word(p->input->path, &n);
+    WC_TRY(recipes(ctx, p->plan, &list, &tensors));
     json_t *root =
         json_pack("{s:s, s:s, s:i, s:{s:s%, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
                   "schema_version", 1, "model", "name", name, n, "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
     if (root && *p->passes) json_object_set_new(root, "passes", json_string(p->passes));
-    char *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
+    *text = root ? json_dumps(root, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
     json_decref(root);
-    return text;
+    return *text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
 }
 
 /* The text of config.json, which has been parsed before, for a model whose head is no longer the embedding. */
@@ -169,8 +178,8 @@ wc_status wc_provenance_layout(wc_ctx *ctx, const wc_provenance *p, wc_wcz **out
     size_t shards = !*p->passes && !cp->gguf && !cp->quant && holds_all(p->plan) ? cp->n_shards : 0;
     wc_buf files[WC_N_COMPANIONS] = {{0}};
     entries e = {.n = 1};
-    char *text = describe(p);
-    wc_status status = text ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for the provenance");
+    char *text = NULL;
+    wc_status status = describe(ctx, p, &text);
     if (status == WC_OK) status = WC_ALLOC(ctx, e.meta, WC_N_COMPANIONS + 2 + shards, "metadata entries");
     if (status == WC_OK) status = WC_ALLOC(ctx, e.buffer, 2 * shards, "metadata entries");
     if (status == WC_OK) {

@@ -231,6 +231,7 @@ static wc_status unknown_method(wc_ctx *ctx, const char *name)
 {
     char known[512];
     size_t used = 0;
+    if (!strcmp(name, "keep")) return wc_fail(ctx, WC_OPTION, "`keep' stands alone: it leaves a tensor as it is");
     if (wc_remodel_find(name))
         return wc_fail(ctx, WC_OPTION, "`%s' changes the whole model: it comes before all methods, and not in a rule",
                        name);
@@ -247,14 +248,15 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
     do {
         char name[sizeof s->word];
         if (!scan_word(s)) return syntax_error(ctx, text, s, "an option name");
-        memcpy(name, s->word, sizeof name);
-        if (m->opts->type == WC_OPT_PATTERN && *s->p != '=') {
-            WC_TRY(wc_opt_set(ctx, m, opt, m->opts->name, name));
-            continue;
-        }
-        if (!accept(s, '=') || !scan_word(s)) return syntax_error(ctx, text, s, "`=' and a value");
+        snprintf(name, sizeof name, "%s", s->word);
+        if (m->opts->type == WC_OPT_PATTERN && *s->p != '=')
+            snprintf(name, sizeof name, "%s", m->opts->name); /* and the word is its value */
+        else if (!accept(s, '=') || !scan_word(s))
+            return syntax_error(ctx, text, s, "`=' and a value");
         WC_TRY(wc_opt_set(ctx, m, opt, name, s->word));
-        *given |= (uint64_t)1 << (opt_find(m, name) - m->opts);
+        uint64_t bit = (uint64_t)1 << (opt_find(m, name) - m->opts);
+        if (*given & bit) return wc_fail(ctx, WC_OPTION, "recipe `%s': %s is given twice to %s", text, name, m->name);
+        *given |= bit;
     } while (accept(s, ','));
     return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
 }
@@ -327,16 +329,20 @@ static wc_status expand(wc_ctx *ctx, const char *text, wc_recipe *r, uint64_t *g
     return WC_OK;
 }
 
-/* A step: the method's name has been scanned. */
-static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, wc_recipe *r,
-                            uint64_t *given)
+/* A step: the method's name has been scanned. options: "" or those of a preset, which written ones override. */
+static wc_status parse_step(wc_ctx *ctx, const char *text, scanner *s, const wc_method *m, const char *options,
+                            wc_recipe *r, uint64_t *given)
 {
     if (r->n == WC_RECIPE_MAX) return wc_fail(ctx, WC_OPTION, "recipe `%s': more than %d steps", text, WC_RECIPE_MAX);
     wc_recipe_step *step = &r->step[r->n];
     step->method = m;
     WC_TRY(wc_opt_defaults(ctx, m, &step->opt));
-    r->n++;
-    WC_TRY(parse_options(ctx, text, s, m, step->opt, &given[r->n - 1]));
+    uint64_t *mine = &given[r->n++], preset = 0;
+    char list[256];
+    snprintf(list, sizeof list, "(%s)", options);
+    WC_TRY(parse_options(ctx, list, &(scanner){.p = list}, m, step->opt, &preset));
+    WC_TRY(parse_options(ctx, text, s, m, step->opt, mine));
+    *mine |= preset;
     return m->expand ? expand(ctx, text, r, given) : WC_OK;
 }
 
@@ -363,7 +369,7 @@ wc_status wc_recipe_split(wc_ctx *ctx, const char *text, wc_recipe *passes, cons
     for (*rest = text; scan_word(&s); *rest = s.p) {
         const wc_remodel_pass *pass = wc_remodel_find(s.word);
         if (!pass) break;
-        WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, &r, given));
+        WC_TRY_OUT(parse_step(ctx, text, &s, &pass->face, "", &r, given));
         if (accept(&s, '|')) {
             skip_space(&s);
             continue;
@@ -389,8 +395,9 @@ wc_status wc_recipe_parse(wc_ctx *ctx, const char *text, wc_recipe *out)
         if (!scan_word(&s)) WC_TRY_OUT(syntax_error(ctx, text, &s, "a method name"));
         if (!r.n && !strcmp(s.word, "keep") && !*s.p) break;
         const wc_method *m = wc_method_find(s.word);
-        if (!m) WC_TRY_OUT(unknown_method(ctx, s.word));
-        WC_TRY_OUT(parse_step(ctx, text, &s, m, &r, given));
+        const wc_preset *preset = m ? NULL : wc_preset_find(s.word);
+        if (!m && !preset) WC_TRY_OUT(unknown_method(ctx, s.word));
+        WC_TRY_OUT(parse_step(ctx, text, &s, m ? m : preset->method, m ? "" : preset->options, &r, given));
     } while (accept(&s, '|'));
     if (*s.p) WC_TRY_OUT(syntax_error(ctx, text, &s, "`|' or the end"));
     for (size_t i = 0; i < r.n; i++)

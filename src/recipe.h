@@ -5,9 +5,9 @@
  *     option = name "=" value                        numbers, 50%, true/false, words; ranges from the method's table
  *            | pattern                               of a pruner: 2:4 or 50%, for pattern=2:4
  *
- * A method may be a name for a list (spqr): it is parsed as that list. One that prepares the quantizer behind it
- * (awq) takes the options that it shares with it, and that were not written, from there. Both are printed as what they
- * became.
+ * A method may be a published name for another with certain options (methods/presets.def). It may be a name for a list
+ * (spqr): it is parsed as that list. One that prepares the quantizer behind it (awq) takes the options that it shares
+ * with it, and that were not written, from there. Both are printed as what they became.
  *
  * Steps run in order, each on what the ones before left unexplained. wc_recipe_print writes every option with its
  * value, so a stored recipe means the same when a later version has other defaults.

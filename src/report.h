@@ -7,6 +7,7 @@
 #define WC_REPORT_H
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "base/status.h"
@@ -39,6 +40,12 @@ void wc_report_milestone(wc_report *r, const char *where);
 void wc_report_step(wc_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the facts if --json. */
 void wc_report_finish(wc_report *r);
+
+/* A number for the facts; null when it is infinite or none, which JSON cannot write. */
+static inline json_t *wc_report_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
 
 /* "1.98 MiB", "512 B" */
 const char *wc_size_text(uint64_t bytes, char dst[32]);

@@ -343,10 +343,10 @@ static void note_result(run *r, const wc_plan_tensor *t, const wc_journal_record
 {
     bool fallback = done->flags & WCD_TENSOR_FALLBACK;
     json_t *list = json_object_get(r->report->facts, "tensors");
-    json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:o, s:b, s:f, s:i}", "name", t->source->name, "recipe",
-                                          t->recipe_text, "bytes", (json_int_t)t->bytes, "error",
-                                          isfinite(done->x) ? json_real(done->x) : json_null(), "fallback", fallback,
-                                          "damping", done->y, "escalations", (int)done->count));
+    json_array_append_new(list,
+                          json_pack("{s:s, s:s, s:I, s:o, s:b, s:f, s:i}", "name", t->source->name, "recipe",
+                                    t->recipe_text, "bytes", (json_int_t)t->bytes, "error", wc_report_number(done->x),
+                                    "fallback", fallback, "damping", done->y, "escalations", (int)done->count));
     r->n_fallbacks += fallback;
     r->n_escalations += done->count;
     if (t->role != WC_ROLE_LINEAR) return;
@@ -1065,11 +1065,12 @@ static void show_result(run *r, const wc_run_result *x)
     wc_report_result(r->report, "took    %s, peak %s, mode: %s", wc_time_text(x->seconds, took),
                      wc_size_text(wc_peak_rss(), rss), r->mode);
     json_object_set_new(r->report->facts, "result",
-                        json_pack("{s:s, s:I, s:f, s:f, s:f, s:f, s:f, s:i, s:i, s:f, s:I, s:s}", "output", r->output,
+                        json_pack("{s:s, s:I, s:f, s:f, s:f, s:o, s:o, s:i, s:i, s:f, s:I, s:s}", "output", r->output,
                                   "bytes", (json_int_t)x->bytes, "bits_per_weight", x->bits, "bits_per_linear_weight",
-                                  x->linear_bits, "ratio", ratio, "error_mean", x->error_mean, "error_worst",
-                                  x->error_max, "fallbacks", (int)x->fallbacks, "escalations", (int)x->escalations,
-                                  "seconds", x->seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
+                                  x->linear_bits, "ratio", ratio, "error_mean", wc_report_number(x->error_mean),
+                                  "error_worst", wc_report_number(x->error_max), "fallbacks", (int)x->fallbacks,
+                                  "escalations", (int)x->escalations, "seconds", x->seconds, "peak_rss_bytes",
+                                  (json_int_t)wc_peak_rss(), "mode", r->mode));
 }
 
 /* The levels of tensor i's stack, as the journal knows them. */

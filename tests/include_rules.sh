@@ -88,7 +88,7 @@ outside 'zstd.h' 'src/io/* src/bench_lossless.c src/bench_coded.c'
 outside 'pcre2.h' 'src/text/*'
 outside 'utf8proc.h' 'src/text/* src/io/*'
 outside 'xxhash.h' 'src/base/* src/io/* src/text/*'
-outside 'jansson.h' 'src/io/json.h src/text/text_internal.h src/report.h src/provenance.c src/bench_rows.h'
+outside 'jansson.h' 'src/io/json.h src/text/text_internal.h src/report.h src/provenance.c src/replay.c src/bench_rows.h'
 outside 'wcompress.h' ''
 
 # exit() ends a library's caller: only main.c may.

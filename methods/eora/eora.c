@@ -10,7 +10,6 @@ static const wc_opt opts[] = {
 const wc_method wc_method_eora = {
     .name = "eora",
     .summary = "low-rank repair of the output error that earlier methods left: the best of its rank",
-    .also = "CLoQ's start, QERA-exact",
     .needs = WC_NEEDS_HESSIAN,
     .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),

@@ -12,6 +12,7 @@ struct options {
     int levels; /* wc_levels */
     int bits;
     int group;
+    double shape;
     int weigh; /* enum weigh */
     double power;
     bool minmax;
@@ -27,10 +28,13 @@ struct options {
 #define FIELD(name) offsetof(struct options, name)
 
 static const wc_opt lut_opts[] = {
-    {"levels", WC_OPT_WORD, FIELD(levels), WC_LEVELS_KMEANS, 0, 4, "kmeans|nf4|fp4|apot|gaussian",
+    {"levels", WC_OPT_WORD, FIELD(levels), WC_LEVELS_KMEANS, 0, 5, "kmeans|nf4|fp4|apot|gaussian|twinlog",
      "fitted to each row or group, or a published table under scales"},
     {"bits", WC_OPT_INT, FIELD(bits), 3, 2, 8, NULL, "bits per weight"},
     {"group", WC_OPT_INT, FIELD(group), 0, 0, 65536, NULL, "columns per fitted table, or per scale; 0: the whole row"},
+    {"shape", WC_OPT_REAL, FIELD(shape), 2, 0, 8, NULL,
+     "levels=gaussian: of the generalized Gaussian, from 0.25; 2: normal, 1: Laplace's, 0: from the moments of the "
+     "weights"},
     {"weigh", WC_OPT_WORD, FIELD(weigh), WEIGH_HESSIAN, 0, 2, "hessian|pivot|none",
      "weights of the squared errors that levels and scales minimise: H_jj, R_jj^power, 1"},
     {"power", WC_OPT_REAL, FIELD(power), 2, 0, 8, NULL, "of the pivots, with weigh=pivot"},
@@ -78,6 +82,7 @@ static const char *applies(const wc_place *at, const void *opt)
 {
     const struct options *o = opt;
     (void)at;
+    if (o->levels == WC_LEVELS_GAUSSIAN && o->shape > 0 && o->shape < 0.25) return "shape is 0, or 0.25 to 8";
     if (o->weigh == WEIGH_PIVOT && !o->feedback) return "weigh=pivot needs feedback=yes";
     return wc_levels_refusal((wc_levels)o->levels, (unsigned)o->bits);
 }
@@ -98,6 +103,18 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
                         .scaled = !fitted,
                         .holes = at->masked};
     if (at->masked) out->lut.at = wc_place_positions(at);
+}
+
+/* The shape that the survivors' moments tell, over the whole matrix in f64, one partition. */
+static double shape_of(const wc_job *job)
+{
+    const float *w = wc_job_aim(job);
+    double n = 0, magnitude = 0, square = 0;
+    for (size_t i = 0; i < job->at.rows * job->at.cols; i++) {
+        if (job->mask && !job->mask[i]) continue;
+        n++, magnitude += fabs((double)w[i]), square += (double)w[i] * (double)w[i];
+    }
+    return wc_levels_shape(n * square / (magnitude * magnitude));
 }
 
 static wc_status run(wc_job *job, const void *opt, wc_part *out)
@@ -122,6 +139,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
         .w = wc_job_aim(job),
         .weight = weight,
         .levels = (wc_levels)o->levels,
+        .shape = o->shape > 0 ? o->shape : shape_of(job),
         .minmax = o->minmax,
         .h = use ? &h : NULL,
         .block = (size_t)o->block,

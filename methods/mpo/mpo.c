@@ -183,7 +183,6 @@ static uint64_t scratch(const wc_place *at, const void *opt)
 const wc_method wc_method_mpo = {
     .name = "mpo",
     .summary = "matrix product operator of two cores: the SVD of the weights reshaped into blocks",
-    .also = "CompactifAI's tensor train with two cores, Kronecker-sum SVD",
     .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(struct options),
     .opts = opts,

@@ -10,17 +10,21 @@
 #include "solve/panel.h"
 #include "solve/select.h"
 
+#define MOST 0.1 /* part of the weights: a matrix of outliers is none */
+
 enum criterion { AUTO, SENSITIVITY, MAGNITUDE, GAIN, SPQR };
 
 struct options {
-    double frac;
+    double frac, threshold;
     int criterion; /* enum criterion */
     double damp;
     int bits, group; /* SPQR: of the grid to come */
 };
 
 static const wc_opt opts[] = {
-    {"frac", WC_OPT_REAL, offsetof(struct options, frac), 0.005, 0, 0.1, NULL, "part of the weights, 0.5% or 0.005"},
+    {"frac", WC_OPT_REAL, offsetof(struct options, frac), 0.005, 0, MOST, NULL, "part of the weights, 0.5% or 0.005"},
+    {"threshold", WC_OPT_REAL, offsetof(struct options, threshold), 0, 0, 1000, NULL,
+     "instead of frac: all weights whose |w|, or |w| sqrt(H_jj), is more than so many root mean squares; 0: frac"},
     {"criterion", WC_OPT_WORD, offsetof(struct options, criterion), AUTO, 0, 4, "auto|sensitivity|magnitude|gain|spqr",
      "w^2 H_jj; |w|; the fall of the layer error; what leaving it out saves its group. auto: gain after another "
      "method, "
@@ -278,6 +282,73 @@ out:
     return status;
 }
 
+/* ---- a threshold in frac's place
+ * ---------------------------------------------------------------------------------------------------------- */
+
+enum { PANEL_ROWS = 512 };
+
+/* Over all weights of a matrix: *sum of w^2 weight_j, or, with a limit > 0, how many of these are above it. */
+static wc_status look(wc_ctx *ctx, const wc_member *m, const float *weight, double limit, double *sum)
+{
+    size_t cols = m->at.cols;
+    float *w;
+    wc_status status = WC_OK;
+    *sum = 0;
+    WC_TRY(WC_ALLOC(ctx, w, PANEL_ROWS * cols, "a panel of weights"));
+    for (size_t r0 = 0; status == WC_OK && r0 < m->at.rows; r0 += PANEL_ROWS) {
+        size_t nr = wc_min(PANEL_ROWS, m->at.rows - r0);
+        status = m->rows(ctx, m, r0, nr, w);
+        for (size_t i = 0; status == WC_OK && i < nr * cols; i++) {
+            double score = (double)w[i] * (double)w[i] * (double)weight[i % cols];
+            *sum += limit > 0 ? score > limit : score;
+        }
+    }
+    free(w);
+    return status;
+}
+
+/* frac in threshold's place, for one matrix. */
+static wc_status settle(wc_ctx *ctx, const wc_member *m)
+{
+    struct options *o = m->opt;
+    double size = (double)m->at.rows * (double)m->at.cols, square, above = 0;
+    wc_stats stats = {0};
+    float *weight = NULL;
+    wc_status status = WC_OK;
+    if (!m->first)
+        return wc_fail(ctx, WC_OPTION,
+                       "outliers: a threshold is for the first step of a recipe: what other steps leave of the weights "
+                       "is not known while the run is planned");
+    if (o->criterion != MAGNITUDE && o->criterion != SENSITIVITY)
+        return wc_fail(ctx, WC_OPTION, "outliers: a threshold needs criterion=magnitude or sensitivity");
+    if (o->criterion == SENSITIVITY && !m->stats)
+        return wc_fail(ctx, WC_OPTION,
+                       "outliers: a threshold for sensitivity needs statistics while the run is planned: calibrate, "
+                       "then --stats FILE; criterion=magnitude needs none");
+    WC_TRY_OUT(WC_ALLOC(ctx, weight, m->at.cols, "column weights"));
+    if (o->criterion == SENSITIVITY) WC_TRY_OUT(m->stats(ctx, m, &stats));
+    wc_hessian_weights(stats.h, m->at.cols, weight);
+    WC_TRY_OUT(look(ctx, m, weight, 0, &square));
+    if (square > 0) WC_TRY_OUT(look(ctx, m, weight, o->threshold * o->threshold * square / size, &above));
+    if (above > MOST * size)
+        WC_TRY_OUT(wc_fail(ctx, WC_OPTION,
+                           "outliers: %s: %.3g %% of the weights are above threshold=%g, at most %g %% may be",
+                           m->tensor, 100 * above / size, o->threshold, 100 * MOST));
+    o->frac = above / size;
+    o->threshold = 0;
+out:
+    wc_stats_free(&stats);
+    free(weight);
+    return status;
+}
+
+static wc_status allot(wc_ctx *ctx, const wc_member *member, size_t n)
+{
+    for (size_t l = 0; l < n; l++)
+        if (((const struct options *)member[l].opt)->threshold > 0) WC_TRY(settle(ctx, &member[l]));
+    return WC_OK;
+}
+
 /* The product E H, when the criterion is gain; the factor of H and four roundings, when it is spqr. */
 static double flops(const wc_place *at, const void *opt, bool drift)
 {
@@ -298,6 +369,7 @@ const wc_method wc_method_outliers = {
     .opt_size = sizeof(struct options),
     .opts = opts,
     .plan = plan,
+    .allot = allot,
     .run = run,
     .flops = flops,
 };

@@ -19,8 +19,6 @@ static const wc_opt opts[] = {
 const wc_method wc_method_saes = {
     .name = "saes",
     .summary = "product of two thin factors, best for the outputs of the original model in spite of drifted inputs",
-    .also =
-        "AA-SVD (drift=1,residual=0), SAES-SVD (the same, adaptive=true), MPIFA (drift=0.25,residual=0,storage=pifa)",
     .fallback = "svdllm",
     .needs = WC_NEEDS_HESSIAN,
     .role = WC_STEP_PRODUCT,

@@ -10,7 +10,6 @@ static const wc_opt opts[] = {
 const wc_method wc_method_svd = {
     .name = "svd",
     .summary = "product of two thin factors, best in the weights themselves; needs no calibration",
-    .also = "LoRC (after a quantizer)",
     .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),
     .opts = opts,

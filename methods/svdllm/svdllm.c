@@ -11,7 +11,6 @@ static const wc_opt opts[] = {
 const wc_method wc_method_svdllm = {
     .name = "svdllm",
     .summary = "product of two thin factors, best for the outputs: truncation-aware whitening",
-    .also = "LoRD, ROM, Swift-SVD, SVD-LLM v2",
     .needs = WC_NEEDS_HESSIAN,
     .role = WC_STEP_PRODUCT,
     .opt_size = sizeof(wc_factor_options),

@@ -12,6 +12,7 @@ const char *wc_levels_refusal(wc_levels kind, unsigned bits)
     case WC_LEVELS_NF4: return bits == 4 ? NULL : "levels=nf4 needs bits=4";
     case WC_LEVELS_FP4: return bits == 4 ? NULL : "levels=fp4 needs bits=4";
     case WC_LEVELS_APOT: return bits >= 3 && bits <= 7 ? NULL : "levels=apot needs bits=3 to 7";
+    case WC_LEVELS_TWINLOG: return bits >= 3 ? NULL : "levels=twinlog needs bits=3 to 8";
     default: return NULL;
     }
 }
@@ -64,7 +65,7 @@ static void apot(unsigned bits, float *level)
  * diagonally dominant (phi is log-concave, so that dc/da + dc/db < 1), and elimination needs no pivots. Newton starts
  * from Panter and Dite's asymptotic levels, the quantiles of N(0, 3); Lloyd's own iteration would need thousands of
  * rounds for 256 levels. */
-static double density(double x)
+static double normal_density(double x)
 {
     return exp(-x * x / 2) / sqrt(2 * M_PI);
 }
@@ -74,7 +75,7 @@ static double newton_step(double *x, size_t k)
     double upper[128], move[128], most = 0; /* the matrix's superdiagonal after elimination, and the right-hand side */
     for (size_t i = 0; i < k; i++) {
         double a = i ? (x[i - 1] + x[i]) / 2 : 0, b = i + 1 < k ? (x[i] + x[i + 1]) / 2 : INFINITY;
-        double fa = density(a), fb = i + 1 < k ? density(b) : 0;
+        double fa = normal_density(a), fb = i + 1 < k ? normal_density(b) : 0;
         double p = (erfc(a / M_SQRT2) - erfc(b / M_SQRT2)) / 2, c = (fa - fb) / p;
         double da = i ? fa * (c - a) / p / 2 : 0, db = i + 1 < k ? fb * (b - c) / p / 2 : 0;
         double pivot = 1 - da - db + (i ? da * upper[i - 1] : 0);
@@ -118,7 +119,103 @@ static void gaussian(unsigned bits, float *level)
     mirror(half, k, level);
 }
 
-void wc_levels_fixed(wc_levels kind, unsigned bits, float *level)
+/* The same for the density exp(-x^shape), x > 0, by Lloyd's rounds on its running integrals, from levels as dense as
+ * the cube root of the density (Panter and Dite). Integrals are over t, x = top t^power, in cells of equal width:
+ * narrow where the density is steep, and linear between their ends. */
+enum { CELLS = 16384, ROUNDS = 2000 };
+
+typedef struct density {
+    double power, top;                                   /* x = top t^power */
+    double p[CELLS + 1], px[CELLS + 1], root[CELLS + 1]; /* of the density, of it times x, of its cube root */
+} density;
+
+static void integrate(density *d, double shape)
+{
+    double power = d->power = fmax(2 / shape, 1);
+    d->top = pow(40, 1 / shape); /* exp(-40) and beyond count as nothing */
+    d->p[0] = d->px[0] = d->root[0] = 0;
+    for (size_t i = 0; i < CELLS; i++) {
+        double t = ((double)i + 0.5) / CELLS, x = d->top * pow(t, power), width = pow(t, power - 1);
+        double p = exp(-pow(x, shape));
+        d->p[i + 1] = d->p[i] + p * width;
+        d->px[i + 1] = d->px[i] + p * width * x;
+        d->root[i + 1] = d->root[i] + cbrt(p) * width;
+    }
+}
+
+static double integral(const double *sum, double cell)
+{
+    size_t i = (size_t)fmin(cell, CELLS - 1);
+    return sum[i] + (cell - (double)i) * (sum[i + 1] - sum[i]);
+}
+
+/* x [k] <- means of their cells; returns the largest move, relative to the largest level. */
+static double lloyd_round(const density *d, double *x, size_t k)
+{
+    double most = 0, last = x[k - 1], p0 = 0, px0 = 0;
+    for (size_t i = 0; i < k; i++) {
+        double end = i + 1 < k ? CELLS * pow((x[i] + x[i + 1]) / 2 / d->top, 1 / d->power) : CELLS;
+        double p1 = integral(d->p, end), px1 = integral(d->px, end), to = p1 > p0 ? (px1 - px0) / (p1 - p0) : x[i];
+        most = fmax(most, fabs(to - x[i]) / last);
+        x[i] = to, p0 = p1, px0 = px1;
+    }
+    return most;
+}
+
+static wc_status generalized(wc_ctx *ctx, unsigned bits, double shape, float *level)
+{
+    size_t k = (size_t)1 << (bits - 1), cell = 0;
+    double x[128];
+    float half[128];
+    density *d;
+    WC_TRY(WC_ALLOC(ctx, d, 1, "a density"));
+    integrate(d, shape);
+    for (size_t i = 0; i < k; i++) {
+        while (d->root[cell + 1] < d->root[CELLS] * ((double)i + 0.5) / (double)k)
+            cell++;
+        x[i] = d->top * pow(((double)cell + 0.5) / CELLS, d->power);
+    }
+    for (int i = 0; i < ROUNDS; i++)
+        if (lloyd_round(d, x, k) < 1e-8) break;
+    free(d);
+    for (size_t i = 0; i < k; i++)
+        half[i] = (float)x[i];
+    mirror(half, k, level);
+    return WC_OK;
+}
+
+double wc_levels_shape(double ratio)
+{
+    double lo = 0.25, hi = 8; /* the ratio falls with the shape */
+    if (!isfinite(ratio)) return 2;
+    for (int i = 0; i < 60; i++) {
+        double b = (lo + hi) / 2, of_b = tgamma(1 / b) * tgamma(3 / b) / pow(tgamma(2 / b), 2);
+        if (of_b > ratio)
+            lo = b;
+        else
+            hi = b;
+    }
+    return (lo + hi) / 2;
+}
+
+/* From 1 downwards: half of the magnitudes a factor `outer' apart, where most weights of a group end up under its
+ * scale, the smaller ones a factor `inner'. */
+static void twinlog(unsigned bits, float *level)
+{
+    static const struct {
+        float inner, outer;
+    } ratio[] = {{3.098f, 1.667f}, {1.723f, 1.330f}, {1.348f, 1.174f},
+                 {1.183f, 1.093f}, {1.100f, 1.050f}, {1.056f, 1.027f}};
+    size_t k = (size_t)1 << (bits - 1);
+    float half[128], x = 1;
+    for (size_t i = k; i-- > 0;) {
+        half[i] = x;
+        x /= i >= k / 2 ? ratio[bits - 3].outer : ratio[bits - 3].inner;
+    }
+    mirror(half, k, level);
+}
+
+wc_status wc_levels_fixed(wc_ctx *ctx, wc_levels kind, unsigned bits, double shape, float *level)
 {
     static const float nf4[16] = {-1.0f,       -0.6961928f, -0.5250731f, -0.3949175f, -0.2844414f, -0.1847734f,
                                   -0.0910500f, 0.0f,        0.0795803f,  0.1609302f,  0.2461123f,  0.3379152f,
@@ -128,8 +225,12 @@ void wc_levels_fixed(wc_levels kind, unsigned bits, float *level)
     case WC_LEVELS_NF4: memcpy(level, nf4, sizeof nf4); break;
     case WC_LEVELS_FP4: mirror(fp4, 8, level); break;
     case WC_LEVELS_APOT: apot(bits, level); break;
-    default: gaussian(bits, level);
+    case WC_LEVELS_TWINLOG: twinlog(bits, level); break;
+    default:
+        if (shape != 2) return generalized(ctx, bits, shape, level);
+        gaussian(bits, level);
     }
+    return WC_OK;
 }
 
 /* ---- k-means on the line ----------------------------------------------------------------------------------------- */

@@ -5,7 +5,14 @@
 #include "base/mem.h"
 
 /* The words of the option `levels', in its order. */
-typedef enum wc_levels { WC_LEVELS_KMEANS, WC_LEVELS_NF4, WC_LEVELS_FP4, WC_LEVELS_APOT, WC_LEVELS_GAUSSIAN } wc_levels;
+typedef enum wc_levels {
+    WC_LEVELS_KMEANS,
+    WC_LEVELS_NF4,
+    WC_LEVELS_FP4,
+    WC_LEVELS_APOT,
+    WC_LEVELS_GAUSSIAN,
+    WC_LEVELS_TWINLOG
+} wc_levels;
 
 /* NULL, or why there is no such table with this many bits. */
 const char *wc_levels_refusal(wc_levels kind, unsigned bits);
@@ -13,8 +20,15 @@ const char *wc_levels_refusal(wc_levels kind, unsigned bits);
 /* level [2^bits], ascending, the largest magnitude 1; not for WC_LEVELS_KMEANS.
  * nf4: Dettmers et al., QLoRA, arXiv 2305.14314, appendix E. fp4: E2M1, magnitudes 0 .5 1 1.5 2 3 4 6 (OCP MX 1.0); 0
  * is there twice. apot: sums of powers of two, Li et al., arXiv 1909.13144; 0 is there twice. gaussian: the minimum of
- * the squared error for N(0, 1) (Lloyd, Max), by Newton's method. */
-void wc_levels_fixed(wc_levels kind, unsigned bits, float *level);
+ * the squared error (Lloyd, Max) for the generalized Gaussian density exp(-|x|^shape), shape 0.25 to 8: 2 is N(0, 1),
+ * by Newton's method, 1 Laplace's; looked at for gaussian alone. twinlog: magnitudes on two geometric grids that meet,
+ * their ratios those with the least squared error for N(0, 1); after LRQ-DiT, arXiv 2508.03485, whose numbers are not
+ * public. */
+wc_status wc_levels_fixed(wc_ctx *ctx, wc_levels kind, unsigned bits, double shape, float *level);
+
+/* The shape of the generalized Gaussian with moments E[x^2] / E[|x|]^2 = ratio, between 0.25 and 8; 2 for a ratio that
+ * is no number. */
+double wc_levels_shape(double ratio);
 
 typedef struct wc_sample {
     float value, weight;

@@ -18,8 +18,9 @@ struct solver {
     wc_lut *out;
     const wck_lut *kernel;
     const wck_grid *grid_kernel;
-    size_t rows; /* per panel */
-    size_t k;    /* levels */
+    size_t rows;      /* per panel */
+    size_t k;         /* levels */
+    float fixed[256]; /* [k] the published table */
     bool refit;
 };
 
@@ -207,11 +208,9 @@ static void fit_levels(struct panel *p)
     const wc_lut *l = p->s->out;
     size_t nr = p->nr;
     if (l->scaled) {
-        float level[256];
-        wc_levels_fixed(p->s->p->levels, l->bits, level);
         for (size_t r = 0; r < nr; r++) {
             for (size_t i = 0; i < p->s->k; i++)
-                p->level[i * nr + r] = f16_value(level[i]);
+                p->level[i * nr + r] = f16_value(p->s->fixed[i]);
             set_middles(p, 0, r);
         }
         for (size_t g = 0; g < wc_lut_groups(l); g++)
@@ -451,6 +450,7 @@ wc_status wc_lut_solve(wc_ctx *ctx, const wc_lut_problem *p, wc_lut *out, double
     s.refit = p->refit && out->scope == WC_LUT_ROW && out->bits <= 4;
     s.kernel = wck_lut_at(wck_level_used());
     s.grid_kernel = wck_grid_at(wck_level_used());
+    if (out->scaled) WC_TRY(wc_levels_fixed(ctx, p->levels, out->bits, p->shape, s.fixed));
     WC_TRY(wc_panel_largest(ctx, p->tensor, p->w, out->rows, out->cols, &top));
     WC_TRY(wc_lut_alloc(ctx, &made));
     made.scale_exp = wc_grid_scale_exp(top);

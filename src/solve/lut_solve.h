@@ -23,6 +23,7 @@ typedef struct wc_lut_problem {
     const float *w;      /* [rows, cols] the target */
     const float *weight; /* [cols] weights of k-means samples, and of the squared errors in the search of scales */
     wc_levels levels;
+    double shape;        /* of levels=gaussian */
     bool minmax;         /* scales are the largest magnitude of their group: no search */
     const wc_hessian *h; /* NULL: nearest levels, the fields below unused */
     size_t block;        /* columns per gemm of the feedback */

@@ -52,6 +52,13 @@ broken dead_columns
 # shellcheck disable=SC2086
 gives 'model: dead input channels' 0 '' quantize "$tmp/dead_columns" -o "$tmp/dead.wcz" $quick
 check 'model: dead input channels verify' "$wc" verify "$tmp/dead.wcz" --against "$tmp/dead_columns"
+broken zero_matrices
+# shellcheck disable=SC2086
+gives 'model: matrices of zeros' 0 '' compress --recipe 'gptq(bits=3) | eora(rank=2)' "$tmp/zero_matrices" -o "$tmp/zeros.wcz" $quick --json
+cp "$tmp/out" "$tmp/zeros.json"
+check 'model: matrices of zeros: errors are numbers' \
+    [ "$(json "$tmp/zeros.json" '0 < d["result"]["error_mean"] < 0.1, sum(t["error"] == 0 for t in d["tensors"])')" = '(True, 3)' ]
+check 'model: matrices of zeros verify' "$wc" verify "$tmp/zeros.wcz" --against "$tmp/zero_matrices"
 
 # ---- texts --------------------------------------------------------------------------------------------------------------
 

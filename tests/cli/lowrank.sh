@@ -42,6 +42,10 @@ run inspect "$tmp/mpo.wcz"
 check 'inspect: cores, pivot rows' grep -qE 'lowrank mpo r40 .* \+ lowrank pivot r3 \(float F16 x float F16\)' "$tmp/out"
 run methods lord
 check 'methods: a published name' grep -q '^svdllm  (calibrated)' "$tmp/out"
+run methods mpifa
+check 'methods: and its options' grep -q 'is also: .*mpifa (MPIFA; drift=0.25,residual=0,storage=pifa)' "$tmp/out"
+run methods ggml
+check 'methods: no word is cut off' grep -q '|TQ1_0|TQ2_0' "$tmp/out"
 list vectors 'gptvq(bits=2,dim=2,signs=yes) | eora(rank=8)'
 list sums 'aqlm(bits=2,dim=4,code_bits=4,cd=1)'
 
@@ -53,7 +57,9 @@ check 'any thread count, same bytes' cmp "$tmp/j1.wcz" "$tmp/j3.wcz"
 
 gives 'impossible rank by rule' 2 '256.*rank=300.*the rank exceeds min\(rows, cols\)' \
     compress --recipe keep --rule '*q_proj.weight=svd(rank=300)' "$small" -o "$tmp/no.wcz" --dry-run
-gives 'impossible rank is kept' 0 'is kept as it is: the rank exceeds min\(rows, cols\)' \
+gives 'impossible rank is kept' 0 'k_proj.weight, 64 x 256, is kept as it is: the rank exceeds min\(rows, cols\)' \
+    compress --recipe 'svd(rank=100)' "$small" -o "$tmp/no.wcz" --dry-run
+gives 'impossible rank everywhere' 2 'applies to none of 14 linear layers: .*, [0-9]+ x 256: the rank exceeds min\(rows, cols\)' \
     compress --recipe 'svd(rank=300)' "$small" -o "$tmp/no.wcz" --dry-run
 gives 'no room for rank 1' 2 'the ratio has no room for rank 1' \
     compress --recipe keep --rule '*q_proj.weight=svd(ratio=0.001)' "$small" -o "$tmp/no.wcz" --dry-run

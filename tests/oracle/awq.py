@@ -8,18 +8,11 @@ for alpha = i / points, and c.bin [points, cols], the column factors 1/s rounded
 import sys
 import numpy as np
 
-folder = sys.argv[1]
-rows, cols, tokens, bits, group, points = map(int, sys.argv[2:8])
-w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
-x = np.fromfile(folder + "/x.bin", np.float32).astype(np.float64).reshape(tokens, cols)
-size = np.abs(x).mean(0)
-size[size == 0] = size[size > 0].mean()
 
-
-def round_to_nearest(w):
+def round_to_nearest(w, bits, group):
     """Asymmetric, integer zeros, f16 steps."""
     out, top = np.zeros_like(w), 2 ** bits - 1
-    for g in range(0, cols, group):
+    for g in range(0, w.shape[1], group):
         part = w[:, g:g + group]
         lo, hi = np.minimum(part.min(1, keepdims=True), 0), np.maximum(part.max(1, keepdims=True), 0)
         s = np.float64(np.float16((hi - lo) / top))
@@ -28,13 +21,27 @@ def round_to_nearest(w):
     return out
 
 
-errors, factors = [], []
-for i in range(points):
-    s = np.maximum(size ** (i / points), 1e-4)
-    s /= np.sqrt(s.max() * s.min())
-    c = np.float64(np.float16(1 / s))
-    d = w - round_to_nearest(w / c) * c
-    errors.append(((d @ x.T) ** 2).sum() / tokens)
-    factors.append(c)
-np.array(errors).tofile(folder + "/errors.bin")
-np.array(factors).tofile(folder + "/c.bin")
+def candidates(w, size, bits, group, points):
+    """c and the values for alpha = 0, 1 / points, ..; size [cols]: E|x_j|"""
+    for i in range(points):
+        s = np.maximum(size ** (i / points), 1e-4)
+        s /= np.sqrt(s.max() * s.min())
+        c = np.float64(np.float16(1 / s))
+        yield c, round_to_nearest(w / c, bits, group) * c
+
+
+def main(folder, rows, cols, tokens, bits, group, points):
+    w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
+    x = np.fromfile(folder + "/x.bin", np.float32).astype(np.float64).reshape(tokens, cols)
+    size = np.abs(x).mean(0)
+    size[size == 0] = size[size > 0].mean()
+    errors, factors = [], []
+    for c, what in candidates(w, size, bits, group, points):
+        errors.append((((w - what) @ x.T) ** 2).sum() / tokens)
+        factors.append(c)
+    np.array(errors).tofile(folder + "/errors.bin")
+    np.array(factors).tofile(folder + "/c.bin")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:8]))

@@ -24,10 +24,8 @@ def means(m, h, split):
     return best[1] if best else [m[0]]
 
 
-def main(folder, rows, cols, group, split, damp):
-    rows, cols, group, split = int(rows), int(cols), int(group), int(split)
-    w = np.fromfile(folder + "/w.bin", np.float32).reshape(rows, cols).astype(np.float64)
-    h = np.fromfile(folder + "/h.bin", np.float32).reshape(cols, cols).astype(np.float64)
+def quantize(w, h, group, split, damp):
+    (rows, cols), w = w.shape, w.copy()
     diag = np.diag(h)
     weight = diag + 0.01 * diag.mean()
     levels = {}
@@ -35,7 +33,7 @@ def main(folder, rows, cols, group, split, damp):
         for g in range(0, cols, group):
             a = np.array(means(np.abs(w[r, g:g + group]), weight[g:g + group], split)).astype(np.float16).astype(np.float64)
             levels[r, g // group] = np.concatenate([a, -a])
-    h = h + float(damp) * diag.mean() * np.eye(cols)
+    h = h + damp * diag.mean() * np.eye(cols)
     t = np.linalg.cholesky(np.linalg.inv(h)).T  # upper, H^-1 = T^T T
     out = np.zeros_like(w)
     for j in range(cols):
@@ -43,7 +41,13 @@ def main(folder, rows, cols, group, split, damp):
             v = levels[r, j // group]
             out[r, j] = v[np.abs(v - w[r, j]).argmin()]
         w[:, j + 1:] -= np.outer((w[:, j] - out[:, j]) / t[j, j], t[j, j + 1:])
-    out.astype(np.float32).tofile(folder + "/what.bin")
+    return out
+
+
+def main(folder, rows, cols, group, split, damp):
+    w = np.fromfile(folder + "/w.bin", np.float32).reshape(int(rows), int(cols)).astype(np.float64)
+    h = np.fromfile(folder + "/h.bin", np.float32).reshape(int(cols), int(cols)).astype(np.float64)
+    quantize(w, h, int(group), int(split), float(damp)).astype(np.float32).tofile(folder + "/what.bin")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,18 @@ import sys
 import numpy as np
 
 
-def main(folder, rows, cols, levels, rank):
-    w = np.fromfile(folder + "/w.bin", np.float32).reshape(rows, cols).astype(np.float64)
-    h = np.fromfile(folder + "/h.bin", np.float32).reshape(cols, cols).astype(np.float64)
-    r = w * np.sqrt(np.diag(h))
-    errors = []
+def rests(r, levels, rank):
+    """What is left of r after each level."""
     for _ in range(levels):
         u, s, vt = np.linalg.svd(np.abs(r), full_matrices=False)
         r = r - np.where(r < 0, -1, 1) * ((u[:, :rank] * s[:rank]) @ vt[:rank])
-        errors.append((r ** 2).sum())
+        yield r
+
+
+def main(folder, rows, cols, levels, rank):
+    w = np.fromfile(folder + "/w.bin", np.float32).reshape(rows, cols).astype(np.float64)
+    h = np.fromfile(folder + "/h.bin", np.float32).reshape(cols, cols).astype(np.float64)
+    errors = [(r ** 2).sum() for r in rests(w * np.sqrt(np.diag(h)), levels, rank)]
     np.array(errors).tofile(folder + "/error.bin")
 
 

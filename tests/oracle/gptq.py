@@ -42,24 +42,27 @@ def mse_grid(w, bits, weight):
     return bs, bz
 
 
-def main():
-    folder, rows, cols, bits, group = sys.argv[1], *map(int, sys.argv[2:6])
-    order, grid, damp = sys.argv[6], sys.argv[7], float(sys.argv[8])
-    w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
-    h = np.fromfile(folder + "/h.bin", np.float32).astype(np.float64).reshape(cols, cols)
-    mean = np.diag(h).mean()
-    weight = (np.diag(h) + 0.01 * mean) / mean
-    h = h + damp * mean * np.eye(cols)
-
+def grids(w, weight, bits, group, grid):
+    """Steps and zeros [rows, cols] of static groups, fitted to the original weights."""
+    rows, cols = w.shape
     step, zero = np.zeros((rows, cols)), np.zeros((rows, cols))
-    for g in range(0, cols, group):  # static groups, fitted to the original weights
+    for g in range(0, cols, group):
         e = min(g + group, cols)
         if grid == "asym-mse":
             s, z = mse_grid(w[:, g:e], bits, weight[g:e])
         else:
             s, z = minmax_grid(w[:, g:e], bits, grid == "sym")
         step[:, g:e], zero[:, g:e] = s[:, None], z[:, None]
+    return step, zero
 
+
+def quantize(w, h, bits, group, order, grid, damp):
+    rows, cols = w.shape
+    mean = np.diag(h).mean()
+    weight = (np.diag(h) + 0.01 * mean) / mean
+    h = h + damp * mean * np.eye(cols)
+
+    step, zero = grids(w, weight, bits, group, grid)
     perm = np.argsort(-np.diag(h), kind="stable") if order == "act" else np.arange(cols)
     t = np.linalg.cholesky(np.linalg.inv(h[np.ix_(perm, perm)])).T  # H^-1 = T^T T, T upper
     work, what = w[:, perm].copy(), np.zeros((rows, cols))
@@ -67,7 +70,16 @@ def main():
         what[:, j] = assign(work[:, i], step[:, j], zero[:, j], bits)
         err = (work[:, i] - what[:, j]) / t[i, i]
         work[:, i + 1:] -= err[:, None] * t[i, i + 1:]
-    what.astype(np.float32).tofile(folder + "/what.bin")
+    return what
 
 
-main()
+def main():
+    folder, rows, cols, bits, group = sys.argv[1], *map(int, sys.argv[2:6])
+    order, grid, damp = sys.argv[6], sys.argv[7], float(sys.argv[8])
+    w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
+    h = np.fromfile(folder + "/h.bin", np.float32).astype(np.float64).reshape(cols, cols)
+    quantize(w, h, bits, group, order, grid, damp).astype(np.float32).tofile(folder + "/what.bin")
+
+
+if __name__ == "__main__":
+    main()

@@ -47,8 +47,9 @@ def em_round(x, s, metrics, book):
     return np.stack([np.linalg.solve(den[c], num[c]) if den[c].any() else book[c] for c in range(k)])
 
 
-def quantize(folder, rows, cols, dim, entries, em, damp):
-    w, h = load(folder, rows, cols, damp)
+def quantize(w, h, dim, entries, em):
+    """h: damped."""
+    rows, cols = w.shape
     t = np.linalg.cholesky(np.linalg.inv(h)).T  # H^-1 = T^T T, T upper
     blocks = [slice(b, b + dim) for b in range(0, cols, dim)]
     inverse = [np.linalg.inv(t[b, b]) for b in blocks]
@@ -63,7 +64,7 @@ def quantize(folder, rows, cols, dim, entries, em, damp):
     for v, b in enumerate(blocks):
         what[:, b] = s[:, None] * book[nearest(work[:, b] / s[:, None], book, metrics[v])]
         work[:, b.stop:] -= (work[:, b] - what[:, b]) @ inverse[v] @ t[b, b.stop:]
-    what.astype(np.float32).tofile(folder + "/what.bin")
+    return what
 
 
 def best_books(folder, rows, cols, dim, books, entries, damp):
@@ -84,7 +85,9 @@ def best_books(folder, rows, cols, dim, books, entries, damp):
     np.array([((a @ x - b) ** 2).sum()]).tofile(folder + "/best.bin")
 
 
-if sys.argv[2] == "--books":
-    best_books(sys.argv[1], *map(int, sys.argv[3:8]), float(sys.argv[8]))
-else:
-    quantize(sys.argv[1], *map(int, sys.argv[2:7]), float(sys.argv[7]))
+if __name__ == "__main__":
+    if sys.argv[2] == "--books":
+        best_books(sys.argv[1], *map(int, sys.argv[3:8]), float(sys.argv[8]))
+    else:
+        made = quantize(*load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[7])), *map(int, sys.argv[4:7]))
+        made.astype(np.float32).tofile(sys.argv[1] + "/what.bin")

@@ -14,28 +14,32 @@ def f16(x):
     return np.float64(np.float16(x))
 
 
-def group_objectives(w, bits, power, beta, kappa, iterations):
-    """w [rows, g]"""
+def group_iterates(w, bits, power, beta, kappa, iterations):
+    """w [rows, g]: the objective of each row, and the values, after 0, 1, .. iterations."""
     top = 2 ** bits - 1
     lo, hi = w.min(1, keepdims=True), w.max(1, keepdims=True)
     s = f16((hi - lo) / top)
     z = -lo / s
-    phi = []
-    for i in range(iterations + 1):
+    for _ in range(iterations + 1):
         stored = f16(z)
         q = np.clip(np.rint(w / s + stored), 0, top)
-        phi.append((np.abs(w - s * (q - stored)) ** power).sum(1))
+        yield (np.abs(w - s * (q - stored)) ** power).sum(1), s * (q - stored)
         q = np.clip(np.rint(w / s + z), 0, top)
         d = w - s * (q - z)
         with np.errstate(divide="ignore"):
             e = np.sign(d) * np.maximum(0, np.abs(d) - np.abs(d) ** (power - 1) / beta)
         z = (q - (w - e) / s).mean(1, keepdims=True)
         beta *= kappa
-    return phi[0], np.min(phi, 0)
 
 
-folder, rows, cols, bits, group = sys.argv[1], *map(int, sys.argv[2:6])
-power, beta, kappa, iterations = *map(float, sys.argv[6:9]), int(sys.argv[9])
-w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
-out = [group_objectives(w[:, g:g + group], bits, power, beta, kappa, iterations) for g in range(0, cols, group)]
-np.array(out).transpose(2, 0, 1).copy().tofile(folder + "/phi.bin")
+def main(folder, rows, cols, bits, group, power, beta, kappa, iterations):
+    w = np.fromfile(folder + "/w.bin", np.float32).astype(np.float64).reshape(rows, cols)
+    out = []
+    for g in range(0, cols, group):
+        phi = [phi for phi, _ in group_iterates(w[:, g:g + group], bits, power, beta, kappa, iterations)]
+        out.append((phi[0], np.min(phi, 0)))
+    np.array(out).transpose(2, 0, 1).copy().tofile(folder + "/phi.bin")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:6]), *map(float, sys.argv[6:9]), int(sys.argv[9]))

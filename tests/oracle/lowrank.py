@@ -117,4 +117,5 @@ def main():
     what.astype(np.float32).tofile(folder + "/what.bin")
 
 
-main()
+if __name__ == "__main__":
+    main()

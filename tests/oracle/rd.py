@@ -49,10 +49,8 @@ def viterbi(u, bits, price, before):
     return j
 
 
-def main():
-    folder, (rows, cols, memory), (step, price) = sys.argv[1], map(int, sys.argv[2:5]), map(float, sys.argv[5:7])
-    w = np.fromfile(folder + "/w.bin", "<f4").reshape(rows, cols).astype(float)
-    h = np.fromfile(folder + "/h.bin", "<f4").reshape(cols, cols).astype(float)
+def encode(w, h, memory, step, price):
+    rows, cols = w.shape
     r = np.linalg.cholesky(h[::-1, ::-1])[::-1, ::-1]  # H = R R^T, R upper
     before, pivot = machine(memory), np.diag(r)
     k = np.arange(-MOST, MOST)
@@ -81,7 +79,14 @@ def main():
                 length -= np.nansum(n * np.log2(n / total))
             laws[name] = (n + 0.02) / (total + 0.04 * MOST)
             means[name] = np.where(np.arange(4) > 0, sizes[name][1] / (sizes[name][0] + 1), 0)
-    print(length / rows / cols, np.einsum("ri,ij,rj", e, h, e))
+    return length / rows / cols, np.einsum("ri,ij,rj", e, h, e)
+
+
+def main():
+    folder, (rows, cols, memory), (step, price) = sys.argv[1], map(int, sys.argv[2:5]), map(float, sys.argv[5:7])
+    w = np.fromfile(folder + "/w.bin", "<f4").reshape(rows, cols).astype(float)
+    h = np.fromfile(folder + "/h.bin", "<f4").reshape(cols, cols).astype(float)
+    print(*encode(w, h, memory, step, price))
 
 
 if __name__ == "__main__":

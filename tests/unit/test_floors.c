@@ -380,12 +380,101 @@ static void bad_budgets_are_refused(void **state)
     free(w[0]), free(w[1]);
 }
 
+/* ---- outliers above a threshold --------------------------------------------------------------------------------- */
+
+static const float diagonal[] = {1, 0, 0, 0, 9, 0, 0, 0, 100};
+
+static wc_status diagonal_stats(wc_ctx *ctx, const wc_member *m, wc_stats *out)
+{
+    (void)ctx;
+    float *h = malloc(sizeof diagonal);
+    memcpy(h, diagonal, sizeof diagonal);
+    *out = (wc_stats){.n = m->at.cols, .tokens = 1, .h = h};
+    return WC_OK;
+}
+
+/* How many w^2 weight_j are more than threshold^2 times their mean. */
+static size_t count_above(const float *w, size_t size, size_t cols, const double *weight, double threshold)
+{
+    double sum = 0;
+    size_t above = 0;
+    for (size_t i = 0; i < size; i++)
+        sum += (double)w[i] * (double)w[i] * (weight ? weight[i % cols] : 1);
+    for (size_t i = 0; i < size; i++)
+        above +=
+            (double)w[i] * (double)w[i] * (weight ? weight[i % cols] : 1) > threshold * threshold * sum / (double)size;
+    return above;
+}
+
+/* Each matrix gets the part of its weights that counting finds. */
+static void a_threshold_counts_what_is_above(void **state)
+{
+    static const size_t shape[][2] = {{300, 40}, {700, 3}, {1, 1}, {4, 3}};
+    static const struct {
+        const char *recipe;
+        double threshold;
+        bool sensitive;
+    } table[] = {{"outliers(threshold=2,criterion=magnitude)", 2, false},
+                 {"outliers(threshold=2.5,criterion=sensitivity,frac=3%)", 2.5, true},
+                 {"outliers(threshold=1000,criterion=magnitude)", 1000, false}};
+    static const double damp = 0.01 * 110 / 3;
+    const double weight[] = {1 + damp, 9 + damp, 100 + damp};
+    enum { N = 4 };
+    (void)state;
+    for (size_t t = 0; t < sizeof table / sizeof *table; t++)
+        for (size_t l = 0; l < N; l++) {
+            size_t size = shape[l][0] * shape[l][1];
+            if (table[t].sensitive && shape[l][1] != 3) continue;
+            float *w = l == 3 ? calloc(size, sizeof *w) : util_normals(size);
+            wc_member member;
+            char error[1024];
+            make_members(table[t].recipe, &shape[l], 1, &w, &member);
+            if (table[t].sensitive) member.stats = diagonal_stats;
+            if (allot("outliers", &member, 1, 1, error) != WC_OK) fail_msg("%s: %s", table[t].recipe, error);
+            wc_part plan = {0};
+            wc_method_find("outliers")->plan(&member.at, member.opt, &plan);
+            size_t above = count_above(w, size, shape[l][1], table[t].sensitive ? weight : NULL, table[t].threshold);
+            if (plan.sparse.nnz != above)
+                fail_msg("%s: matrix %zu: %llu, counted %zu", table[t].recipe, l, (unsigned long long)plan.sparse.nnz,
+                         above);
+            free_members(&member, 1);
+            free(w);
+        }
+}
+
+static void bad_thresholds_are_refused(void **state)
+{
+    static const size_t shape[][2] = {{20, 40}};
+    static const struct {
+        const char *recipe;
+        bool late;
+        const char *sentence;
+    } bad[] = {{"outliers(threshold=3)", false, "needs criterion=magnitude or sensitivity"},
+               {"outliers(threshold=3,criterion=gain)", false, "needs criterion=magnitude or sensitivity"},
+               {"outliers(threshold=3,criterion=sensitivity)", false, "needs statistics while the run is planned"},
+               {"outliers(threshold=3,criterion=magnitude)", true, "is for the first step"},
+               {"outliers(threshold=0.1,criterion=magnitude)", false, "are above threshold=0.1, at most 10 % may be"}};
+    float *w = util_normals(800);
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        wc_member member;
+        char error[1024];
+        make_members(bad[i].recipe, shape, 1, &w, &member);
+        member.first = !bad[i].late;
+        assert_int_equal(allot("outliers", &member, 1, 1, error), WC_OPTION);
+        if (!strstr(error, bad[i].sentence)) fail_msg("`%s' lacks `%s'", error, bad[i].sentence);
+        free_members(&member, 1);
+    }
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_threshold_is_that_of_sorting),   cmocka_unit_test(a_model_shares_one_threshold),
         cmocka_unit_test(what_cannot_be_shared_is_refused),   cmocka_unit_test(ranks_are_the_best_within_the_budget),
         cmocka_unit_test(spectra_are_those_of_the_projector), cmocka_unit_test(bad_budgets_are_refused),
+        cmocka_unit_test(a_threshold_counts_what_is_above),   cmocka_unit_test(bad_thresholds_are_refused),
     };
     return cmocka_run_group_tests_name("floors", tests, NULL, NULL);
 }

@@ -14,6 +14,13 @@
 /* ---- published tables
  * ------------------------------------------------------------------------------------------------- */
 
+static void fixed(wc_levels kind, unsigned bits, double shape, float *level)
+{
+    wc_ctx ctx;
+    wc_ctx_init(&ctx, 1);
+    assert_int_equal(wc_levels_fixed(&ctx, kind, bits, shape, level), WC_OK);
+}
+
 static void assert_table(const float *level, size_t k)
 {
     float top = 0;
@@ -39,14 +46,15 @@ static void published_tables(void **unused)
         wc_levels kind;
         unsigned bits;
         size_t distinct;
-    } table[] = {{WC_LEVELS_NF4, 4, 16},      {WC_LEVELS_FP4, 4, 15},      {WC_LEVELS_APOT, 3, 7},
-                 {WC_LEVELS_APOT, 4, 15},     {WC_LEVELS_APOT, 5, 31},     {WC_LEVELS_APOT, 6, 63},
-                 {WC_LEVELS_APOT, 7, 127},    {WC_LEVELS_GAUSSIAN, 1, 2},  {WC_LEVELS_GAUSSIAN, 2, 4},
-                 {WC_LEVELS_GAUSSIAN, 5, 32}, {WC_LEVELS_GAUSSIAN, 8, 256}};
+    } table[] = {{WC_LEVELS_NF4, 4, 16},      {WC_LEVELS_FP4, 4, 15},       {WC_LEVELS_APOT, 3, 7},
+                 {WC_LEVELS_APOT, 4, 15},     {WC_LEVELS_APOT, 5, 31},      {WC_LEVELS_APOT, 6, 63},
+                 {WC_LEVELS_APOT, 7, 127},    {WC_LEVELS_GAUSSIAN, 1, 2},   {WC_LEVELS_GAUSSIAN, 2, 4},
+                 {WC_LEVELS_GAUSSIAN, 5, 32}, {WC_LEVELS_GAUSSIAN, 8, 256}, {WC_LEVELS_TWINLOG, 3, 8},
+                 {WC_LEVELS_TWINLOG, 8, 256}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         float level[256];
         assert_null(wc_levels_refusal(table[i].kind, table[i].bits));
-        wc_levels_fixed(table[i].kind, table[i].bits, level);
+        fixed(table[i].kind, table[i].bits, 2, level);
         assert_table(level, (size_t)1 << table[i].bits);
         assert_int_equal(distinct(level, (size_t)1 << table[i].bits), table[i].distinct);
     }
@@ -54,6 +62,7 @@ static void published_tables(void **unused)
     assert_non_null(wc_levels_refusal(WC_LEVELS_FP4, 5));
     assert_non_null(wc_levels_refusal(WC_LEVELS_APOT, 2));
     assert_non_null(wc_levels_refusal(WC_LEVELS_APOT, 8));
+    assert_non_null(wc_levels_refusal(WC_LEVELS_TWINLOG, 2));
 }
 
 /* 3 bits: {0, 1/8, 1/4, 1/2}; 4 bits: {0, 1, 4, 8} / 16 + {0, 2} / 16. */
@@ -62,10 +71,10 @@ static void apot_by_hand(void **unused)
     (void)unused;
     static const float three[4] = {0, 1, 2, 4}, four[8] = {0, 1, 2, 3, 4, 6, 8, 10};
     float level[16];
-    wc_levels_fixed(WC_LEVELS_APOT, 3, level);
+    fixed(WC_LEVELS_APOT, 3, 2, level);
     for (size_t i = 0; i < 4; i++)
         assert_true(level[4 + i] == three[i] / 4 && level[3 - i] == -three[i] / 4);
-    wc_levels_fixed(WC_LEVELS_APOT, 4, level);
+    fixed(WC_LEVELS_APOT, 4, 2, level);
     for (size_t i = 0; i < 8; i++)
         assert_true(level[8 + i] == four[i] / 10 && level[7 - i] == -four[i] / 10);
 }
@@ -74,11 +83,12 @@ static void apot_by_hand(void **unused)
 static double gaussian_error(const float *level, size_t k, double scale)
 {
     double sum = 0, step = 1e-3;
+    size_t i = 0; /* the nearest: levels ascend, and so does x */
     for (double x = -8 + step / 2; x < 8; x += step) {
-        double best = 1e9;
-        for (size_t i = 0; i < k; i++)
-            best = fmin(best, fabs(x - scale * (double)level[i]));
-        sum += best * best * exp(-x * x / 2) / sqrt(2 * M_PI) * step;
+        while (i + 1 < k && fabs(x - scale * (double)level[i + 1]) <= fabs(x - scale * (double)level[i]))
+            i++;
+        double d = x - scale * (double)level[i];
+        sum += d * d * exp(-x * x / 2) / sqrt(2 * M_PI) * step;
     }
     return sum;
 }
@@ -91,12 +101,66 @@ static void lloyd_max_errors(void **unused)
     static const double truth[] = {0.363380, 0.117482, 0.0345478, 0.00950101, 0.00250467};
     for (unsigned bits = 1; bits <= 5; bits++) {
         float level[256];
-        wc_levels_fixed(WC_LEVELS_GAUSSIAN, bits, level);
+        fixed(WC_LEVELS_GAUSSIAN, bits, 2, level);
         double least = 1e9;
-        for (double s = 0.5; s < 5.5; s += 0.002)
+        for (double s = 0.5; s < 5.5; s += 0.005)
             if (bits < 5 || s > 3) least = fmin(least, gaussian_error(level, (size_t)1 << bits, s));
         printf("gaussian %u bits: %.6f, truth %.6f\n", bits, least, truth[bits - 1]);
         assert_true(fabs(least / truth[bits - 1] - 1) < 2e-4);
+    }
+}
+
+/* Laplace's density: the optimal quantizers of Paez and Glisson (1972), variance 1, four digits. */
+static void laplace_levels_are_the_published_ones(void **unused)
+{
+    (void)unused;
+    static const float four[] = {0.4198f, 1.8340f}, eight[] = {0.2334f, 0.8330f, 1.6725f, 3.0867f};
+    float level[256];
+    fixed(WC_LEVELS_GAUSSIAN, 2, 1, level);
+    for (size_t i = 0; i < 2; i++)
+        assert_true(fabsf(level[2 + i] - four[i] / four[1]) < 5e-4f);
+    fixed(WC_LEVELS_GAUSSIAN, 3, 1, level);
+    for (size_t i = 0; i < 4; i++)
+        assert_true(fabsf(level[4 + i] - eight[i] / eight[3]) < 5e-4f);
+}
+
+/* Shape 2 by two ways: on cells and by Newton's method; usually equal to a twentieth of the distance of two levels. Any
+ * shape is a table. */
+static void shapes_meet(void **unused)
+{
+    (void)unused;
+    for (unsigned bits = 2; bits <= 6; bits++) { /* of more levels, Lloyd's rounds leave a little undone */
+        float a[256], b[256];
+        fixed(WC_LEVELS_GAUSSIAN, bits, 2, a);
+        fixed(WC_LEVELS_GAUSSIAN, bits, 2.000001, b);
+        for (size_t i = 1; i < (size_t)1 << bits; i++)
+            if (!(fabsf(a[i] - b[i]) < 0.1f * (a[i] - a[i - 1])))
+                fail_msg("%u bits: level %zu is %g and %g", bits, i, (double)a[i], (double)b[i]);
+    }
+    static const double odd[] = {0.25, 0.4, 0.7, 1.3, 4, 8};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        float level[256];
+        fixed(WC_LEVELS_GAUSSIAN, 8, odd[i], level);
+        assert_table(level, 256);
+    }
+    assert_true(fabs(wc_levels_shape(M_PI / 2) - 2) < 1e-9 && fabs(wc_levels_shape(2) - 1) < 1e-9);
+    assert_true(wc_levels_shape(INFINITY) == 2 && wc_levels_shape(NAN) == 2);
+    assert_true(wc_levels_shape(1e9) < 0.2501 && wc_levels_shape(1) > 7.99);
+}
+
+/* Never below the optimum, far below a grid with one ratio (0.0428, 0.0141, 0.0045 at its best). */
+static void two_ratios_beat_one(void **unused)
+{
+    (void)unused;
+    static const double optimum_of[] = {0.0345478, 0.00950101, 0.00250467}, one_ratio[] = {0.0428, 0.0141, 0.0045};
+    for (unsigned bits = 3; bits <= 5; bits++) {
+        float level[256];
+        double least = 1e9;
+        fixed(WC_LEVELS_TWINLOG, bits, 2, level);
+        for (double s = 2; s < 3.4; s += 0.05)
+            least = fmin(least, gaussian_error(level, (size_t)1 << bits, s));
+        printf("twinlog %u bits: %.6f\n", bits, least);
+        assert_true(least > optimum_of[bits - 3] && least < 0.85 * one_ratio[bits - 3]);
     }
 }
 
@@ -236,9 +300,15 @@ static void kmeans_of_degenerate_rows(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_tables),  cmocka_unit_test(apot_by_hand),
-        cmocka_unit_test(lloyd_max_errors),  cmocka_unit_test(kmeans_against_the_optimum),
-        cmocka_unit_test(lloyd_never_rises), cmocka_unit_test(kmeans_of_degenerate_rows),
+        cmocka_unit_test(published_tables),
+        cmocka_unit_test(apot_by_hand),
+        cmocka_unit_test(lloyd_max_errors),
+        cmocka_unit_test(laplace_levels_are_the_published_ones),
+        cmocka_unit_test(shapes_meet),
+        cmocka_unit_test(two_ratios_beat_one),
+        cmocka_unit_test(kmeans_against_the_optimum),
+        cmocka_unit_test(lloyd_never_rises),
+        cmocka_unit_test(kmeans_of_degenerate_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,7 @@ static wc_part solve_table(const struct table *t, const float *w, size_t rows, s
     if (h) assert_int_equal(wc_hessian_make(&ctx, "t", h, cols, 0.01, WC_ORDER_ACT, 1, &hessian), WC_OK);
     wc_hessian_weights(h, cols, weight);
     wc_lut_problem problem = {.tensor = "t",
+                              .shape = 2,
                               .w = w,
                               .weight = weight,
                               .levels = t->levels,

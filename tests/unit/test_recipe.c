@@ -105,12 +105,29 @@ static void names_of_lists_are_their_lists(void **state)
          "awq(bits=2,sym=no) | outliers(criterion=spqr,bits=5,group=8) | rtn(bits=5,sym=no) | gptq(bits=6)"},
         {"rtn(search=slim,scale_bits=0) | slim(rank=16)",
          "rtn(search=slim,scale_bits=0) | lqer(rank=16,ratio=0.052,factor_bits=4)"},
+        {"lord(rank=8)", "svdllm(rank=8)"},
+        {"mpifa(ratio=0.5,drift=0.5) | rtn", "saes(ratio=0.5,drift=0.5,residual=0,storage=pifa) | rtn"},
+        {"rtn | lorc(factor_bits=4)", "rtn | svd(rank=8,factor_bits=4)"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         char *a = canonical(pairs[i][0]), *b = canonical(pairs[i][1]);
         assert_string_equal(a, b);
         free(a), free(b);
+    }
+}
+
+/* Their options are some of the method's, so none fails when it is used. */
+static void every_preset_is_a_recipe(void **state)
+{
+    (void)state;
+    for (const wc_preset *p = wc_presets; p->name; p++) {
+        char want[80];
+        assert_null(wc_method_find(p->name));
+        char *text = canonical(p->name);
+        snprintf(want, sizeof want, "%s(", p->method->name);
+        if (strncmp(text, want, strlen(want))) fail_msg("%s is `%s'", p->name, text);
+        free(text);
     }
 }
 
@@ -187,7 +204,13 @@ static void bad_recipes_are_refused_with_the_offending_word(void **state)
         {"gptq(4)", "expected `=' and a value at `)'"},
         {"rtn(zap=1)", "rtn has no option `zap'; it has: bits"},
         {"gptq(damp=inf)", "is not a number"},
-        {"keep | rtn", "unknown method `keep'"},
+        {"keep | rtn", "`keep' stands alone"},
+        {"rtn | keep", "`keep' stands alone"},
+        {"rtn(bits=3,sym=no,bits=4)", "bits is given twice to rtn"},
+        {"wanda(50%,2:4)", "pattern is given twice to wanda"},
+        {"wanda(2:4,pattern=50%)", "pattern is given twice to wanda"},
+        {"mpifa(zap=1)", "saes has no option `zap'"},
+        {"mpifa(drift=0,drift=1)", "drift is given twice to saes"},
         {"hadamard", "hadamard stores no values: a step that does has to follow"},
         {"rtn | hadamard", "hadamard cannot follow rtn: what is stored by then is in another basis"},
         {"outliers | hadamard | rtn", "hadamard cannot follow outliers"},
@@ -284,6 +307,7 @@ int main(void)
         cmocka_unit_test_setup(every_option_is_printed, fresh_ctx),
         cmocka_unit_test_setup(values_reach_the_option_struct, fresh_ctx),
         cmocka_unit_test_setup(names_of_lists_are_their_lists, fresh_ctx),
+        cmocka_unit_test_setup(every_preset_is_a_recipe, fresh_ctx),
         cmocka_unit_test_setup(integers_are_printed_as_such, fresh_ctx),
         cmocka_unit_test_setup(patterns_are_read_and_printed, fresh_ctx),
         cmocka_unit_test_setup(bad_recipes_are_refused_with_the_offending_word, fresh_ctx),
