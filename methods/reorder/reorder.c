@@ -70,7 +70,7 @@ out:
 
 const wc_method wc_method_reorder = {
     .name = "reorder",
-    .summary = "transform: columns sorted by size, so that those of a group are alike: act order, desc_act",
+    .summary = "transform: columns sorted by size, so that those of a group are alike",
     .needs = WC_NEEDS_HESSIAN,
     .role = WC_STEP_TRANSFORM,
     .follows = true,
