@@ -28,7 +28,8 @@ enum {
     Y = ROWS + 2,
     YS = Y + 2,
     Y8 = YS + 2,
-    BUFFERS = Y8 + 2
+    TILES = Y8 + 2,
+    BUFFERS
 };
 
 /* `bytes' in front of a page that must not be touched, filled with `fill'; one such buffer per number, valid until its
@@ -452,6 +453,48 @@ static int sums_and_transforms(uint64_t *sum, char *why, unsigned size)
     return 0;
 }
 
+/* Products of a tensor that was prepared at the same level; the sums are others than those of compare_tensor. */
+static int compare_prepared(const wcd_tensor *t, int hostile, uint64_t *sum, char *why, unsigned size)
+{
+    const size_t n = INPUTS * t->rows;
+    const uint64_t bytes = wcd_prepare_size(t);
+    float *x = guarded(X, INPUTS * t->cols * 4, 0), *c = guarded(YS, n * 4, 0xa5);
+    void *memory = guarded(TILES, (bytes + 63) / 64 * 64, 0xff);
+    if (!bytes) FAIL("nothing is prepared");
+    if (!x || !c || !memory) FAIL("no memory");
+    fill_inputs(x, INPUTS * t->cols, hostile);
+    for (int k = WCD_C; k <= (int)wcd_cpu_best(); k++) {
+        wcd_prepared p;
+        float *y = k == WCD_C ? c : guarded(YS + 1, n * 4, 0x5a);
+        wcd_cpu_use((wcd_level)k);
+        if (!y || wcd_prepare(t, NULL, memory, &p) != WCD_OK ||
+            wcd_prepared_matmul(&p, 0, t->rows, x, t->cols, INPUTS, y, t->rows) != WCD_OK)
+            FAIL("not prepared at level %s", wcd_level_name((wcd_level)k));
+        if (same(c, y, n, "prepared product", (wcd_level)k, why, size)) return 1;
+    }
+    add_to(sum, c, n);
+    return 0;
+}
+
+static int prepared_tensors(uint64_t *sum, char *why, unsigned size)
+{
+    static const unsigned lut_bits[] = {1, 2, 4, 4}, grid_bits[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (unsigned i = 0; i < 48; i++) {
+        const unsigned k = i % 12, at = i / 12;
+        char text[300];
+        sample s = sample_sized(at % 2 ? 150 : 16, at % 2 ? 300 : 640, 1, 0);
+        if (k < 8)
+            sample_grid(&s, grid_bits[k], 0, (i + at) % 3, at % 2 ? 16 : 128, 0);
+        else
+            sample_lut(&s, lut_bits[k - 8], k == 11, k < 11 && at % 2, k == 11 ? (uint32_t)s.cols : at % 2 ? 16 : 128);
+        if (!sample_build(&s, at < 2 ? FINITE : NUMBERS, F32)) FAIL("sample %u does not open", i);
+        int bad = compare_prepared(&s.t, at >= 2, sum, text, sizeof text);
+        free(s.image);
+        if (bad) FAIL("%s %u, %u rows: %s", k < 8 ? "grid" : "lut", k, (unsigned)s.rows, text);
+    }
+    return 0;
+}
+
 /* All 65536 of both types at every level; alignment of one byte. */
 static int widening(uint64_t *sum, char *why, unsigned size)
 {
@@ -506,6 +549,7 @@ const level_case level_cases[] = {{"grids", grids},
                                   {"signs and vectors", signs_and_vectors},
                                   {"ggml blocks", ggml_blocks},
                                   {"sums and transforms", sums_and_transforms},
+                                  {"prepared tensors", prepared_tensors},
                                   {"widening", widening},
                                   {"golden files", golden_files}};
 const unsigned level_case_count = sizeof level_cases / sizeof *level_cases;
