@@ -115,7 +115,8 @@ WCD_API wcd_status wcd_raw_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, vo
 WCD_API wcd_status wcd_matvec_rows(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y);
 WCD_API wcd_status wcd_matvec(const wcd_tensor *t, const float *x, float *y);
 
-/* Tensors with transforms are W = (sum of parts) C, C [cols, cols] a product of diagonals and Hadamard transforms:
+/* Tensors with transforms are W = (sum of parts) C, C [cols, cols] a product of diagonals, Hadamard transforms and
+ * permutations:
  *
  *     wcd_transform(&t, x, z);                          // z = C x, once per input: cols log(order) additions
  *     wcd_matvec_transformed(&t, 0, t.rows, z, y);      // y = (sum of parts) z

@@ -14,9 +14,10 @@
  * point wcd_cuda_workspace(&w, tokens, &room);             // room for wcd_cuda_matmul of up to `tokens' vectors
  *     wcd_cuda_matmul(&w, x, WCD_CUDA_F16, y, WCD_CUDA_F16, 1, workspace, room, stream);
  *
- * Kinds: float (plain and entropy-coded), grid, lut, sparse, lowrank, signs, coded, and the transforms diagonal and
- * hadamard; vq and ggml are WCD_CUDA_E_UNSUPPORTED. Dequantized values are the bits that wcd_rows gives (the payload of
- * a NaN apart). Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order and the error. */
+ * Kinds: float (plain and entropy-coded), grid, lut, sparse, lowrank, signs, coded, and the transforms diagonal,
+ * hadamard and permute; vq and ggml are WCD_CUDA_E_UNSUPPORTED. Dequantized values are the bits that wcd_rows gives
+ * (the payload of a NaN apart). Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order
+ * and the error. */
 #ifndef WCDECODE_CUDA_H
 #define WCDECODE_CUDA_H
 

@@ -52,131 +52,6 @@ void wc_factor_plan(const wc_place *at, const void *opt, wc_part *out)
     wc_lowrank_plan(&out->lowrank, &a, &b);
 }
 
-/* ---- ranks by budget -------------------------------------------------------------------------------------------- */
-
-/* A matrix whose rank is looked for. */
-struct bidder {
-    double *gain; /* [most] what rank k takes off the relative error */
-    size_t rank, most;
-    double cost; /* bits of the next rank */
-};
-
-static wc_status spectrum(wc_ctx *ctx, const wc_member *m, size_t k, double *lambda)
-{
-    const wc_factor_options *o = m->opt;
-    size_t rows = m->at.rows, cols = m->at.cols;
-    wc_stats stats = {0};
-    wc_metric metric = {0};
-    float *w = NULL;
-    double sum = 0;
-    wc_status status = WC_OK;
-    WC_TRY_OUT(WC_ALLOC(ctx, w, rows * cols, "a weight matrix"));
-    WC_TRY_OUT(m->rows(ctx, m, 0, rows, w));
-    if (o->metric == WC_METRIC_HESSIAN && m->stats) {
-        WC_TRY_OUT(m->stats(ctx, m, &stats));
-        metric = (wc_metric){.h = stats.h, .damping = o->damp};
-    }
-    WC_TRY_OUT(wc_spectrum(ctx, m->tensor, w, rows, cols, &metric, lambda));
-    for (size_t j = 0; j < k; j++)
-        sum += lambda[j];
-    for (size_t j = 0; j < k; j++)
-        lambda[j] = sum > 0 ? lambda[j] / sum : 0;
-out:
-    free(w);
-    wc_stats_free(&stats);
-    return status;
-}
-
-static double next_cost(const wc_member *m, size_t rank)
-{
-    return factor_bits(&m->at, m->opt, rank + 1) - (rank ? factor_bits(&m->at, m->opt, rank) : 0);
-}
-
-/* The floor and the ceiling of every matrix; *room: bits of the budget that the floors leave. */
-static wc_status enter_bids(wc_ctx *ctx, const wc_member *member, size_t n, struct bidder *bid, double *room)
-{
-    *room = 0;
-    for (size_t i = 0; i < n; i++) {
-        const wc_place *at = &member[i].at;
-        wc_factor_options o = *(const wc_factor_options *)member[i].opt;
-        size_t k = wc_min(at->rows, at->cols), full = most_rank(at, &o);
-        o.thin.ratio = o.budget;
-        size_t asked = (size_t)o.thin.floor, uniform = wc_rank_chosen(&o.thin, at, &o, full, factor_bits);
-        o.thin.ratio = 1, o.thin.floor = 0;
-        bid[i].most = wc_rank_chosen(&o.thin, at, &o, full, factor_bits);
-        if (!bid[i].most)
-            return wc_fail(ctx, WC_OPTION, "%s, %zu x %zu: factors of rank 1 take more bytes than the weights",
-                           member[i].tensor, at->rows, at->cols);
-        size_t part = (size_t)(o.least * (double)uniform), floor = wc_min(part > asked ? part : asked, bid[i].most);
-        bid[i].rank = floor ? floor : 1;
-        bid[i].cost = next_cost(&member[i], bid[i].rank);
-        *room += o.budget * WC_LEAF_F16 * (double)at->rows * (double)at->cols - factor_bits(at, &o, bid[i].rank);
-        WC_TRY(WC_ALLOC(ctx, bid[i].gain, k, "eigenvalues"));
-    }
-    if (*room >= 0) return WC_OK;
-    return wc_fail(ctx, WC_OPTION, "the least ranks of %zu matrices take %.0f bytes more than the budget allows", n,
-                   ceil(-*room / 8));
-}
-
-static void spend(const wc_member *member, size_t n, struct bidder *bid, double room)
-{
-    for (;;) {
-        size_t best = n;
-        double rate = -1;
-        for (size_t i = 0; i < n; i++) {
-            if (bid[i].rank == bid[i].most || bid[i].cost > room) continue;
-            double r = bid[i].gain[bid[i].rank] / bid[i].cost;
-            if (r > rate) rate = r, best = i;
-        }
-        if (best == n) return;
-        room -= bid[best].cost;
-        bid[best].cost = next_cost(&member[best], ++bid[best].rank);
-    }
-}
-
-static void say_ranks(wc_ctx *ctx, const wc_member *member, size_t n, const struct bidder *bid)
-{
-    const wc_factor_options *o = member->opt;
-    size_t low = bid->rank, high = bid->rank;
-    for (size_t i = 1; i < n; i++)
-        low = wc_min(low, bid[i].rank), high = bid[i].rank > high ? bid[i].rank : high;
-    const char *from = o->metric != WC_METRIC_HESSIAN ? "of the weights"
-                       : member->stats                ? "of the weights with the inputs' statistics"
-                                       : "of the weights alone: their inputs are not known while planning, --stats "
-                                         "would tell";
-    wc_log(ctx, WC_LOG_INFO, "ranks of %zu matrices, %zu to %zu, from the spectra %s", n, low, high, from);
-}
-
-wc_status wc_factor_allot(wc_ctx *ctx, const wc_member *member, size_t n)
-{
-    const wc_factor_options *first = member->opt; /* all have the same */
-    struct bidder *bid = NULL;
-    double room;
-    wc_status status = WC_OK;
-    if (first->budget == 0) return WC_OK;
-    if (first->thin.rank) return wc_fail(ctx, WC_OPTION, "a rank and a budget contradict each other");
-    if (!member->first)
-        return wc_fail(ctx, WC_OPTION,
-                       "a budget is for the first step of a recipe: what other steps leave of the "
-                       "weights is not known while the run is planned");
-    WC_TRY_OUT(WC_ALLOC(ctx, bid, n, "ranks"));
-    WC_TRY_OUT(enter_bids(ctx, member, n, bid, &room));
-    for (size_t i = 0; i < n; i++)
-        WC_TRY_OUT(spectrum(ctx, &member[i], wc_min(member[i].at.rows, member[i].at.cols), bid[i].gain));
-    spend(member, n, bid, room);
-    say_ranks(ctx, member, n, bid);
-    for (size_t i = 0; i < n; i++) {
-        wc_factor_options *own = member[i].opt;
-        own->thin.rank = (int)bid[i].rank;
-        own->budget = 0;
-    }
-out:
-    for (size_t i = 0; bid && i < n; i++)
-        free(bid[i].gain);
-    free(bid);
-    return status;
-}
-
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
 /* In f64. The root of H n^3/3 and E times it m n^2; the Gram matrix 2 m n k, k = min(m, n); its eigenvectors 4/3 k^3
@@ -267,6 +142,31 @@ static wc_metric metric_of(const wc_job *job, const wc_factor_options *o, float 
     for (size_t j = 0; j < n; j++)
         weight[j] = (float)((double)scale[j] * (double)scale[j] * (double)n / sum + 0.01);
     return (wc_metric){.scale = scale};
+}
+
+/* ---- ranks by budget -------------------------------------------------------------------------------------------- */
+
+static wc_status choices(wc_ctx *ctx, const wc_member *m, const float *w, const wc_stats *stats, wc_choices *out)
+{
+    const wc_factor_options *o = m->opt;
+    size_t rows = m->at.rows, cols = m->at.cols;
+    wc_job job = {.ctx = ctx, .tensor = m->tensor, .at = m->at, .stats = stats};
+    wc_rank_bid bid = {.e = w, .rows = rows, .cols = cols, .most = most_rank(&m->at, o), .bits = factor_bits};
+    float *scale = NULL, *weight = NULL;
+    wc_status status = WC_OK;
+    WC_TRY_OUT(WC_ALLOC(ctx, scale, cols, "column scales"));
+    WC_TRY_OUT(WC_ALLOC(ctx, weight, cols, "column weights"));
+    if (stats) bid.metric = metric_of(&job, o, scale, weight);
+    WC_TRY_OUT(wc_rank_choices(ctx, m, &bid, out));
+out:
+    free(scale), free(weight);
+    return status;
+}
+
+wc_status wc_factor_allot(wc_ctx *ctx, const wc_member *member, size_t n)
+{
+    const wc_factor_options *o = member->opt;
+    return wc_allot(ctx, member, n, &(wc_bidding){.inputs = o->metric != WC_METRIC_NONE, .choices = choices});
 }
 
 /* ---- numbers ---------------------------------------------------------------------------------------------------- */

@@ -27,7 +27,7 @@
 #ifndef WC_METHODS_FACTORS_H
 #define WC_METHODS_FACTORS_H
 
-#include "methods/leaf.h"
+#include "methods/allot.h"
 #include "methods/method.h"
 #include "solve/projector.h"
 
@@ -49,9 +49,7 @@ typedef struct wc_factor_options {
     double drift;     /* how far E is moved, at most, towards the original outputs (src/solve/drift.h) */
     double residual;  /* the same for the drift of the residual stream */
     double move_damp; /* damping of H in these moves */
-    double budget;    /* over all matrices of the recipe, see WC_FACTOR_BUDGET; 0: each has its own rank */
-    double least;
-    bool adaptive; /* drift: the part of it that leaves the least relative error (src/solve/blend.h) */
+    bool adaptive;    /* drift: the part of it that leaves the least relative error (src/solve/blend.h) */
 } wc_factor_options;
 
 /* Lines of an option table; the struct is wc_factor_options itself. */
@@ -66,23 +64,15 @@ typedef struct wc_factor_options {
     {"alpha", WC_OPT_REAL, offsetof(wc_factor_options, alpha), alpha_, 0, 4, NULL, "exponent of metric=abs_mean"},     \
     {"damp", WC_OPT_REAL, offsetof(wc_factor_options, damp), 1e-6, 0, 10, NULL,                                        \
      "added to the diagonal of H, relative to its mean"}
-/* With wc_factor_allot in the method. */
-#define WC_FACTOR_BUDGET                                                                                               \
-    {"budget", WC_OPT_REAL, offsetof(wc_factor_options, budget), 0, 0, 1, NULL,                                        \
-     "bytes of the factors over bytes of the weights in f16, over all matrices with this recipe together; 0: rank "    \
-     "or ratio"},                                                                                                      \
-    {"least", WC_OPT_REAL, offsetof(wc_factor_options, least), 0.5, 0, 1, NULL,                                        \
-     "with budget: every matrix has at least this part of the rank that ratio=budget gives it"}
+#define WC_FACTOR_BUDGET WC_BUDGET_OPTIONS(wc_factor_options, thin) /* with wc_factor_allot in the method */
 /* clang-format on */
 
-/* wc_method.allot: with a budget, the ranks that leave the least sum of relative errors,
+/* wc_method.allot: with a budget, the ranks that leave the least sum of relative errors (methods/allot.h),
  *
  *     min sum_i (sum_{k > r_i} lambda_ik) / (sum_k lambda_ik),    sum_i bits_i(r_i) <= budget,    r_i >= floor_i,
  *
- * lambda_i the eigenvalues of W_i H_i W_i^T where statistics are known while planning (--stats), of W_i W_i^T where
- * not, said so in a message. The rank with the most gain per bit is taken again and again, of equal ones the first:
- * exact where a rank always costs the same bits, up to the last rank. No rank takes more bytes than W in f16.
- * WC_OPTION: there is also a rank; the step is not the first; the floors take more than the budget. */
+ * lambda_i the eigenvalues of W_i H_i W_i^T, H as the method takes it, or I where the inputs are not known. Exact where
+ * a rank always costs the same bits, up to the last rank. */
 wc_status wc_factor_allot(wc_ctx *ctx, const wc_member *member, size_t n);
 
 /* A = U diag(g), g_j = lambda_j^(1/4), so that both factors carry half of each sigma_j = sqrt(lambda_j). f16 needs that

@@ -14,6 +14,8 @@ typedef struct wc_rank_options {
     double ratio;    /* bytes of all factors over bytes of the weights in f16 */
     int floor;       /* the least rank that ratio may give, as far as the matrix has it */
     int factor_bits; /* 16: f16; 4..8: uniform grids, rounded to nearest */
+    double budget;   /* over all matrices of the recipe, see methods/allot.h; 0: each has its own rank */
+    double least;
 } wc_rank_options;
 
 /* clang-format off */

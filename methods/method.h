@@ -85,9 +85,9 @@ typedef struct wc_member {
     const void *source; /* what both read from */
 } wc_member;
 
-/* A diagonal C of the inputs that need not be stored, because the norm in front of a linear can be multiplied by it.
- * All linears behind that norm then have the same one, so its candidates are judged by the sum of their errors. The
- * driver does the rest (src/fold.h); run() and plan() make no part. */
+/* A diagonal C of the inputs that need not be stored, because what is in front of a linear, a norm or the rows of
+ * another one, can be multiplied by it. All linears with these inputs then have the same one, so its candidates are
+ * judged by the sum of their errors. The driver does the rest (src/fold.h); run() and plan() make no part. */
 typedef struct wc_folding {
     /* How many candidates there are, numbered from 0; 0: the options ask for a transform of the matrix's own. */
     size_t (*choices)(const void *opt);
@@ -95,7 +95,7 @@ typedef struct wc_folding {
     /* cost [choices] += the error of job->w under each. */
     wc_status (*cost)(const wc_job *job, const void *opt, double *cost);
     /* c [cols] > 0 of candidate k. The same for all linears with the same inputs: of the job, only its statistics and
-     * its number of columns may be looked at. */
+     * its number of columns may be looked at. Inputs with the same abs_mean have the same c. */
     wc_status (*diagonal)(const wc_job *job, const void *opt, size_t k, float *c);
 } wc_folding;
 
@@ -106,7 +106,7 @@ typedef enum wc_method_role {
     WC_STEP_PRODUCT,   /* stores a product of thin factors */
     WC_STEP_PRUNE,     /* narrows the target to a mask; stores its values only when no later step does */
     WC_STEP_TRANSFORM, /* changes the basis of the inputs for all later steps, which see W C^-1 and the moments of C x
-                        * (src/basis.h): plan and run emit C, a part of kind diagonal or hadamard */
+                        * (src/basis.h): plan and run emit C, a part of kind diagonal, hadamard or permute */
     WC_STEP_COPY,      /* stores the checkpoint's own bytes in another writing: lossless */
     WC_N_METHOD_ROLES
 } wc_method_role;

@@ -961,6 +961,22 @@ def times_hadamard(l, blob, w):
     return np.where(negative, -w, w)
 
 
+def permute_layout(p, _rows, cols):
+    need(1 <= cols <= 1 << 32 and zero(p.params), "parameters of a permutation")
+    width = 4 if cols > 1 << 16 else 2
+    return Record(size=width * cols, numeric=False, width=width)
+
+
+def times_permute(l, blob, w):
+    order = list(range(w.shape[1]))
+    for j, t in enumerate(np.frombuffer(blob, "<u%d" % l.width).tolist()):
+        if t < len(order):
+            order[j], order[t] = order[t], order[j]
+    out = np.empty_like(w)
+    out[:, order] = w
+    return out
+
+
 # ---------------------------------------------------------------- coded: trellis points in rANS streams
 
 MACHINE = ((0, 0), (0, 0), (2, 1), (5, 2), (9, 2), (18, 4), (33, 10), (78, 43), (166, 121))
@@ -1095,10 +1111,11 @@ def decode_coded(l, blob, rows, cols):
 
 
 LAYOUTS = {1: float_layout, 2: grid_layout, 3: lut_layout, 4: sparse_layout, 5: lowrank_layout, 6: vq_layout,
-           7: signs_layout, 8: coded_layout, 9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout}
+           7: signs_layout, 8: coded_layout, 9: diagonal_layout, 10: hadamard_layout, 11: ggml_layout,
+           12: permute_layout}
 DECODERS = {1: decode_float, 2: decode_grid, 3: decode_lut, 4: decode_sparse, 6: decode_vq, 7: decode_signs,
             8: decode_coded, 11: decode_ggml}
-TRANSFORMS = {9: times_diagonal, 10: times_hadamard}
+TRANSFORMS = {9: times_diagonal, 10: times_hadamard, 12: times_permute}
 
 
 # ---------------------------------------------------------------- program
@@ -1125,7 +1142,7 @@ def describe(p):
     if p.kind == 11:
         return "ggml " + l.name
     if p.kind in TRANSFORMS:
-        return "hadamard order=%d" % l.order if p.kind == 10 else "diagonal"
+        return "hadamard order=%d" % l.order if p.kind == 10 else ("permute" if p.kind == 12 else "diagonal")
     if p.kind == 5:
         form = ("", " cur", " pivot", " mpo m2=%d n2=%d" % (l.m2, l.n2))[l.form]
         return "lowrank rank=%d%s (%s)" % (l.rank, form, " x ".join(describe(c) for c in p.children))

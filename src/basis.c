@@ -27,7 +27,7 @@ static wc_status diagonal_of(wc_ctx *ctx, const wcd_view *c, float **out)
 
 wc_status wc_basis_weights(wc_ctx *ctx, const wcd_view *c, float *w, size_t rows)
 {
-    if (c->d->id == WC_PART_HADAMARD) { /* orthogonal: C^-1 = C^T */
+    if (c->d->id != WC_PART_DIAGONAL) { /* orthogonal: C^-1 = C^T */
         transform_rows(ctx, c, w, rows);
         return WC_OK;
     }
@@ -98,9 +98,9 @@ static wc_status means(wc_ctx *ctx, const wcd_view *c, const wc_stats *in, wc_st
     if (!in->abs_mean) return WC_OK;
     WC_TRY(moments(ctx, c, in->abs_mean, 1, false, &out->abs_mean));
     float *a = (float *)out->abs_mean;
-    bool diagonal = c->d->id == WC_PART_DIAGONAL;
+    bool mixes = c->d->id == WC_PART_HADAMARD;
     for (size_t j = 0; j < n; j++)
-        a[j] = diagonal ? fabsf(a[j]) : (float)normal_abs((double)out->mean[j], (double)out->h[j * n + j]);
+        a[j] = mixes ? (float)normal_abs((double)out->mean[j], (double)out->h[j * n + j]) : fabsf(a[j]);
     return WC_OK;
 }
 

@@ -14,8 +14,8 @@
 wc_status wc_basis_weights(wc_ctx *ctx, const wcd_view *c, float *w, size_t rows);
 
 /* *out: the statistics of C x from those of x, in memory of its own (wc_stats_free). residual_rows: of in->r. E|x'| is
- * exact for a diagonal; a Hadamard transform mixes many channels, and it is then taken to be that of a normal variable
- * with the mean and the second moment of x'. */
+ * exact for a diagonal and a permutation; a Hadamard transform mixes many channels, and it is then taken to be that of
+ * a normal variable with the mean and the second moment of x'. */
 wc_status wc_basis_stats(wc_ctx *ctx, const wcd_view *c, const wc_stats *in, size_t residual_rows, wc_stats *out);
 
 #endif

@@ -41,13 +41,13 @@ static double cpu_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* The best of some runs: up to ten short ones, two of those that take seconds, one of those that take much longer. CPU
- * time has its own best. */
+/* The best of some runs: up to ten short ones, two of those that take seconds (one of a brief row), one of those that
+ * take much longer. CPU time has its own best. */
 static wc_status best_run(wc_bench_frame *f, const wc_bench_row *row, double *seconds, double *cpu_seconds,
                           double *busy)
 {
     enum { MOST = 10 };
-    double total = 0, enough = f->opt->quick ? 0 : 3, most = f->opt->quick ? 0 : 12;
+    double total = 0, enough = f->opt->quick ? 0 : f->brief ? 1 : 3, most = f->opt->quick || f->brief ? 0 : 12;
     *seconds = *cpu_seconds = INFINITY;
     for (int run = 0; run == 0 || (run < MOST && total < enough) || (run == 1 && total < most); run++) {
         if (row->before) row->before(row->arg);

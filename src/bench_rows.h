@@ -23,6 +23,7 @@ typedef struct wc_bench_frame {
     const wc_bench_options *opt;
     wc_report *report;
     json_t *rows;
+    bool brief;                        /* rows measured now: one run is enough, unless it takes less than a second */
     double ceiling[WC_N_CEILINGS];     /* flops or bytes per second */
     double ceiling_cpu[WC_N_CEILINGS]; /* the same per second of CPU time of all threads */
 } wc_bench_frame;

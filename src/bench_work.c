@@ -60,7 +60,7 @@ static wc_status layer_open(wc_ctx *ctx, size_t rows, size_t cols, size_t tokens
     WC_TRY(WC_ALLOC(ctx, out->w, rows * cols, "a weight matrix"));
     wc_bench_random(14, rows * cols, out->w);
     out->job.w = out->w;
-    if (!tokens) return WC_OK;
+    out->job.stats = &out->stats;
     WC_TRY(correlated_moments(ctx, cols, tokens, &out->h));
     out->stats.h = out->h;
     WC_TRY(WC_ALLOC(ctx, out->mean, cols, "means"));
@@ -82,10 +82,11 @@ static wc_status run_method(wc_ctx *ctx, void *arg)
     layer *l = arg;
     wc_part part = {0};
     (void)ctx;
-    l->job.stats = l->h ? &l->stats : NULL;
     l->job.target_moved = false;
     wc_status status = l->recipe.step[0].method->run(&l->job, l->recipe.step[0].opt, &part);
     wc_part_free(&part);
+    free(l->job.mask), free(l->job.survivors);
+    l->job.mask = NULL, l->job.survivors = NULL;
     return status;
 }
 
@@ -138,31 +139,40 @@ static wc_status bench_gptq(wc_bench_frame *f, size_t rows, size_t cols, bool dr
     return status;
 }
 
-/* Every other method with its defaults, against the flops that it states: 4096 columns, and as many rows up to 4096 as
- * keep a run below most_flops. */
+/* One method with its defaults on the first rows of the layer: as many as keep a run below most_flops. */
+static wc_status bench_method(wc_bench_frame *f, const wc_method *m, const char *name, size_t n, layer *l)
+{
+    static const double most_flops = 7e11;
+    wc_place at = {.rows = n, .cols = n, .kept = (uint64_t)n * n};
+    void *opt;
+    char recipe[48]; /* a transform stores nothing by itself, a folded one makes nothing; the first step is measured */
+    WC_TRY(wc_opt_defaults(f->ctx, m, &opt));
+    while (at.rows > 256 && m->flops(&at, opt, false) > most_flops)
+        at.rows /= 2, at.kept /= 2;
+    bool can = !m->applies || !m->applies(&at, opt);
+    free(opt);
+    if (!can) return WC_OK;
+    if (!l->w) WC_TRY(layer_open(f->ctx, n, n, n, l));
+    l->job.at = at;
+    l->job.stats = m->needs & WC_NEEDS_HESSIAN || m->role == WC_STEP_PRUNE ? &l->stats : NULL;
+    snprintf(recipe, sizeof recipe, "%s%s%s", m->name, m->folding ? "(fold=no)" : "",
+             m->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+    return bench_recipe(f, l, name, recipe);
+}
+
+/* Every method on one layer [n, n], against the flops that it states. */
 static wc_status bench_methods(wc_bench_frame *f, size_t n)
 {
-    static const double most_flops = 1e12;
+    layer l = {0};
     wc_status status = WC_OK;
+    f->brief = true;
     for (const wc_method *const *m = wc_methods; status == WC_OK && *m; m++) {
         char name[48];
-        void *opt;
-        layer l;
         snprintf(name, sizeof name, "method-%s", (*m)->name);
-        if (!wc_bench_wants(f, name) || !(*m)->flops) continue;
-        WC_TRY(wc_opt_defaults(f->ctx, *m, &opt));
-        wc_place at = {.rows = n, .cols = n, .kept = (uint64_t)n * n};
-        while (at.rows > 256 && (*m)->flops(&at, opt, false) > most_flops)
-            at.rows /= 2;
-        bool can = !(*m)->applies || !(*m)->applies(&at, opt);
-        free(opt);
-        if (!can) continue;
-        status = layer_open(f->ctx, at.rows, n, (*m)->needs & WC_NEEDS_HESSIAN ? n : 0, &l);
-        char recipe[48]; /* a transform stores nothing by itself; the first step is what is measured */
-        snprintf(recipe, sizeof recipe, "%s%s", (*m)->name, (*m)->role == WC_STEP_TRANSFORM ? " | rtn" : "");
-        if (status == WC_OK) status = bench_recipe(f, &l, name, recipe);
-        layer_close(&l);
+        if (wc_bench_wants(f, name) && (*m)->flops) status = bench_method(f, *m, name, n, &l);
     }
+    f->brief = false;
+    layer_close(&l);
     return status;
 }
 

@@ -53,6 +53,18 @@ static uint64_t tensor_memory(const wc_ctx *ctx, const wc_plan *plan)
     return most;
 }
 
+/* While a diagonal for rows of v or up is chosen (fold.h), H and C of their own inputs are there beside what o or down
+ * take. */
+static uint64_t ahead_memory(const wc_plan *plan)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < plan->n; i++) {
+        const wc_plan_tensor *t = &plan->tensor[i];
+        if (t->folded && !t->copied) most = max(most, 8 * t->source->cols * t->source->cols);
+    }
+    return most;
+}
+
 /* Collecting for inputs of width n: f64 packed sums (4 n^2 bytes), cross moments with the inputs (4 n^2) and with the
  * residual stream (4 hidden n), the differences of a chunk of `rows' tokens; turning the sums into H takes another 4
  * n^2. */
@@ -93,7 +105,7 @@ wc_status wc_budget_make(wc_ctx *ctx, const wc_plan *plan, const wc_config *conf
         wc_pass_cost cost;
         uint64_t rest;
         WC_TRY(block_bytes(ctx, plan, config->layers, &rest));
-        rest += BASE + plan->held;
+        rest += BASE + plan->held + ahead_memory(plan);
         for (b.chunk_tokens = CHUNK_TOKENS;; b.chunk_tokens /= 2) {
             cost = wc_pass_estimate(ctx, config, windows->n, windows->seqlen, n_streams, b.chunk_tokens);
             uint64_t rows = max(b.chunk_tokens, windows->seqlen);

@@ -7,7 +7,47 @@
 #include "base/half.h"
 #include "base/mem.h"
 
+/* ---- where it goes ---------------------------------------------------------------------------------------------- */
+
+enum { V = 2, UP = 5 }; /* of wc_block.linear */
+
+bool wc_fold_norm_name(const wc_config *c, size_t layer, wc_stage stage, char name[WC_NAME_SIZE])
+{
+    static const wc_norm in_front[WC_N_STAGES] = {WC_NORM_ATTENTION, WC_NORM_ATTENTION_OUT, WC_NORM_MLP,
+                                                  WC_NORM_MLP_INNER};
+    wc_tensor_spec spec = {.role = WC_ROLE_NORM, .index = in_front[stage]};
+    if (wc_fold_rows_of(c, stage) != SIZE_MAX) return false;
+    wc_spec_name(&spec, layer, name);
+    return true;
+}
+
+size_t wc_fold_rows_of(const wc_config *c, wc_stage stage)
+{
+    if (c->sub_norm) return SIZE_MAX;
+    return stage == WC_STAGE_O ? V : stage == WC_STAGE_DOWN ? UP : SIZE_MAX;
+}
+
+size_t wc_fold_row(const wc_config *c, wc_stage stage, size_t j)
+{
+    size_t d = c->head_dim, heads_per_row = c->heads / c->kv_heads;
+    return stage == WC_STAGE_O ? j / d / heads_per_row * d + j % d : j;
+}
+
 /* ---- which diagonal --------------------------------------------------------------------------------------------- */
+
+void wc_fold_tie(const wc_config *c, wc_stage stage, wc_stats *s)
+{
+    float *abs_mean = (float *)(uintptr_t)s->abs_mean;
+    size_t d = c->head_dim, shared = stage == WC_STAGE_O ? c->heads / c->kv_heads : 1;
+    for (size_t first = 0; shared > 1 && first < s->n; first += shared * d) /* heads that read the same rows */
+        for (size_t i = first; i < first + d; i++) {
+            float sum = 0;
+            for (size_t j = i; j < i + shared * d; j += d)
+                sum += abs_mean[j] * abs_mean[j];
+            for (size_t j = i; j < i + shared * d; j += d)
+                abs_mean[j] = sqrtf(sum / (float)shared);
+        }
+}
 
 static wc_status add_costs(wc_ctx *ctx, const wc_fold_linear *l, const wc_stats *stats, double *cost)
 {
@@ -25,25 +65,30 @@ static wc_status add_costs(wc_ctx *ctx, const wc_fold_linear *l, const wc_stats 
     return status;
 }
 
-wc_status wc_fold_choose(wc_ctx *ctx, const wc_fold_linear *linear, size_t n_linears, const wc_stats *stats, float *c)
+wc_status wc_fold_choose(wc_ctx *ctx, const wc_fold_linear *linear, size_t n_linears, const wc_stats *stats,
+                         size_t *best)
 {
-    const wc_folding *f = linear->step->method->folding;
-    size_t n = f->choices(linear->step->opt), best = 0;
+    size_t n = linear->step->method->folding->choices(linear->step->opt);
     double *cost;
     wc_status status = WC_OK;
     WC_TRY_OUT(WC_ALLOC(ctx, cost, n, "the errors of diagonals"));
     for (size_t k = 0; k < n_linears; k++)
         WC_TRY_OUT(add_costs(ctx, &linear[k], stats, cost));
+    *best = 0;
     for (size_t k = 1; k < n; k++)
-        if (cost[k] < cost[best]) best = k;
-    wc_job job = {.ctx = ctx, .tensor = linear->weight->name, .at = {.cols = linear->weight->cols}, .stats = stats};
-    WC_TRY_OUT(f->diagonal(&job, linear->step->opt, best, c));
+        if (cost[k] < cost[*best]) *best = k;
 out:
     free(cost);
     return status;
 }
 
-/* ---- the norm --------------------------------------------------------------------------------------------------- */
+wc_status wc_fold_candidate(wc_ctx *ctx, const wc_fold_linear *linear, const wc_stats *stats, size_t k, float *c)
+{
+    wc_job job = {.ctx = ctx, .tensor = linear->weight->name, .at = {.cols = linear->weight->cols}, .stats = stats};
+    return linear->step->method->folding->diagonal(&job, linear->step->opt, k, c);
+}
+
+/* ---- as stored -------------------------------------------------------------------------------------------------- */
 
 /* Bits of v in the type, and in *back the value that they have. */
 static uint32_t round_to(wc_dtype dtype, float v, float *back)
@@ -69,6 +114,12 @@ void wc_fold_diagonal(const float *g, const float *stored, size_t n, float *c)
 {
     for (size_t j = 0; j < n; j++)
         c[j] = g[j] == 0 ? 1 : stored[j] / g[j];
+}
+
+void wc_fold_bias(const float *b, const float *stored, size_t n, float *rows)
+{
+    for (size_t i = 0; i < n; i++)
+        if (b[i] != 0) rows[i] = stored[i] / b[i];
 }
 
 /* ---- what is behind it ------------------------------------------------------------------------------------------ */
@@ -99,9 +150,13 @@ static wc_status read_scaled(wc_ctx *ctx, const wc_weight *w, size_t r0, size_t 
 {
     const wc_fold_scaled *s = w->source;
     WC_TRY(s->base.read(ctx, &s->base, r0, nr, dst));
-    for (size_t i = 0; i < nr; i++)
-        for (size_t j = 0; j < w->cols; j++)
-            dst[i * w->cols + j] = s->divide ? dst[i * w->cols + j] / s->c[j] : dst[i * w->cols + j] * s->c[j];
+    for (size_t i = 0; i < nr; i++, dst += w->cols) {
+        float row = !s->rows ? 1 : s->divide ? s->rows[r0 + i] : 1 / s->rows[r0 + i];
+        for (size_t j = 0; s->rows && j < w->cols; j++)
+            dst[j] *= row;
+        for (size_t j = 0; s->c && j < w->cols; j++)
+            dst[j] = s->divide ? dst[j] / s->c[j] : dst[j] * s->c[j];
+    }
     return WC_OK;
 }
 

@@ -14,7 +14,8 @@ typedef enum wc_journal_type {
                              for each of its children, see wc_journal_child */
     WC_JOURNAL_TENSOR,    /* all parts of tensor `index' are: x = error, y = damping, flags, count = escalations */
     WC_JOURNAL_EDGE,      /* the activations that enter block `index' are: a, b = xxh3 of the two streams */
-    WC_JOURNAL_LEVEL      /* x = the error of tensor `index' with the first `part' levels of its stack (cut.h) */
+    WC_JOURNAL_LEVEL,     /* x = the error of tensor `index' with the first `part' levels of its stack (cut.h) */
+    WC_JOURNAL_FOLD       /* the rows of tensor `index' are stored times candidate `count' of their diagonal (fold.h) */
 } wc_journal_type;
 
 typedef struct wc_journal_record {

@@ -43,7 +43,7 @@ typedef struct wc_plan_tensor {
     wc_part part[WC_RECIPE_MAX]; /* geometry: n_parts of the sum, one float part when kept; then n_transforms */
     size_t n_parts, n_transforms;
     uint64_t bytes; /* of all its blobs, without padding */
-    bool folded;    /* a norm: stored times the diagonal of the linears behind it (fold.h) */
+    bool folded;    /* a norm, or a linear's rows and its bias: stored times a diagonal of what reads them (fold.h) */
     bool copied;    /* stored from the checkpoint's own bytes: keep, or a method of role WC_STEP_COPY */
 } wc_plan_tensor;
 

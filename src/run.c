@@ -298,15 +298,21 @@ static size_t blocks_to_run(const run *r)
 static void estimate_work(run *r)
 {
     const wc_journal_record *edge = wc_journal_last(&r->journal, WC_JOURNAL_EDGE);
-    size_t streams = r->opt->one_stream ? 1 : 2, seqlen = r->windows.seqlen;
+    size_t streams = r->opt->one_stream ? 1 : 2, seqlen = r->windows.seqlen, first = edge ? edge->index : 0;
     double work = r->journal.resumed ? 0 : wc_work_check(r->plan), per_token = 0;
     for (size_t i = 0; i < r->plan->n; i++)
         if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0))
             work += wc_work_tensor(&r->plan->tensor[i], has_drift(r));
     for (int stage = 0; r->calibrated && stage <= WC_N_STAGES; stage++)
         per_token += wc_work_stage(&r->model.config, stage, seqlen, streams, true);
-    for (size_t layer = edge ? edge->index : 0; r->calibrated && layer < blocks_to_run(r); layer++)
+    for (size_t layer = first; r->calibrated && layer < blocks_to_run(r); layer++)
         work += per_token * (double)(r->windows.n * seqlen);
+    for (size_t i = 0; r->calibrated && i < r->plan->n; i++) { /* looks ahead */
+        const wc_plan_tensor *t = &r->plan->tensor[i];
+        if (!t->folded || t->copied || t->layer < first) continue;
+        wc_stage next = t->linear == wc_fold_rows_of(&r->model.config, WC_STAGE_O) ? WC_STAGE_O : WC_STAGE_DOWN;
+        work += wc_work_stage(&r->model.config, next, seqlen, 1, true) * (double)(r->windows.n * seqlen);
+    }
     r->report->work = work;
 }
 
@@ -432,9 +438,10 @@ static wc_status journal_tensor(run *r, size_t i, const wc_packed *packed, wc_jo
     return wc_journal_append(r->ctx, &r->journal, done);
 }
 
-/* Compresses tensor i (or finds it done). c: NULL, or a diagonal of its inputs that is in the norm in front, and in
- * stats already. packed: NULL, or gets the parts. */
-static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, const float *c, wc_packed *packed)
+/* Compresses tensor i (or finds it done). c: NULL, or a diagonal of its inputs that is in what is in front of it, and
+ * in stats already. rows: NULL, or what its own rows are multiplied by. packed: NULL, or gets the parts. */
+static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, const float *c, const float *rows,
+                                 wc_packed *packed)
 {
     const wc_plan_tensor *t = &r->plan->tensor[i];
     const wc_journal_record *found = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
@@ -449,8 +456,8 @@ static wc_status compress_tensor(run *r, size_t i, const wc_stats *stats, const 
     wc_packed local = {0};
     wc_tensor_result result;
     WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &w));
-    wc_fold_scaled scaled = {.base = w, .c = c, .divide = true};
-    if (c) w = wc_fold_weight(&scaled);
+    wc_fold_scaled scaled = {.base = w, .c = c, .rows = rows, .divide = true};
+    if (c || rows) w = wc_fold_weight(&scaled);
     wc_compress_job job = {.weight = &w, .recipe = t->recipe, .stats = stats, .wcz = r->wcz, .tensor = i};
     wc_status status = wc_compress(r->ctx, &job, &local, &result);
     if (status == WC_OK) {
@@ -536,11 +543,11 @@ static wc_status plain_tensors(run *r)
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
         WC_TRY(interrupted(r));
-        if (t->folded) continue; /* when the linears behind it are done */
+        if (t->folded) continue; /* with the linears that it is stored for */
         if (t->copied) {
             WC_TRY(copy_tensor(r, i));
         } else if (!in_a_calibrated_block(r, t) && !wc_recipe_needs_stats(t->recipe)) {
-            WC_TRY(compress_tensor(r, i, NULL, NULL, NULL));
+            WC_TRY(compress_tensor(r, i, NULL, NULL, NULL, NULL));
             wc_report_step(r->report, "done    %s", t->source->name);
         }
         if (i % 16 == 15) wc_checkpoint_release(&r->in.checkpoint);
@@ -632,47 +639,69 @@ static size_t tensor_of(const run *r, size_t layer, size_t linear)
 typedef struct block_work {
     wc_packed packed[WC_N_LINEARS];
     wc_fold_scaled scaled[WC_N_LINEARS];
-    float *c[WC_N_STAGES]; /* the diagonal in the norm in front of a stage; NULL: none */
+    float *c[WC_N_STAGES];     /* the diagonal of the inputs of a stage that is in front of it; NULL: none */
+    float *rows[WC_N_LINEARS]; /* what the rows of a linear are multiplied by; NULL: nothing */
 } block_work;
 
-static void drop_work(block_work *work)
+static void drop_packed(block_work *work)
 {
     for (int k = 0; k < WC_N_LINEARS; k++)
         wc_packed_free(&work->packed[k]);
-    for (int k = 0; k < WC_N_STAGES; k++)
-        free(work->c[k]);
 }
 
-static size_t folded_norm(const run *r, size_t layer, wc_stage stage)
+static void drop_work(block_work *work)
 {
-    wc_tensor_spec spec = {.role = WC_ROLE_NORM, .index = stage == WC_STAGE_QKV ? WC_NORM_ATTENTION : WC_NORM_MLP};
-    char name[WC_NAME_SIZE];
-    if (stage != WC_STAGE_QKV && stage != WC_STAGE_GATE_UP) return SIZE_MAX;
-    wc_spec_name(&spec, layer, name);
+    drop_packed(work);
+    for (int k = 0; k < WC_N_STAGES; k++)
+        free(work->c[k]);
+    for (int k = 0; k < WC_N_LINEARS; k++)
+        free(work->rows[k]);
+}
+
+static size_t folded_vector(const run *r, const char *name)
+{
     for (size_t i = 0; i < r->plan->n; i++)
         if (r->plan->tensor[i].folded && !strcmp(r->plan->tensor[i].source->name, name)) return i;
     return SIZE_MAX;
 }
 
-/* c [n] = the best diagonal for the linears of the stage. */
-static wc_status choose_diagonal(run *r, size_t layer, wc_stage stage, const wc_stats *stats, float *c)
+/* The norm that takes the diagonal of this stage's inputs. */
+static size_t folded_norm(const run *r, size_t layer, wc_stage stage)
 {
-    const size_t *linear;
-    size_t n = wc_stage_linears(stage, &linear);
-    wc_weight weight[WC_N_LINEARS];
-    wc_fold_linear behind[WC_N_LINEARS];
-    if (!stats) return wc_fail(r->ctx, WC_BUG, "block %zu: linears are done before their norm", layer);
-    for (size_t k = 0; k < n; k++) {
-        const wc_plan_tensor *t = &r->plan->tensor[tensor_of(r, layer, linear[k])];
-        WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &weight[k]));
-        behind[k] = (wc_fold_linear){&weight[k], &t->recipe->step[0]};
-    }
-    return wc_fold_choose(r->ctx, behind, n, stats, c);
+    char name[WC_NAME_SIZE];
+    return wc_fold_norm_name(&r->model.config, layer, stage, name) ? folded_vector(r, name) : SIZE_MAX;
 }
 
-/* Puts norm i, g [n] times c, into the file: before any linear behind it, so that a killed run goes on with the same.
- */
-static wc_status store_norm(run *r, size_t i, const float *g, const float *c, wc_packed *packed)
+/* The linear of this stage, as a tensor, whose rows take the diagonal of the next one's inputs. */
+static size_t folded_rows(const run *r, size_t layer, wc_stage stage)
+{
+    size_t linear = stage == WC_STAGE_DOWN ? SIZE_MAX : wc_fold_rows_of(&r->model.config, stage + 1);
+    size_t i = linear == SIZE_MAX ? SIZE_MAX : tensor_of(r, layer, linear);
+    return i != SIZE_MAX && r->plan->tensor[i].folded ? i : SIZE_MAX;
+}
+
+/* The linears of a stage, for a choice among diagonals. */
+typedef struct readers {
+    wc_weight weight[WC_N_LINEARS];
+    wc_fold_linear linear[WC_N_LINEARS];
+    size_t n;
+} readers;
+
+static wc_status find_readers(run *r, size_t layer, wc_stage stage, readers *out)
+{
+    const size_t *linear;
+    out->n = wc_stage_linears(stage, &linear);
+    for (size_t k = 0; k < out->n; k++) {
+        const wc_plan_tensor *t = &r->plan->tensor[tensor_of(r, layer, linear[k])];
+        WC_TRY(r->model.source.find(r->ctx, r->model.source.self, t->source->name, &out->weight[k]));
+        out->linear[k] = (wc_fold_linear){&out->weight[k], &t->recipe->step[0]};
+    }
+    return WC_OK;
+}
+
+/* Puts vector i, g [n] times c, into the file: before any linear that it is for, so that a killed run goes on with the
+ * same. */
+static wc_status store_vector(run *r, size_t i, const float *g, const float *c, wc_packed *packed)
 {
     wc_part part = r->plan->tensor[i].part[0];
     wc_wcz_blob blob = {0};
@@ -689,34 +718,110 @@ static wc_status store_norm(run *r, size_t i, const float *g, const float *c, wc
     return status;
 }
 
-/* Folds a diagonal into the norm in front of the stage, if the plan says so: *c [n], and stats (NULL: nothing is left
- * to be done behind it) become those of the inputs times it. */
-static wc_status fold_stage(run *r, size_t layer, wc_stage stage, wc_stats *stats, float **c)
+/* A folded norm or bias: as it was and as it is in the file. */
+typedef struct vector {
+    float *was, *stored;
+} vector;
+
+static void vector_free(vector *v)
 {
-    size_t i = folded_norm(r, layer, stage), n;
-    wc_packed packed = {.rows = 1};
-    float *g = NULL, *stored = NULL;
-    wc_status status = WC_OK;
-    if (i == SIZE_MAX) return WC_OK;
+    free(v->was), free(v->stored);
+}
+
+/* *out (to be freed in any case) = vector i times c; c is not looked at where an earlier run has stored it. */
+static wc_status fold_vector(run *r, size_t i, const float *c, vector *out)
+{
     const wc_st_tensor *source = r->plan->tensor[i].source;
     const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
-    packed.cols = n = source->cols;
-    WC_TRY_OUT(wc_vector_read(r->ctx, &r->model.source, source->name, n, &g));
-    WC_TRY_OUT(WC_ALLOC(r->ctx, stored, n, "a norm"));
-    WC_TRY_OUT(WC_ALLOC(r->ctx, *c, n, "a diagonal"));
-    if (done) {
+    wc_packed packed = {.rows = 1, .cols = source->cols};
+    wc_status status = WC_OK;
+    WC_TRY_OUT(wc_vector_read(r->ctx, &r->model.source, source->name, source->cols, &out->was));
+    WC_TRY_OUT(WC_ALLOC(r->ctx, out->stored, source->cols, "a vector"));
+    if (done)
         WC_TRY_OUT(restore_tensor(r, i, done, &packed));
-    } else {
-        WC_TRY_OUT(choose_diagonal(r, layer, stage, stats, *c));
-        WC_TRY_OUT(store_norm(r, i, g, *c, &packed));
-    }
-    WC_TRY_OUT(wc_packed_rows(r->ctx, &packed, 0, 1, stored));
-    wc_fold_diagonal(g, stored, n, *c);
-    if (stats) wc_fold_stats(r->ctx, stats, 0, *c);
+    else
+        WC_TRY_OUT(store_vector(r, i, out->was, c, &packed));
+    WC_TRY_OUT(wc_packed_rows(r->ctx, &packed, 0, 1, out->stored));
 out:
-    free(g), free(stored);
     wc_packed_free(&packed);
     return status;
+}
+
+/* *c [n]: the diagonal in the norm in front of the stage, if the plan says so: chosen by stats, or, where these are
+ * NULL since nothing is left to be done behind it, found. */
+static wc_status fold_norm(run *r, size_t layer, wc_stage stage, const wc_stats *stats, float **c)
+{
+    size_t i = folded_norm(r, layer, stage), best;
+    vector norm = {0};
+    readers behind;
+    wc_status status = WC_OK;
+    if (i == SIZE_MAX) return WC_OK;
+    size_t n = r->plan->tensor[i].source->cols;
+    WC_TRY_OUT(WC_ALLOC(r->ctx, *c, n, "a diagonal"));
+    if (!wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0)) {
+        if (!stats) WC_TRY_OUT(wc_fail(r->ctx, WC_BUG, "block %zu: linears are done before their norm", layer));
+        WC_TRY_OUT(find_readers(r, layer, stage, &behind));
+        WC_TRY_OUT(wc_fold_choose(r->ctx, behind.linear, behind.n, stats, &best));
+        WC_TRY_OUT(wc_fold_candidate(r->ctx, behind.linear, stats, best, *c));
+    }
+    WC_TRY_OUT(fold_vector(r, i, *c, &norm));
+    wc_fold_diagonal(norm.was, norm.stored, n, *c);
+out:
+    vector_free(&norm);
+    return status;
+}
+
+/* rows [n], the factors of the rows of a linear, as its bias has them. */
+static wc_status fold_bias(run *r, size_t layer, size_t linear, size_t n, float *rows)
+{
+    wc_tensor_spec spec = {.role = WC_ROLE_BIAS, .index = linear};
+    char name[WC_NAME_SIZE];
+    vector bias = {0};
+    wc_spec_name(&spec, layer, name);
+    size_t i = folded_vector(r, name);
+    if (i == SIZE_MAX) return WC_OK;
+    wc_status status = fold_vector(r, i, rows, &bias);
+    if (status == WC_OK) wc_fold_bias(bias.was, bias.stored, n, rows);
+    vector_free(&bias);
+    return status;
+}
+
+/* Which candidate it is: in the journal before anything is stored times it. */
+static wc_status choose_rows(run *r, size_t front, const readers *behind, const wc_stats *ahead, size_t *best)
+{
+    wc_journal_record chosen = {.type = WC_JOURNAL_FOLD, .index = (uint32_t)front};
+    const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_FOLD, chosen.index, 0);
+    if (done) {
+        *best = done->count;
+        return WC_OK;
+    }
+    WC_TRY(wc_fold_choose(r->ctx, behind->linear, behind->n, ahead, best));
+    chosen.count = (uint32_t)*best;
+    return wc_journal_append(r->ctx, &r->journal, chosen);
+}
+
+/* The diagonal that goes into rows of a linear of this stage, for the inputs of the next one, by what is known of those
+ * (the caller's own): into work->rows and, input by input, work->c. */
+static wc_status fold_rows(run *r, size_t layer, wc_stage stage, wc_stats *ahead, block_work *work)
+{
+    const wc_config *config = &r->model.config;
+    wc_stage next = stage + 1;
+    size_t linear = wc_fold_rows_of(config, next), front = tensor_of(r, layer, linear), best;
+    size_t n = r->plan->tensor[front].source->rows;
+    readers behind;
+    WC_TRY(WC_ALLOC(r->ctx, work->rows[linear], n, "factors of rows"));
+    WC_TRY(WC_ALLOC(r->ctx, work->c[next], ahead->n, "a diagonal"));
+    float *rows = work->rows[linear], *c = work->c[next];
+    wc_fold_tie(config, next, ahead);
+    WC_TRY(find_readers(r, layer, next, &behind));
+    WC_TRY(choose_rows(r, front, &behind, ahead, &best));
+    WC_TRY(wc_fold_candidate(r->ctx, behind.linear, ahead, best, c));
+    for (size_t j = 0; j < ahead->n; j++)
+        rows[wc_fold_row(config, next, j)] = c[j];
+    WC_TRY(fold_bias(r, layer, linear, n, rows));
+    for (size_t j = 0; j < ahead->n; j++)
+        c[j] = rows[wc_fold_row(config, next, j)];
+    return WC_OK;
 }
 
 /* Compresses the linears of one stage; block's weights become the compressed ones, whose bytes are in *work. stats:
@@ -725,17 +830,19 @@ static wc_status compress_stage(run *r, size_t layer, wc_stage stage, wc_stats *
                                 block_work *work)
 {
     float **c = &work->c[stage];
-    WC_TRY(fold_stage(r, layer, stage, stats, c));
+    WC_TRY(fold_norm(r, layer, stage, stats, c));
+    if (*c && stats) wc_fold_stats(r->ctx, stats, stats->r ? r->model.config.hidden : 0, *c);
     const size_t *linear;
     size_t n = wc_stage_linears(stage, &linear);
     for (size_t k = 0; k < n; k++) {
         size_t i = tensor_of(r, layer, linear[k]);
         if (i == SIZE_MAX || r->plan->tensor[i].copied) continue;
         WC_TRY(interrupted(r));
-        WC_TRY(compress_tensor(r, i, stats, *c, &work->packed[linear[k]]));
+        const float *rows = work->rows[linear[k]];
+        WC_TRY(compress_tensor(r, i, stats, *c, rows, &work->packed[linear[k]]));
         wc_weight w = wc_packed_weight(&work->packed[linear[k]], r->plan->tensor[i].source->name);
-        work->scaled[linear[k]] = (wc_fold_scaled){.base = w, .c = *c};
-        if (block) block->linear[linear[k]] = *c ? wc_fold_weight(&work->scaled[linear[k]]) : w;
+        work->scaled[linear[k]] = (wc_fold_scaled){.base = w, .c = *c, .rows = rows};
+        if (block) block->linear[linear[k]] = *c || rows ? wc_fold_weight(&work->scaled[linear[k]]) : w;
         const wc_journal_record *done = wc_journal_find(&r->journal, WC_JOURNAL_TENSOR, (uint32_t)i, 0);
         wc_report_step(r->report, "block %zu/%zu  %-10s err %.5f%s", layer + 1, r->model.config.layers,
                        strchr(wc_linear_suffix(linear[k]), '.') + 1, done->x,
@@ -758,6 +865,24 @@ static bool stage_wants_stats(const run *r, size_t layer, wc_stage stage)
     return false;
 }
 
+/* What the stage's linears, before they are compressed, bring to the next one: for the diagonal that goes into them. */
+static wc_status look_ahead(run *r, size_t layer, wc_stage stage, const wc_block *block, block_work *work)
+{
+    wc_stats_sum sum = {0};
+    wc_stats ahead = {0};
+    wc_status status = WC_OK;
+    if (folded_rows(r, layer, stage) == SIZE_MAX) return WC_OK;
+    r->per_token = wc_work_stage(&r->model.config, stage + 1, r->windows.seqlen, 1, true);
+    WC_TRY_OUT(wc_stats_begin(r->ctx, wc_stage_width(&r->model.config, stage + 1), false, 0, &sum));
+    WC_TRY_OUT(wc_pass_peek(r->ctx, &r->pass, block, stage, &sum));
+    WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &ahead));
+    WC_TRY_OUT(fold_rows(r, layer, stage, &ahead, work));
+out:
+    wc_stats_drop(&sum);
+    wc_stats_free(&ahead);
+    return status;
+}
+
 static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block *both[], wc_block *block,
                            block_work *work)
 {
@@ -772,6 +897,7 @@ static wc_status run_stage(run *r, size_t layer, wc_stage stage, const wc_block 
     r->per_token = wc_work_stage(&r->model.config, stage, r->windows.seqlen, r->pass.n_streams, collect);
     WC_TRY_OUT(wc_pass_stage(r->ctx, &r->pass, both, stage, collect ? &sum : NULL));
     if (collect) WC_TRY_OUT(wc_stats_finish(r->ctx, &sum, &stats));
+    WC_TRY_OUT(look_ahead(r, layer, stage, block, work));
     WC_TRY_OUT(compress_stage(r, layer, stage, collect ? &stats : NULL, block, work));
 out:
     wc_checkpoint_release(&r->in.checkpoint);
@@ -811,9 +937,9 @@ static wc_status restore_block(run *r, size_t layer)
 {
     for (size_t i = 0; i < r->plan->n; i++) {
         const wc_plan_tensor *t = &r->plan->tensor[i];
-        if (t->layer == layer && t->folded) WC_TRY(copy_tensor(r, i));
+        if (t->layer == layer && t->folded && t->copied) WC_TRY(copy_tensor(r, i));
         if (t->layer != layer || t->linear == SIZE_MAX || t->copied) continue;
-        WC_TRY(compress_tensor(r, i, NULL, NULL, NULL));
+        WC_TRY(compress_tensor(r, i, NULL, NULL, NULL, NULL));
     }
     return WC_OK;
 }
@@ -837,23 +963,42 @@ static wc_status blocks(run *r)
     return WC_OK;
 }
 
+static wc_status saved_stats(run *r, size_t layer, wc_stage stage, wc_stats *out)
+{
+    const wc_config *c = &r->model.config;
+    return wc_saved_stats_get(r->ctx, &r->saved, layer, (size_t)stage, c->layers, wc_stage_width(c, stage), out);
+}
+
+static wc_status stage_from_file(run *r, size_t layer, wc_stage stage, block_work *work)
+{
+    wc_stats stats = {0}, ahead = {0};
+    wc_status status = WC_OK;
+    bool now = stage_wants_stats(r, layer, stage), rows = folded_rows(r, layer, stage) != SIZE_MAX;
+    if (rows && (now || stage_wants_stats(r, layer, stage + 1))) {
+        WC_TRY_OUT(saved_stats(r, layer, stage + 1, &ahead));
+        WC_TRY_OUT(fold_rows(r, layer, stage, &ahead, work));
+        wc_stats_free(&ahead);
+    }
+    if (now) WC_TRY_OUT(saved_stats(r, layer, stage, &stats));
+    WC_TRY_OUT(compress_stage(r, layer, stage, now ? &stats : NULL, NULL, work));
+out:
+    drop_packed(work);
+    wc_stats_free(&stats);
+    wc_stats_free(&ahead);
+    return status;
+}
+
 /* Fixed statistics: every linear on its own, no forward pass. */
 static wc_status blocks_from_file(run *r)
 {
-    for (size_t layer = 0; layer < blocks_to_run(r); layer++)
-        for (int stage = 0; stage < WC_N_STAGES; stage++) {
-            block_work work = {0};
-            wc_stats stats = {0};
-            wc_status status = WC_OK;
-            if (stage_wants_stats(r, layer, (wc_stage)stage))
-                status = wc_saved_stats_get(r->ctx, &r->saved, layer, (size_t)stage, r->model.config.layers,
-                                            wc_stage_width(&r->model.config, (wc_stage)stage), &stats);
-            if (status == WC_OK)
-                status = compress_stage(r, layer, (wc_stage)stage, stats.h ? &stats : NULL, NULL, &work);
-            wc_stats_free(&stats);
-            drop_work(&work);
-            WC_TRY(status);
-        }
+    for (size_t layer = 0; layer < blocks_to_run(r); layer++) {
+        block_work work = {0};
+        wc_status status = WC_OK;
+        for (int stage = 0; status == WC_OK && stage < WC_N_STAGES; stage++)
+            status = stage_from_file(r, layer, (wc_stage)stage, &work);
+        drop_work(&work);
+        WC_TRY(status);
+    }
     return WC_OK;
 }
 
@@ -879,7 +1024,7 @@ static wc_status head(run *r)
             status = r->calibrated ? head_stats(r, &stats)
                                    : wc_saved_stats_get(r->ctx, &r->saved, r->model.config.layers, 0,
                                                         r->model.config.layers, r->model.config.hidden, &stats);
-        if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL, NULL);
+        if (status == WC_OK) status = compress_tensor(r, i, stats.h ? &stats : NULL, NULL, NULL, NULL);
         wc_stats_free(&stats);
         WC_TRY(status);
     }

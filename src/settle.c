@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fold.h"
+
 /* Recipes with options of their own, tensor by tensor: n == 0 where nothing is open. */
 typedef struct settling {
     wc_plan *plan;
@@ -11,7 +13,7 @@ typedef struct settling {
     wc_recipe *own; /* [plan->n] */
 } settling;
 
-/* ---- diagonals in the norm -------------------------------------------------------------------------------------- */
+/* ---- diagonals in what is in front ------------------------------------------------------------------------------ */
 
 /* Candidates of a fold that step i of the tensor's recipe asks for; 0: none. */
 static size_t choices(const settling *s, size_t t, size_t i)
@@ -21,26 +23,18 @@ static size_t choices(const settling *s, size_t t, size_t i)
     return f ? f->choices(r->step[i].opt) : 0;
 }
 
-static size_t norm_of(const wc_plan *plan, size_t layer, wc_stage stage)
+static bool asks(const settling *s, size_t t)
 {
-    wc_tensor_spec spec = {.role = WC_ROLE_NORM, .index = stage == WC_STAGE_QKV ? WC_NORM_ATTENTION : WC_NORM_MLP};
-    char name[WC_NAME_SIZE];
-    wc_spec_name(&spec, layer, name);
+    for (size_t i = 0; i < s->own[t].n; i++)
+        if (choices(s, t, i)) return true;
+    return false;
+}
+
+static size_t named(const wc_plan *plan, const char *name)
+{
     for (size_t i = 0; i < plan->n; i++)
         if (!strcmp(plan->tensor[i].source->name, name)) return i;
     return SIZE_MAX;
-}
-
-/* Whether all linears behind the norm ask for a diagonal in it, first of all, from equally many candidates, and the
- * norm is stored as it is. index [n]: the linears' tensors. */
-static bool can_fold(const settling *s, size_t norm, const size_t *index, size_t n)
-{
-    const wc_plan_tensor *g = norm == SIZE_MAX ? NULL : &s->plan->tensor[norm];
-    if (!g || g->recipe->n || g->source->ggml || !wc_dtype_is_float(g->source->dtype)) return false;
-    for (size_t k = 0; k < n; k++)
-        if (index[k] == SIZE_MAX || !choices(s, index[k], 0) || choices(s, index[k], 0) != choices(s, index[0], 0))
-            return false;
-    return true;
 }
 
 static size_t tensor_of(const wc_plan *plan, size_t layer, size_t linear)
@@ -50,29 +44,107 @@ static size_t tensor_of(const wc_plan *plan, size_t layer, size_t linear)
     return SIZE_MAX;
 }
 
-/* Marks the norms of a layer that take a diagonal, and in folds [plan->n] the linears behind them. */
-static void fold_layer(const settling *s, size_t layer, bool *folds)
+/* A norm or a bias that is kept as it is, in numbers that can be multiplied. */
+static bool kept_plain(const settling *s, size_t t)
 {
-    static const wc_stage behind_norms[] = {WC_STAGE_QKV, WC_STAGE_GATE_UP};
-    for (size_t k = 0; k < sizeof behind_norms / sizeof *behind_norms; k++) {
-        const size_t *linear;
-        size_t n = wc_stage_linears(behind_norms[k], &linear), index[WC_N_LINEARS];
-        size_t norm = norm_of(s->plan, layer, behind_norms[k]);
-        for (size_t i = 0; i < n; i++)
-            index[i] = tensor_of(s->plan, layer, linear[i]);
-        if (!can_fold(s, norm, index, n)) continue;
-        s->plan->tensor[norm].folded = true;
-        for (size_t i = 0; i < n; i++)
-            folds[index[i]] = true;
+    const wc_plan_tensor *v = t == SIZE_MAX ? NULL : &s->plan->tensor[t];
+    return v && !v->recipe->n && !v->source->ggml && wc_dtype_is_float(v->source->dtype);
+}
+
+/* Whether all numbers of a row are chosen without the other rows, so that a row times a factor is stored as well as
+ * without it. */
+static bool rows_apart(const wc_plan_tensor *t)
+{
+    bool apart = true;
+    for (size_t i = 0; i < t->recipe->n; i++) {
+        const wc_recipe_step *step = &t->recipe->step[i];
+        wc_place at = wc_recipe_place(t->recipe, i, t->source->rows, t->source->cols);
+        wc_part part = {0};
+        if (step->method->narrow) return false;
+        step->method->plan(&at, step->opt, &part);
+        if (part.kind == WC_PART_GRID)
+            apart = apart && part.grid.tile < 2;
+        else if (part.kind == WC_PART_LUT)
+            apart = apart && part.lut.scope != WC_LUT_TENSOR;
+        else
+            apart = apart && (!part.kind || part.kind == WC_PART_GGML || wc_part_is_transform(part.kind));
+        wc_part_free(&part);
     }
+    return apart;
+}
+
+/* What the linears of one stage of a layer, and what is in front of them, make of a fold. */
+typedef struct fold {
+    size_t index[WC_N_LINEARS], n; /* the linears' tensors */
+    size_t front, bias;            /* the norm, or the linear whose rows it is, and its bias; SIZE_MAX: none */
+    bool rows;                     /* front is a linear */
+} fold;
+
+static fold fold_of(const settling *s, size_t layer, wc_stage stage)
+{
+    fold f = {.front = SIZE_MAX, .bias = SIZE_MAX};
+    const size_t *linear;
+    char name[WC_NAME_SIZE];
+    f.n = wc_stage_linears(stage, &linear);
+    for (size_t k = 0; k < f.n; k++)
+        f.index[k] = tensor_of(s->plan, layer, linear[k]);
+    f.rows = !wc_fold_norm_name(s->config, layer, stage, name);
+    if (!f.rows) {
+        f.front = named(s->plan, name);
+        return f;
+    }
+    wc_tensor_spec bias = {.role = WC_ROLE_BIAS, .index = wc_fold_rows_of(s->config, stage)};
+    f.front = tensor_of(s->plan, layer, bias.index);
+    wc_spec_name(&bias, layer, name);
+    f.bias = named(s->plan, name);
+    return f;
+}
+
+/* Why this cannot be, or NULL. */
+static const char *no_fold(const settling *s, const fold *f)
+{
+    for (size_t k = 0; k < f->n; k++) {
+        if (f->index[k] == SIZE_MAX || !choices(s, f->index[k], 0))
+            return "not all linears with these inputs ask for them as their first step";
+        if (choices(s, f->index[k], 0) != choices(s, f->index[0], 0)) return "not all of them try equally many";
+    }
+    if (!f->rows) return kept_plain(s, f->front) ? NULL : "the norm in front is not kept as it is";
+    const wc_plan_tensor *front = f->front == SIZE_MAX ? NULL : &s->plan->tensor[f->front];
+    if (!front || !front->recipe->n || front->recipe->step[0].method->survey)
+        return "the linear in front is kept as it is";
+    if (!rows_apart(front)) return "the rows of the linear in front are not rounded one by one";
+    return f->bias == SIZE_MAX || kept_plain(s, f->bias) ? NULL : "the bias in front is not kept as it is";
+}
+
+/* Marks what takes the diagonals of a stage, and in folds [plan->n] the linears that need none of their own. Says once
+ * for all layers where one was asked for and cannot be. */
+static void fold_stage(wc_ctx *ctx, const settling *s, wc_stage stage, bool *folds)
+{
+    const char *why = NULL, *first = NULL;
+    size_t refused = 0;
+    for (size_t layer = 0; layer < s->config->layers; layer++) {
+        fold f = fold_of(s, layer, stage);
+        const char *reason = no_fold(s, &f);
+        for (size_t k = 0; k < f.n && !reason; k++)
+            folds[f.index[k]] = true;
+        if (!reason) s->plan->tensor[f.front].folded = true;
+        if (!reason && f.bias != SIZE_MAX) s->plan->tensor[f.bias].folded = true;
+        for (size_t k = 0; k < f.n && reason; k++)
+            if (f.index[k] != SIZE_MAX && asks(s, f.index[k])) {
+                if (!refused++) why = reason, first = s->plan->tensor[f.index[k]].source->name;
+            }
+    }
+    if (refused)
+        wc_log(ctx, WC_LOG_INFO, "%s%s: scales are stored with it: %s", first, refused > 1 ? " and others like it" : "",
+               why);
 }
 
 static wc_status settle_folds(wc_ctx *ctx, const settling *s)
 {
     bool *folds;
     WC_TRY(WC_ALLOC(ctx, folds, s->plan->n, "the plan"));
-    for (size_t layer = 0; s->config && layer < s->config->layers; layer++)
-        fold_layer(s, layer, folds);
+    for (int stage = 0; s->config && stage < WC_N_STAGES; stage++)
+        fold_stage(ctx, s, (wc_stage)stage, folds);
     for (size_t t = 0; t < s->plan->n; t++)
         for (size_t i = 0; i < s->own[t].n; i++)
             if (choices(s, t, i) && (i || !folds[t])) s->own[t].step[i].method->folding->refuse(s->own[t].step[i].opt);

@@ -283,10 +283,21 @@ static inline wc_part hadamard_make(size_t cols, size_t order)
     return p;
 }
 
+/* Numbers of make_golden.py's order_of(); step and cols have no common divisor. */
+static inline wc_part permute_make(size_t cols, size_t step)
+{
+    wc_part p = {.kind = WC_PART_PERMUTE, .permute = {.cols = cols}};
+    assert_int_equal(wc_permute_alloc(NULL, &p.permute), WC_OK);
+    for (size_t j = 0; j < cols; j++)
+        p.permute.from[j] = (uint32_t)((j * step + 3) % cols);
+    return p;
+}
+
 /* Entry (i, j) of a transform, from its definition. */
 static inline double transform_entry(const wc_part *p, size_t i, size_t j)
 {
     if (p->kind == WC_PART_DIAGONAL) return i == j ? ldexp(f16_value(p->diagonal.scale[j]), p->diagonal.scale_exp) : 0;
+    if (p->kind == WC_PART_PERMUTE) return p->permute.from[i] == j;
     size_t n = p->hadamard.order;
     if (i / n != j / n) return 0;
     bool minus = (unsigned)__builtin_popcountll((i % n) & (j % n)) % 2 != p->hadamard.negative[j];
@@ -552,7 +563,8 @@ static inline float part_value(const wc_part *p, size_t r, size_t c)
     case WC_PART_LOWRANK:
     case WC_PART_GGML: break; /* ggml_util.h */
     case WC_PART_DIAGONAL:
-    case WC_PART_HADAMARD: fail_msg("a transform has no values");
+    case WC_PART_HADAMARD:
+    case WC_PART_PERMUTE: fail_msg("a transform has no values");
     }
     return lowrank_value(&p->lowrank, r, c);
 }

@@ -4,6 +4,7 @@
 static const wc_opt opts[] = {
     WC_FACTOR_OPTIONS(0, 0.8, 16),
     WC_FACTOR_METRIC(WC_METRIC_ABS_MEAN, 0.5),
+    WC_FACTOR_BUDGET,
     {0},
 };
 
@@ -16,6 +17,7 @@ const wc_method wc_method_asvd = {
     .opts = opts,
     .applies = wc_factor_applies,
     .plan = wc_factor_plan,
+    .allot = wc_factor_allot,
     .run = wc_factor_run,
     .flops = wc_factor_flops,
     .scratch = wc_factor_scratch,

@@ -22,7 +22,7 @@ static const wc_opt opts[] = {
     {"metric", WC_OPT_WORD, offsetof(struct options, metric), HESSIAN, 0, 1, "hessian|diagonal",
      "what the exponent minimises: the layer error, or the part of it on the diagonal of H"},
     {"fold", WC_OPT_BOOL, offsetof(struct options, fold), 1, 0, 1, NULL,
-     "q, k, v and gate, up: one diagonal for all of them, in the norm in front, where nothing else is in the way"},
+     "one diagonal for all linears with the same inputs, in the norm or the rows in front, where that can be"},
     WC_GRID_OPTIONS(struct options, grid),
     {0},
 };

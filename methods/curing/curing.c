@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "linalg/linalg.h"
-#include "methods/leaf.h"
+#include "methods/allot.h"
 #include "solve/hessian.h"
 #include "solve/projector.h"
 
@@ -20,6 +20,7 @@ struct options {
 
 static const wc_opt opts[] = {
     WC_RANK_OPTIONS(struct options, thin, 0, 0.8, 16),
+    WC_BUDGET_OPTIONS(struct options, thin),
     {"importance", WC_OPT_WORD, offsetof(struct options, importance), WANDA, 0, 1, "magnitude|wanda",
      "what rows and columns are chosen by: |w|, or |w| times the size of the input"},
     {"link", WC_OPT_WORD, offsetof(struct options, link), OUTPUTS, 0, 1, "weights|outputs",
@@ -210,6 +211,23 @@ out:
     return status;
 }
 
+/* Ranks by the spectrum of the weights in the metric of the link: C U R leaves more than the best product of its rank,
+ * but of matrices with steeper spectra less, too. */
+static wc_status choices(wc_ctx *ctx, const wc_member *m, const float *w, const wc_stats *stats, wc_choices *out)
+{
+    const struct options *o = m->opt;
+    size_t rows = m->at.rows, cols = m->at.cols;
+    wc_rank_bid bid = {.e = w, .rows = rows, .cols = cols, .most = wc_min(rows, cols), .bits = bits};
+    if (stats && o->link == OUTPUTS) bid.metric = (wc_metric){.h = stats->h, .damping = o->damp};
+    return wc_rank_choices(ctx, m, &bid, out);
+}
+
+static wc_status allot(wc_ctx *ctx, const wc_member *member, size_t n)
+{
+    const struct options *o = member->opt;
+    return wc_allot(ctx, member, n, &(wc_bidding){.inputs = o->link == OUTPUTS, .choices = choices});
+}
+
 /* Gram matrix, eigenvectors and the other side's as for the svd; two LU; two least squares, with outputs the root of H
  * and two products with it. */
 static double flops(const wc_place *at, const void *opt, bool drift)
@@ -251,6 +269,7 @@ const wc_method wc_method_curing = {
     .opts = opts,
     .applies = applies,
     .plan = plan,
+    .allot = allot,
     .run = run,
     .flops = flops,
     .scratch = scratch,

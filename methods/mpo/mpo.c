@@ -11,6 +11,7 @@ struct options {
 
 static const wc_opt opts[] = {
     WC_RANK_OPTIONS(struct options, thin, 0, 0.8, 16),
+    WC_BUDGET_OPTIONS(struct options, thin),
     {"m2", WC_OPT_INT, offsetof(struct options, m2), 0, 0, 1 << 20, NULL,
      "rows of the inner core, a divisor of all rows; 0: the one nearest their root"},
     {"n2", WC_OPT_INT, offsetof(struct options, n2), 0, 0, 1 << 20, NULL,
@@ -92,6 +93,25 @@ static void reshape(wc_ctx *ctx, const float *w, size_t rows, size_t cols, const
             e[(i / s->m2 * n1 + j / s->n2) * s->inner + i % s->m2 * s->n2 + j % s->n2] = w[i * cols + j];
 }
 
+static wc_status choices(wc_ctx *ctx, const wc_member *m, const float *w, const wc_stats *stats, wc_choices *out)
+{
+    struct shape s = shape_of(&m->at, m->opt);
+    wc_rank_bid bid = {.rows = s.outer, .cols = s.inner, .most = wc_min(s.outer, s.inner), .bits = bits};
+    float *e;
+    (void)stats;
+    WC_TRY(WC_ALLOC(ctx, e, s.outer * s.inner, "the reshaped matrix"));
+    reshape(ctx, w, m->at.rows, m->at.cols, &s, e);
+    bid.e = e;
+    wc_status status = wc_rank_choices(ctx, m, &bid, out);
+    free(e);
+    return status;
+}
+
+static wc_status allot(wc_ctx *ctx, const wc_member *member, size_t n)
+{
+    return wc_allot(ctx, member, n, &(wc_bidding){.choices = choices});
+}
+
 /* What one run allocates: e [outer, inner], a [outer, rank], b [rank, inner], column weights of both. */
 struct workspace {
     float *e, *a, *b, *weight_a, *weight_b;
@@ -168,6 +188,7 @@ const wc_method wc_method_mpo = {
     .opts = opts,
     .applies = applies,
     .plan = plan,
+    .allot = allot,
     .run = run,
     .flops = flops,
     .scratch = scratch,

@@ -1,6 +1,7 @@
 /* A dictionary and sparse coefficients. See README.md. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "methods/factors.h"
@@ -16,8 +17,9 @@ struct options {
 
 static const wc_opt opts[] = {
     WC_RANK_OPTIONS(struct options, thin, 0, 0.8, 16),
+    WC_BUDGET_OPTIONS(struct options, thin),
     {"kappa", WC_OPT_REAL, offsetof(struct options, kappa), 2, 1, 64, NULL,
-     "atoms per coefficient: a row uses rank / kappa of the dictionary's rows"},
+     "atoms per coefficient: a row uses rank / kappa of the dictionary's rows; chosen for each matrix with budget"},
     {"restore", WC_OPT_REAL, offsetof(struct options, restore), 0.005, 0, 1, NULL,
      "part of the coefficients dropped row by row that is taken back, the largest anywhere"},
     {"unwhiten", WC_OPT_BOOL, offsetof(struct options, unwhiten), 1, 0, 1, NULL,
@@ -107,12 +109,12 @@ static void keep_largest(float *score, size_t cols, size_t want, uint8_t *keep)
 }
 
 /* keep [rows, rank] = 1 for the coefficients to store. score [rows, rank]: scratch. */
-static void choose(const wc_job *job, const struct options *o, const wc_lowrank *l, const float *a,
+static void choose(const wc_ctx *ctx, const wc_place *at, const struct options *o, size_t rank, const float *a,
                    const double *weight, float *score, uint8_t *keep)
 {
-    size_t rows = l->rows, rank = l->rank, want = per_row(o, rank);
-    uint64_t more = restored(&job->at, o, rank), above;
-#pragma omp parallel for schedule(static) num_threads(job->ctx->threads)
+    size_t rows = at->rows, want = per_row(o, rank);
+    uint64_t more = restored(at, o, rank), above;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (size_t i = 0; i < rows; i++) {
         float *s = score + i * rank;
         for (size_t j = 0; j < rank; j++)
@@ -125,9 +127,9 @@ static void choose(const wc_job *job, const struct options *o, const wc_lowrank 
     uint32_t least = wc_select(score, rows, rank, rank, more, &above);
     more -= above;
     for (size_t k = 0; k < rows * rank; k++) {
-        uint32_t at = wc_f32_bits(score[k]);
-        bool tie = at == least && more && !keep[k];
-        keep[k] = keep[k] || at > least || tie;
+        uint32_t own = wc_f32_bits(score[k]);
+        bool tie = own == least && more && !keep[k];
+        keep[k] = keep[k] || own > least || tie;
         more -= tie;
     }
 }
@@ -187,7 +189,7 @@ static wc_status make_factors(wc_job *job, const struct options *o, const wc_pro
     wc_factor_left(p, wc_metric_mean(metric, cols), w->a, w->score);
     WC_TRY(wc_right_factor(ctx, w->a, job->w, rows, cols, rank, w->b));
     weigh(p, w->a, w->b, cols, o->unwhiten, w->atom);
-    choose(job, o, l, w->a, w->atom, w->score, w->keep);
+    choose(ctx, &job->at, o, rank, w->a, w->atom, w->score, w->keep);
     WC_TRY(store_coefficients(job, w->keep, w->a, &l->a->sparse));
     WC_TRY(wc_right_factor(ctx, w->a, job->w, rows, cols, rank, w->b));
     wc_hessian_weights(job->stats->h, cols, w->weight);
@@ -217,6 +219,107 @@ out:
     wc_projector_free(&p);
     wc_part_free(&made);
     return status;
+}
+
+/* ---- a budget for all matrices ---------------------------------------------------------------------------------- */
+
+/* Choices of one matrix: RATIOS sizes from the least that it must have to twice its even share, each with these kappa.
+ * With all eigenvectors U of E H E^T at hand, the dictionary before it is refitted has orthogonal rows in the space of
+ * the outputs, so that rank k with coefficients K leaves sum_{j >= k} lambda_j and, of A's first k columns, the squares
+ * of what is not in K. */
+enum { RATIOS = 14, KAPPAS = 9 };
+static const double kappas[KAPPAS] = {1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75, 3};
+
+/* A choice as a number, and back. */
+static size_t take(void *opt, size_t id)
+{
+    struct options *o = opt;
+    o->kappa = kappas[id % KAPPAS];
+    return id / KAPPAS;
+}
+
+/* What a profile allocates. a [rows, full] and some of its columns, share [full] = (sigma_j / g_j)^2. */
+struct profile {
+    struct workspace w;
+    wc_projector p;
+    float *some;
+    double *share;
+};
+
+static wc_status profile_make(wc_ctx *ctx, const wc_member *m, const float *w, const wc_metric *metric, size_t full,
+                              struct profile *f)
+{
+    const struct options *o = m->opt;
+    size_t rows = m->at.rows, cols = m->at.cols;
+    WC_TRY(wc_projector_make(ctx, m->tensor, w, rows, cols, metric, full, &f->p));
+    WC_TRY(workspace_alloc(ctx, rows, cols, full, &f->w));
+    WC_TRY(WC_ALLOC(ctx, f->some, rows * full, "coefficients"));
+    WC_TRY(WC_ALLOC(ctx, f->share, full, "eigenvalues"));
+    wc_factor_left(&f->p, wc_metric_mean(metric, cols), f->w.a, f->w.score);
+    WC_TRY(wc_right_factor(ctx, f->w.a, w, rows, cols, full, f->w.b));
+    weigh(&f->p, f->w.a, f->w.b, cols, o->unwhiten, f->w.atom);
+    for (size_t j = 0; j < full; j++) {
+        double g2 = 0;
+        for (size_t i = 0; i < rows; i++)
+            g2 += (double)f->w.a[i * full + j] * (double)f->w.a[i * full + j];
+        f->share[j] = g2 > 0 ? f->p.lambda[j] / g2 : 0;
+    }
+    return WC_OK;
+}
+
+static void profile_free(struct profile *f)
+{
+    workspace_free(&f->w);
+    wc_projector_free(&f->p);
+    free(f->some), free(f->share);
+}
+
+/* The relative error of that rank with the options' kappa. */
+static double loss_of(const wc_ctx *ctx, const wc_place *at, const struct options *o, size_t rank, struct profile *f)
+{
+    double left = f->p.total;
+    for (size_t i = 0; i < at->rows; i++)
+        memcpy(f->some + i * rank, f->w.a + i * f->p.rank, rank * sizeof *f->some);
+    choose(ctx, at, o, rank, f->some, f->w.atom, f->w.score, f->w.keep);
+    for (size_t k = 0; k < at->rows * rank; k++)
+        if (f->w.keep[k]) left -= (double)f->some[k] * (double)f->some[k] * f->share[k % rank];
+    return f->p.total > 0 ? fmax(left / f->p.total, 0) : 0;
+}
+
+static int by_cost(const void *a, const void *b)
+{
+    const wc_choice *x = a, *y = b;
+    return x->cost != y->cost ? (x->cost > y->cost) - (x->cost < y->cost) : (x->id > y->id) - (x->id < y->id);
+}
+
+static wc_status choices(wc_ctx *ctx, const wc_member *m, const float *w, const wc_stats *stats, wc_choices *out)
+{
+    struct options o = *(const struct options *)m->opt;
+    size_t full = wc_min(m->at.rows, m->at.cols);
+    double low = o.thin.least * o.thin.budget, high = fmin(1, 2 * o.thin.budget);
+    wc_metric metric = {.h = stats ? stats->h : NULL, .damping = o.damp};
+    struct profile f = {0};
+    wc_status status = WC_OK;
+    WC_TRY_OUT(profile_make(ctx, m, w, &metric, full, &f));
+    WC_TRY_OUT(WC_ALLOC(ctx, out->at, RATIOS * KAPPAS, "choices"));
+    for (size_t c = 0; c < (size_t)RATIOS * KAPPAS; c++) {
+        o.thin.ratio = low + (high - low) * (double)(c / KAPPAS) / (RATIOS - 1);
+        o.kappa = kappas[c % KAPPAS];
+        size_t rank = wc_rank_chosen(&o.thin, &m->at, &o, full, bits);
+        if (!rank) continue;
+        out->at[out->n++] = (wc_choice){.cost = bits(&m->at, &o, rank),
+                                        .loss = loss_of(ctx, &m->at, &o, rank, &f),
+                                        .id = rank * KAPPAS + c % KAPPAS};
+    }
+    qsort(out->at, out->n, sizeof *out->at, by_cost);
+out:
+    profile_free(&f);
+    return status;
+}
+
+static wc_status allot(wc_ctx *ctx, const wc_member *member, size_t n)
+{
+    return wc_allot(ctx, member, n, &(wc_bidding){.inputs = true, .choices = choices, .take = take});
 }
 
 /* As svdllm (methods/factors.c), with the normal equations twice. */
@@ -257,6 +360,7 @@ const wc_method wc_method_rocket = {
     .opts = opts,
     .applies = applies,
     .plan = plan,
+    .allot = allot,
     .run = run,
     .flops = flops,
     .scratch = scratch,

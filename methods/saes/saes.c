@@ -4,6 +4,7 @@
 static const wc_opt opts[] = {
     WC_FACTOR_OPTIONS(0, 0.8, 16),
     WC_FACTOR_METRIC(WC_METRIC_HESSIAN, 1),
+    WC_FACTOR_BUDGET,
     {"drift", WC_OPT_REAL, offsetof(wc_factor_options, drift), 0.75, 0, 1, NULL,
      "part of the drift of the inputs to correct for"},
     {"residual", WC_OPT_REAL, offsetof(wc_factor_options, residual), 0.5, 0, 1, NULL,
@@ -25,6 +26,7 @@ const wc_method wc_method_saes = {
     .opts = opts,
     .applies = wc_factor_applies,
     .plan = wc_factor_plan,
+    .allot = wc_factor_allot,
     .run = wc_factor_run,
     .flops = wc_factor_flops,
     .scratch = wc_factor_scratch,

@@ -86,6 +86,7 @@ void wc_part_free(wc_part *p)
         break;
     case WC_PART_DIAGONAL: free(p->diagonal.scale); break;
     case WC_PART_HADAMARD: free(p->hadamard.negative); break;
+    case WC_PART_PERMUTE: free(p->permute.from); break;
     case WC_PART_LOWRANK: /* factors have no factors: the recursion is one deep */
         wc_part_free(p->lowrank.a), wc_part_free(p->lowrank.b), wc_part_free(p->lowrank.link);
         free(p->lowrank.a), free(p->lowrank.b), free(p->lowrank.link), free(p->lowrank.pivot);
@@ -110,13 +111,14 @@ void wc_part_shape(const wc_part *p, size_t *rows, size_t *cols)
     case WC_PART_CODED: *rows = p->coded.rows, *cols = p->coded.cols; break;
     case WC_PART_DIAGONAL: *rows = 1, *cols = p->diagonal.cols; break;
     case WC_PART_HADAMARD: *rows = 1, *cols = p->hadamard.cols; break;
+    case WC_PART_PERMUTE: *rows = 1, *cols = p->permute.cols; break;
     case WC_PART_GGML: *rows = p->ggml.rows, *cols = p->ggml.cols; break;
     }
 }
 
 bool wc_part_is_transform(wc_part_kind kind)
 {
-    return kind == WC_PART_DIAGONAL || kind == WC_PART_HADAMARD;
+    return kind == WC_PART_DIAGONAL || kind == WC_PART_HADAMARD || kind == WC_PART_PERMUTE;
 }
 
 size_t wc_part_children(const wc_part *p, const wc_part *child[WC_PART_CHILDREN])
@@ -323,6 +325,11 @@ wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h)
     return WC_ALLOC(ctx, h->negative, h->cols, "signs of a Hadamard transform");
 }
 
+wc_status wc_permute_alloc(wc_ctx *ctx, wc_permute *p)
+{
+    return WC_ALLOC(ctx, p->from, p->cols, "an order of columns");
+}
+
 wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
 {
     switch (p->kind) {
@@ -335,6 +342,7 @@ wc_status wc_part_alloc(wc_ctx *ctx, wc_part *p)
     case WC_PART_CODED: return wc_coded_alloc(ctx, &p->coded);
     case WC_PART_DIAGONAL: return wc_diagonal_alloc(ctx, &p->diagonal);
     case WC_PART_HADAMARD: return wc_hadamard_alloc(ctx, &p->hadamard);
+    case WC_PART_PERMUTE: return wc_permute_alloc(ctx, &p->permute);
     case WC_PART_GGML: return wc_ggml_alloc(ctx, &p->ggml);
     case WC_PART_LOWRANK: break;
     }

@@ -23,7 +23,8 @@ typedef enum wc_part_kind {
     WC_PART_CODED = 8,
     WC_PART_DIAGONAL = 9, /* a transform, as the next */
     WC_PART_HADAMARD = 10,
-    WC_PART_GGML = 11
+    WC_PART_GGML = 11,
+    WC_PART_PERMUTE = 12 /* a transform */
 } wc_part_kind;
 
 typedef enum wc_dtype {
@@ -356,6 +357,12 @@ typedef struct wc_hadamard {
     uint8_t *negative;  /* [cols] 1 where s is -1, else 0 */
 } wc_hadamard;
 
+/* C moves columns: (C x)[j] = x[from[j]]. */
+typedef struct wc_permute {
+    size_t cols;    /* at most 2^32 */
+    uint32_t *from; /* [cols] every number below cols once */
+} wc_permute;
+
 /* The blocks of one of ggml's types (base/ggml.h has the meaning of the numbers). The blob is exactly what a GGUF file
  * holds for the tensor, so that an export copies it. Arrays that the type has no use for are NULL. */
 typedef struct wc_ggml {
@@ -392,6 +399,7 @@ typedef struct wc_part {
         wc_coded coded;
         wc_diagonal diagonal;
         wc_hadamard hadamard;
+        wc_permute permute;
         wc_ggml ggml;
     };
 } wc_part;
@@ -418,6 +426,7 @@ wc_status wc_signs_alloc(wc_ctx *ctx, wc_signs *s);
 wc_status wc_coded_alloc(wc_ctx *ctx, wc_coded *c);
 wc_status wc_diagonal_alloc(wc_ctx *ctx, wc_diagonal *d);
 wc_status wc_hadamard_alloc(wc_ctx *ctx, wc_hadamard *h);
+wc_status wc_permute_alloc(wc_ctx *ctx, wc_permute *p);
 wc_status wc_ggml_alloc(wc_ctx *ctx, wc_ggml *g);
 wc_status wc_lowrank_alloc(wc_ctx *ctx, wc_lowrank *l, const wc_part *a,
                            const wc_part *b);     /* plans of A, B: both made */

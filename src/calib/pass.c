@@ -170,6 +170,24 @@ out:
     return status;
 }
 
+wc_status wc_pass_peek(wc_ctx *ctx, wc_pass *p, const wc_block *block, wc_stage stage, wc_stats_sum *sum)
+{
+    size_t seqlen = p->windows->seqlen, width = wc_stage_width(p->config, stage);
+    chunk c;
+    wc_status status = chunk_alloc(ctx, p, &c);
+    for (size_t i = 0; status == WC_OK && i < p->n_chunks; i++) {
+        size_t rows = wc_pass_chunk_rows(p, i);
+        WC_TRY_OUT(wc_store_read(ctx, &p->stream[0].u, i, c.u, rows * width));
+        WC_TRY_OUT(wc_block_step(ctx, block, stage, rows / seqlen, seqlen, c.x[0], c.u, c.v[0]));
+        WC_TRY_OUT(wc_stats_add(ctx, sum, &(wc_stats_chunk){.t = rows, .x = c.v[0]}));
+        tell(p, i);
+        WC_TRY_OUT(interrupted(ctx));
+    }
+out:
+    chunk_free(&c);
+    return status;
+}
+
 wc_status wc_pass_leave(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64_t hash[])
 {
     size_t seqlen = p->windows->seqlen, hidden = p->config->hidden;

@@ -64,6 +64,10 @@ wc_status wc_pass_embed(wc_ctx *ctx, wc_pass *p, size_t s, const wc_weight_sourc
  * and adds it to sum (NULL: no statistics). block[s] is the block of stream s. */
 wc_status wc_pass_stage(wc_ctx *ctx, wc_pass *p, const wc_block *block[], wc_stage stage, wc_stats_sum *sum);
 
+/* Adds to sum what stream 0 will bring to the stage after `stage', QKV or GATE_UP, with the linears as they are now in
+ * block; the stream itself stays at the input of `stage', where wc_pass_stage has left it. */
+wc_status wc_pass_peek(wc_ctx *ctx, wc_pass *p, const wc_block *block, wc_stage stage, wc_stats_sum *sum);
+
 /* From the input of WC_STAGE_DOWN to the edge of the next block, synced. hash[s]: xxh3 of stream s's new edge. */
 wc_status wc_pass_leave(wc_ctx *ctx, wc_pass *p, const wc_block *block[], uint64_t hash[]);
 

@@ -361,6 +361,24 @@ static __global__ void wcu_hadamard_round(const wcu_part p, const uint8_t *base,
     row[j + len] = !last ? difference : difference * (input ? p.exp2 : wcu_signed(p, base, j + len, p.exp2));
 }
 
+/* C x gathers, (C x)[j] = x[from[j]], and a cycle of from is two reflections one after the other: with its places
+ * c[0], c[1], .., c[k - 1], from[c[i]] = c[i + 1], turn[c[i]] = c[-i] (indices mod k),
+ *
+ *     y[j] = x[turn[j]],  z[j] = y[turn[from[j]]]:   z[c[i]] = y[c[-1 - i]] = x[c[i + 1]]
+ *
+ * A reflection is pairs that change places, so each is done in place by one thread per pair. C x is the first step,
+ * then the second; w C, its inverse, the second and then the first. Grid (blocks of columns, rows). */
+static __global__ void wcu_permute_step(const wcu_part p, const uint8_t *base, float *x, uint64_t ldx, int second)
+{
+    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (j >= p.cols) return;
+    uint32_t to = wcu_at<uint32_t>(base, p.u.t.turn, second ? wcu_at<uint32_t>(base, p.u.t.from, j) : j);
+    if (to <= j) return;
+    float *row = x + blockIdx.y * ldx, moved = row[j];
+    row[j] = row[to];
+    row[to] = moved;
+}
+
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
 /* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has

@@ -6,6 +6,7 @@ extern "C" {
 #include "decode/decoder.h"
 #include "decode/packed.h"
 #include "formats/coded/kernel.h"
+#include "formats/permute/kernel.h"
 }
 
 namespace
@@ -277,6 +278,48 @@ void lay_out_diagonal(writer *w, const wcd_view *v, wcu_part *p)
     p->u.t.values = copied(w, v->blob, v->size, 0);
 }
 
+/* from [cols]: which column comes to each place; turn [cols]: its inverse. */
+void put_order(const wcd_view *v, uint32_t *from, uint32_t *turn)
+{
+    for (uint64_t j = 0; j < v->cols; j++)
+        from[j] = (uint32_t)j;
+    for (uint64_t j = 0; j < v->cols; j++) {
+        uint64_t t = wcd_permute_swap(v, j);
+        uint32_t moved = from[j];
+        if (t >= v->cols) continue;
+        from[j] = from[t];
+        from[t] = moved;
+    }
+    for (uint64_t j = 0; j < v->cols; j++)
+        turn[from[j]] = (uint32_t)j;
+}
+
+/* turn: the inverse of from becomes its reflection of every cycle (wcu_permute_step). From the first place of a cycle
+ * one way forwards and one backwards; what they have passed is marked, and they end where they meet. */
+void put_reflections(uint64_t cols, uint32_t *from, uint32_t *turn)
+{
+    const uint32_t mark = (uint32_t)1 << 31;
+    for (uint64_t start = 0; start < cols; start++)
+        for (uint32_t f = (uint32_t)start, b = f; !(from[f] & mark);) {
+            uint32_t next = from[f], before = turn[b];
+            turn[f] = b, turn[b] = f;
+            from[f] |= mark, from[b] |= mark;
+            f = next, b = before;
+        }
+    for (uint64_t j = 0; j < cols; j++)
+        from[j] &= ~mark;
+}
+
+void lay_out_permute(writer *w, const wcd_view *v, wcu_part *p)
+{
+    p->u.t.from = section(w, 4 * v->cols);
+    p->u.t.turn = section(w, 4 * v->cols);
+    if (!w->dst) return;
+    uint32_t *from = (uint32_t *)(w->dst + p->u.t.from), *turn = (uint32_t *)(w->dst + p->u.t.turn);
+    put_order(v, from, turn);
+    put_reflections(v->cols, from, turn);
+}
+
 wcd_cuda_status lay_out_part(writer *w, const wcd_view *v, wcu_part *p)
 {
     static const struct {
@@ -284,10 +327,11 @@ wcd_cuda_status lay_out_part(writer *w, const wcd_view *v, wcu_part *p)
         void (*lay_out)(writer *, const wcd_view *, wcu_part *);
     } kinds[] = {{WCU_FLOAT, lay_out_float},     {WCU_GRID, lay_out_grid},         {WCU_LUT, lay_out_lut},
                  {WCU_SPARSE, lay_out_sparse},   {WCU_LOWRANK, lay_out_lowrank},   {WCU_SIGNS, lay_out_signs},
-                 {WCU_TRELLIS, lay_out_trellis}, {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard}};
+                 {WCU_TRELLIS, lay_out_trellis}, {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard},
+                 {WCU_PERMUTE, lay_out_permute}};
     memset(p, 0, sizeof *p);
     p->kind = v->d->id, p->rows = v->rows, p->cols = v->cols, p->units = (v->cols + WCU_UNIT - 1) / WCU_UNIT;
-    if (v->rows > INT32_MAX) return WCD_CUDA_E_UNSUPPORTED;
+    if (v->rows > INT32_MAX || (p->kind == WCU_PERMUTE && v->cols > INT32_MAX)) return WCD_CUDA_E_UNSUPPORTED;
     for (auto &k : kinds)
         if (k.kind == p->kind) {
             if (!v->numeric && !v->d->row) return WCD_CUDA_E_NOT_NUMERIC;

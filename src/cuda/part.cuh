@@ -45,7 +45,8 @@ enum wcu_kind {
     WCU_SIGNS = 7,
     WCU_TRELLIS = 8, /* kind coded of the format */
     WCU_DIAGONAL = 9,
-    WCU_HADAMARD = 10
+    WCU_HADAMARD = 10,
+    WCU_PERMUTE = 12
 };
 
 enum { WCU_GROUP_SCALES = 0, WCU_ROW_SCALES = 1, WCU_TILE_SCALES = 2 };
@@ -90,7 +91,8 @@ struct wcu_part {
         } l; /* coded */
         struct {
             uint64_t values, log2;
-        } t; /* transforms */
+            uint64_t from, turn; /* u32 [cols] each, see wcu_permute_step */
+        } t;                     /* transforms */
     } u;
 };
 

@@ -310,6 +310,12 @@ void transform(const wcd_cuda_tensor *w, const wcu_part &p, float *x, uint64_t l
         WCU_LAUNCH(wcu_diagonal, dim3(blocks_of(p.cols, THREADS), n), THREADS, stream, p, base, x, ld);
         return;
     }
+    if (p.kind == WCU_PERMUTE) {
+        for (int step = 0; step < 2; step++)
+            WCU_LAUNCH(wcu_permute_step, dim3(blocks_of(p.cols, THREADS), n), THREADS, stream, p, base, x, ld,
+                       step == input);
+        return;
+    }
     uint64_t order = (uint64_t)1 << p.u.t.log2, segment = order < WCU_SEGMENT ? order : WCU_SEGMENT;
     WCU_LAUNCH(wcu_hadamard_segment, dim3((unsigned)(p.cols / segment), n), THREADS, stream, p, base, x, ld, input);
     for (uint64_t len = segment; len < order; len *= 2)

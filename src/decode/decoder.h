@@ -120,6 +120,10 @@ typedef struct wcd_hadamard_view {
     float scale; /* 1 / sqrt(order) */
 } wcd_hadamard_view;
 
+typedef struct wcd_permute_view {
+    unsigned bytes; /* of a number */
+} wcd_permute_view;
+
 typedef struct wcd_ggml_view {
     const struct wcd_ggml_block *type;
     const struct wcd_ggml_values *values;
@@ -147,6 +151,7 @@ typedef struct wcd_view {
         wcd_diagonal_view d;
         wcd_hadamard_view h;
         wcd_ggml_view b;
+        wcd_permute_view m;
     } u;
 } wcd_view;
 

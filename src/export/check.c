@@ -29,11 +29,22 @@ typedef struct target {
     size_t k_tile, n_tile;        /* divide inputs and outputs of a shard; 0: what whole words ask for */
     bool fuses;                   /* q, k, v and gate, up are one layer each */
     bool shards;                  /* tensor parallelism as vLLM does it */
+    bool g_idx;                   /* groups of any columns */
     const char *model[5];         /* model_type */
 } target;
 
 static const target targets[] = {
-    {"vllm", true, B(4) | B(8), B(4), {32, 64, 128}, 128, 64, true, true, {"llama", "mistral", "qwen2", "qwen3"}},
+    {"vllm",
+     true,
+     B(4) | B(8),
+     B(4),
+     {32, 64, 128},
+     128,
+     64,
+     true,
+     true,
+     false,
+     {"llama", "mistral", "qwen2", "qwen3"}},
     {"transformers",
      true,
      B(2) | B(3) | B(4) | B(8),
@@ -43,8 +54,9 @@ static const target targets[] = {
      0,
      false,
      true,
+     true,
      {"llama", "mistral", "qwen2", "qwen3"}},
-    {"llama.cpp", false, 0, 0, {0}, 0, 0, false, false, {"llama", "mistral", "qwen2", "qwen3"}},
+    {"llama.cpp", false, 0, 0, {0}, 0, 0, false, false, false, {"llama", "mistral", "qwen2", "qwen3"}},
 };
 enum { N_TARGETS = sizeof targets / sizeof *targets };
 const char *const wc_check_targets[] = {"vllm", "transformers", "llama.cpp", NULL};
@@ -156,6 +168,22 @@ static size_t fused_rows(const job *j, const wc_scheme *s)
     return rows;
 }
 
+/* vLLM took g_idx out in September 2026 (its pull request 54809): 0.33 refuses desc_act and actorder. */
+static wc_status order(job *j, const wc_scheme *s)
+{
+    if (!s->reordered) return WC_OK;
+    if (j->format && !j->format->g_idx)
+        return found(j, true, s, "leave out reorder, or export to gptq or compressed-tensors",
+                     "has groups of columns that are not neighbours; %s has no g_idx", j->format->name);
+    if (!j->target->g_idx)
+        return found(j, true, s, "leave out reorder: gptq(order=act) needs no g_idx",
+                     "has groups of columns that are not neighbours; %s takes no g_idx since September 2026",
+                     j->target->name);
+    if (shard_cols(j, s) == s->cols) return WC_OK;
+    return found(j, true, s, "leave out reorder for it (--rule), or use one shard",
+                 "has groups of columns that are not neighbours: each lies in several of %zu shards", j->tp);
+}
+
 static wc_status tile(job *j, const wc_scheme *s)
 {
     size_t word = s->bits == 3 ? 32 : 32 / s->bits;
@@ -245,6 +273,7 @@ static const struct {
     {representation, INTEGER_RUNTIME},
     {bits, INTEGER_RUNTIME | INTEGERS_ONLY},
     {group, INTEGER_RUNTIME | INTEGERS_ONLY},
+    {order, INTEGER_RUNTIME | INTEGERS_ONLY},
     {tile, INTEGER_RUNTIME | INTEGERS_ONLY},
     {fused, INTEGER_RUNTIME | FUSING_ONLY},
     {one_scheme, INTEGER_RUNTIME | INTEGERS_ONLY},
@@ -332,6 +361,15 @@ static wc_status some_integers(job *j)
                  "no linear layer is integers");
 }
 
+static wc_status act_order(job *j)
+{
+    if (!j->format || strcmp(j->format->method, "compressed-tensors")) return WC_OK;
+    for (size_t i = 0; i < j->n; i++)
+        if (integers(&j->list[i]) && j->list[i].reordered)
+            return found(j, false, NULL, "export to gptq, or leave out reorder", "%s", wc_hf_actorder_versions);
+    return WC_OK;
+}
+
 /* What GGUF cannot say is what making its keys refuses. */
 static wc_status gguf_keys(job *j)
 {
@@ -351,6 +389,7 @@ static wc_status look_at_model(job *j)
     WC_TRY(files(j));
     WC_TRY(ends(j));
     WC_TRY(some_integers(j));
+    WC_TRY(act_order(j));
     return j->tp > 1 ? parallel(j) : WC_OK;
 }
 

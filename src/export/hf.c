@@ -12,11 +12,14 @@
 
 #define B(n) (1u << (n))
 const wc_hf_format wc_hf_formats[WC_N_HF_FORMATS] = {
-    {"gptq", "gptq", "gptq", B(2) | B(3) | B(4) | B(8), 0, true, false},
-    {"gptq_v2", "gptq", "gptq_v2", B(2) | B(3) | B(4) | B(8), B(2) | B(3) | B(4) | B(8), true, false},
-    {"awq", "awq", NULL, B(4), B(4), false, true},
-    {"compressed-tensors", "compressed-tensors", NULL, B(4) | B(8), B(4) | B(8), true, false},
+    {"gptq", "gptq", "gptq", B(2) | B(3) | B(4) | B(8), 0, true, false, true},
+    {"gptq_v2", "gptq", "gptq_v2", B(2) | B(3) | B(4) | B(8), B(2) | B(3) | B(4) | B(8), true, false, true},
+    {"awq", "awq", NULL, B(4), B(4), false, true, false},
+    {"compressed-tensors", "compressed-tensors", NULL, B(4) | B(8), B(4) | B(8), true, false, true},
 };
+
+const char wc_hf_actorder_versions[] =
+    "groups are not of neighbouring columns: compressed-tensors 0.17 reads `actorder: group', 0.20 refuses it";
 
 const wc_hf_format *wc_hf_format_find(const char *name)
 {
@@ -243,12 +246,11 @@ static wc_status put_weight_scale(wc_ctx *ctx, void *user, wc_st_sink *sink)
     return put_scales(ctx, user, sink, false);
 }
 
-/* Groups are runs of columns in their own order, whatever the order they were rounded in. */
 static wc_status put_g_idx(wc_ctx *ctx, void *user, wc_st_sink *sink)
 {
     const wc_integers *t = &((const source *)user)->layer->numbers;
     for (size_t k = 0; k < t->cols; k++) {
-        int32_t g = (int32_t)(k / t->group);
+        int32_t g = (int32_t)wc_integers_group(t, k);
         WC_TRY(wc_st_put(ctx, sink, &g, 4));
     }
     return WC_OK;
@@ -286,6 +288,11 @@ static wc_st_item shaped(wc_dtype dtype, uint64_t rows, uint64_t cols)
     return (wc_st_item){.dtype = dtype, .n_dims = 2, .dims = {rows, cols}};
 }
 
+static wc_st_item g_idx(const wc_integers *t)
+{
+    return (wc_st_item){.dtype = WC_I32, .n_dims = 1, .dims = {t->cols}};
+}
+
 static wc_status add_compressed(wc_ctx *ctx, job *j, const wci_layer *a, size_t stem)
 {
     const wc_integers *t = &a->numbers;
@@ -296,6 +303,7 @@ static wc_status add_compressed(wc_ctx *ctx, job *j, const wci_layer *a, size_t 
         add(ctx, j, s, t->name, stem, ".weight_scale", shaped(t->scale_dtype, t->rows, t->groups), put_weight_scale));
     WC_TRY(add(ctx, j, s, t->name, stem, ".weight_shape", (wc_st_item){.dtype = WC_I64, .n_dims = 1, .dims = {2}},
                put_shape));
+    if (t->g_idx) WC_TRY(add(ctx, j, s, t->name, stem, ".weight_g_idx", g_idx(t), put_g_idx));
     if (wc_scheme_symmetric(a->scheme)) return WC_OK;
     return add(ctx, j, s, t->name, stem, ".weight_zero_point",
                shaped(WC_I32, wc_pack_words(WC_PACK_STREAM, t->bits, t->rows), t->groups), put_zero_point);
@@ -313,8 +321,7 @@ static wc_status add_gptq_or_awq(wc_ctx *ctx, job *j, const wci_layer *a, size_t
     WC_TRY(add(ctx, j, s, t->name, stem, ".qzeros", shaped(WC_I32, t->groups, along_n), put_qzeros));
     WC_TRY(add(ctx, j, s, t->name, stem, ".scales", shaped(t->scale_dtype, t->groups, t->rows), put_scales_turned));
     if (awq) return WC_OK;
-    return add(ctx, j, s, t->name, stem, ".g_idx", (wc_st_item){.dtype = WC_I32, .n_dims = 1, .dims = {t->cols}},
-               put_g_idx);
+    return add(ctx, j, s, t->name, stem, ".g_idx", g_idx(t), put_g_idx);
 }
 
 static wc_status add_layer(wc_ctx *ctx, job *j, const wci_layer *a)
@@ -376,27 +383,31 @@ static wc_status open_layer(wc_ctx *ctx, job *j, const wc_scheme *s)
     wci_layer *a = &j->linears.layer[j->linears.n_layers];
     a->scheme = s;
     a->group = s->group == s->cols ? 0 : s->group;
+    a->ordered = s->reordered;
     WC_TRY(wc_integers_open(ctx, j->in, s, j->opt->scales, &a->numbers));
+    j->linears.n_layers++;
     if (f->f16_scales && a->numbers.scale_dtype != WC_F16)
         return wc_fail(ctx, WC_UNSUPPORTED,
                        "%s: tensor %s: its scales do not fit f16, and %s has no others: export to gptq or "
                        "compressed-tensors",
                        j->in->path, s->name, f->name);
     j->result.rounded_scales += a->numbers.rounded;
-    j->linears.n_layers++;
     return WC_OK;
 }
 
 static wc_status open_layers(wc_ctx *ctx, job *j)
 {
     wci_linears *l = &j->linears;
-    bool wide = false;
+    bool wide = false, ordered = false;
     WC_TRY(WC_ALLOC(ctx, l->layer, l->n, "the list of layers"));
     for (size_t i = 0; l->format && i < l->n; i++)
         if (l->list[i].role == WC_ROLE_LINEAR && l->list[i].kind == WC_SCHEME_GRID)
             WC_TRY(open_layer(ctx, j, &l->list[i]));
     for (size_t i = 0; i < l->n_layers; i++)
-        wide |= l->layer[i].numbers.scale_dtype == WC_BF16;
+        wide |= l->layer[i].numbers.scale_dtype == WC_BF16, ordered |= l->layer[i].ordered;
+    for (size_t i = 0; i < l->n_layers; i++) /* a g_idx that counts up is one of any order: gptq has one key for all */
+        l->layer[i].ordered = l->format->checkpoint ? ordered : l->layer[i].ordered;
+    if (ordered && !l->format->checkpoint) wc_log(ctx, WC_LOG_WARN, "%s", wc_hf_actorder_versions);
     if (l->format && !l->dtype) l->dtype = wide ? WC_BF16 : WC_F16;
     if (l->format && l->dtype == WC_F32)
         return wc_fail(ctx, WC_OPTION, "--dtype f32: %s is computed in f16 or bf16", l->format->name);
@@ -447,6 +458,8 @@ out:
     wc_folder_free(&folder);
     for (size_t i = 0; i < j.n; i++)
         free(j.source[i].name);
+    for (size_t i = 0; i < j.linears.n_layers; i++)
+        wc_integers_free(&j.linears.layer[i].numbers);
     free(j.source), free(j.item), free(j.linears.layer);
     return status;
 }

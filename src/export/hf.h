@@ -29,10 +29,14 @@ typedef struct wc_hf_format {
     unsigned sym_bits, asym_bits;           /* bit b: b bits, when all zeros are 2^(b-1); with other zeros */
     bool mixed;                             /* linears of different bits and groups in one model */
     bool f16_scales;                        /* only these */
+    bool g_idx;                             /* groups of any columns */
 } wc_hf_format;
 extern const wc_hf_format wc_hf_formats[];
 enum { WC_N_HF_FORMATS = 4 };
 const wc_hf_format *wc_hf_format_find(const char *name); /* NULL: there is none */
+
+/* What to know of g_idx in compressed-tensors. */
+extern const char wc_hf_actorder_versions[];
 
 /* list [n]: the schemes of in's tensors (wc_schemes), which wc_check has passed for this format; not needed for
  * safetensors. WC_UNSUPPORTED: something that the format or the dtype cannot hold; the sentence names tensor, number

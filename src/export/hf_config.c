@@ -11,17 +11,18 @@
 typedef struct base {
     unsigned bits;
     size_t group;
-    bool symmetric;
+    bool symmetric, ordered;
 } base;
 
 static bool is(const wci_layer *a, const base *b)
 {
-    return a->scheme->bits == b->bits && a->group == b->group && wc_scheme_symmetric(a->scheme) == b->symmetric;
+    return a->scheme->bits == b->bits && a->group == b->group && wc_scheme_symmetric(a->scheme) == b->symmetric &&
+           a->ordered == b->ordered;
 }
 
 static base scheme_of(const wci_layer *a)
 {
-    return (base){a->scheme->bits, a->group, wc_scheme_symmetric(a->scheme)};
+    return (base){a->scheme->bits, a->group, wc_scheme_symmetric(a->scheme), a->ordered};
 }
 
 /* The scheme of most layers; one whose row is just a group of it is counted to it from then on. */
@@ -116,7 +117,7 @@ static json_t *gptq(const wci_linears *l, const base *b)
                                "sym", wc_scheme_symmetric(a->scheme)));
     }
     json_t *q = json_pack("{s:s, s:i, s:o, s:b, s:b, s:s, s:s, s:b, s:b, s:{s:[s]}}", "quant_method", "gptq", "bits",
-                          (int)b->bits, "group_size", group_size(b->group), "sym", b->symmetric, "desc_act", false,
+                          (int)b->bits, "group_size", group_size(b->group), "sym", b->symmetric, "desc_act", b->ordered,
                           "checkpoint_format", l->format->checkpoint, "pack_dtype", "int32", "lm_head", false,
                           "true_sequential", true, "meta", "quantizer", "wcompress:" WC_VERSION);
     if (json_object_size(dynamic)) json_object_set(q, "dynamic", dynamic);
@@ -138,9 +139,9 @@ static json_t *awq(const wci_linears *l, const base *b)
 
 static json_t *weights(const base *b)
 {
-    json_t *w = json_pack("{s:i, s:s, s:b, s:s, s:n, s:n, s:b, s:s}", "num_bits", (int)b->bits, "type", "int",
+    json_t *w = json_pack("{s:i, s:s, s:b, s:s, s:s?, s:n, s:b, s:s}", "num_bits", (int)b->bits, "type", "int",
                           "symmetric", b->symmetric, "strategy", b->group ? "group" : "channel", "actorder",
-                          "block_structure", "dynamic", false, "observer", "minmax");
+                          b->ordered ? "group" : NULL, "block_structure", "dynamic", false, "observer", "minmax");
     json_object_set_new(w, "group_size", b->group ? json_integer((json_int_t)b->group) : json_null());
     return w;
 }

@@ -9,6 +9,7 @@ typedef struct wci_layer {
     const wc_scheme *scheme;
     wc_integers numbers;
     size_t group; /* as configs say it: 0 for a whole row */
+    bool ordered; /* as configs say it: g_idx is to be looked at */
 } wci_layer;
 
 /* The linear layers of a model, as a config needs them. */

@@ -63,10 +63,32 @@ static wc_status choose_dtype(wc_ctx *ctx, wc_integers *t, const seen *all, wc_d
     return WC_OK;
 }
 
+/* g_idx: the permutation moves the numbers of columns to their places, and f32 holds them. */
+static wc_status find_groups(wc_ctx *ctx, wc_integers *t)
+{
+    float *column = NULL;
+    wc_status status = WC_OK;
+    if (t->cols > 1 << 24)
+        return wc_fail(ctx, WC_UNSUPPORTED, "%s: tensor %s: %zu reordered columns, above 2^24", t->path, t->name,
+                       t->cols);
+    WC_TRY_OUT(WC_ALLOC(ctx, column, t->cols, "an order of columns"));
+    WC_TRY_OUT(WC_ALLOC(ctx, t->g_idx, t->cols, "group indices"));
+    for (size_t j = 0; j < t->cols; j++)
+        column[j] = (float)j;
+    if (wcd_transform(&t->tensor, column, column) != WCD_OK)
+        WC_TRY_OUT(wc_fail(ctx, WC_BUG, "%s: tensor %s cannot be transformed", t->path, t->name));
+    for (size_t j = 0; j < t->cols; j++)
+        t->g_idx[(size_t)column[j]] = (int32_t)(j / t->group);
+out:
+    free(column);
+    return status;
+}
+
 wc_status wc_integers_open(wc_ctx *ctx, const wc_input *in, const wc_scheme *scheme, wc_dtype asked, wc_integers *out)
 {
     wcd_part_info p;
     seen all = {0};
+    wc_status status = WC_OK;
     wc_integers t = {.name = scheme->name, .path = in->path, .bits = scheme->bits, .group = scheme->group};
     t.rows = scheme->rows, t.cols = scheme->cols;
     t.groups = wc_ceil_div(t.cols, t.group);
@@ -74,9 +96,25 @@ wc_status wc_integers_open(wc_ctx *ctx, const wc_input *in, const wc_scheme *sch
         wcd_view_open(p.kind, p.version, p.params, p.blob, p.blob_size, p.rows, p.cols, &t.view) != WCD_OK)
         return wc_fail(ctx, WC_BUG, "%s: tensor %s cannot be opened", in->path, scheme->name);
     look(&t, &all);
-    WC_TRY(choose_dtype(ctx, &t, &all, asked));
+    WC_TRY_OUT(choose_dtype(ctx, &t, &all, asked));
+    if (scheme->reordered) WC_TRY_OUT(find_groups(ctx, &t));
     *out = t;
     return WC_OK;
+out:
+    wc_integers_free(&t);
+    return status;
+}
+
+void wc_integers_free(wc_integers *t)
+{
+    if (!t) return;
+    free(t->g_idx);
+    t->g_idx = NULL;
+}
+
+size_t wc_integers_group(const wc_integers *t, size_t col)
+{
+    return t->g_idx ? (size_t)t->g_idx[col] : col / t->group;
 }
 
 void wc_integers_steps(const wc_integers *t, uint16_t *scale, uint8_t *zero)
@@ -93,35 +131,37 @@ void wc_integers_steps(const wc_integers *t, uint16_t *scale, uint8_t *zero)
         }
 }
 
-/* |w / s| is below 2^8 and within 2^-23 of an integer, so rounding finds it. */
-static wc_status row_codes(wc_ctx *ctx, const wc_integers *t, size_t row, const float *w, uint8_t *code)
+/* |w / s| is below 2^8 and within 2^-23 of an integer, so rounding finds it. s, z [groups]: of the row. */
+static wc_status row_codes(wc_ctx *ctx, const wc_integers *t, size_t row, const float *w, const float *s,
+                           const float *z, uint8_t *code)
 {
-    float s[WCD_SPAN], z[WCD_SPAN], top = (float)((1u << t->bits) - 1);
-    for (size_t c = 0, g = 0; c < t->cols; c += t->group, g++) {
-        unsigned k = (unsigned)(g % WCD_SPAN);
-        if (!k) wcd_grid_steps(&t->view, row, g, (unsigned)wc_min(WCD_SPAN, t->groups - g), s, z);
-        for (size_t j = c; j < wc_min(c + t->group, t->cols); j++) {
-            float q = s[k] != 0 ? rintf(w[j] / s[k]) + z[k] : z[k];
-            if (!(q >= 0 && q <= top && s[k] * (q - z[k]) == w[j]))
-                return wc_fail(ctx, WC_BUG, "%s: tensor %s: [%zu, %zu] is %g, no multiple of its step %g", t->path,
-                               t->name, row, j, (double)w[j], (double)s[k]);
-            code[j] = (uint8_t)q;
-        }
+    float top = (float)((1u << t->bits) - 1);
+    for (size_t j = 0; j < t->cols; j++) {
+        size_t g = wc_integers_group(t, j);
+        float q = s[g] != 0 ? rintf(w[j] / s[g]) + z[g] : z[g];
+        if (!(q >= 0 && q <= top && s[g] * (q - z[g]) == w[j]))
+            return wc_fail(ctx, WC_BUG, "%s: tensor %s: [%zu, %zu] is %g, no multiple of its step %g", t->path, t->name,
+                           row, j, (double)w[j], (double)s[g]);
+        code[j] = (uint8_t)q;
     }
     return WC_OK;
 }
 
 wc_status wc_integers_codes(wc_ctx *ctx, const wc_integers *t, size_t r0, size_t nr, uint8_t *code)
 {
-    float *w = NULL;
+    float *w = NULL, *s = NULL, *z = NULL;
     wc_status status = WC_OK;
-    WC_TRY(WC_ALLOC(ctx, w, t->cols, "a row"));
+    WC_TRY_OUT(WC_ALLOC(ctx, w, t->cols, "a row"));
+    WC_TRY_OUT(WC_ALLOC(ctx, s, t->groups, "steps of a row"));
+    WC_TRY_OUT(WC_ALLOC(ctx, z, t->groups, "zeros of a row"));
     for (size_t r = 0; r < nr; r++) {
         if (wcd_rows(&t->tensor, r0 + r, 1, w, t->cols) != WCD_OK)
             WC_TRY_OUT(wc_fail(ctx, WC_BUG, "%s: tensor %s cannot be decoded", t->path, t->name));
-        WC_TRY_OUT(row_codes(ctx, t, r0 + r, w, code + r * t->cols));
+        for (size_t g = 0; g < t->groups; g += WCD_SPAN)
+            wcd_grid_steps(&t->view, r0 + r, g, (unsigned)wc_min(WCD_SPAN, t->groups - g), s + g, z + g);
+        WC_TRY_OUT(row_codes(ctx, t, r0 + r, w, s, z, code + r * t->cols));
     }
 out:
-    free(w);
+    free(w), free(s), free(z);
     return status;
 }

@@ -30,6 +30,7 @@ static void set_grid(wc_scheme *s, const wc_grid *g)
     s->tile = g->tile;
     s->zero_kind = g->zero_kind;
     s->zero_fixed = g->zero_fixed;
+    s->reordered = s->reordered && s->group < s->cols; /* one group is the same in any order */
 }
 
 static wc_scheme_kind kind_of(wc_part_kind kind)
@@ -40,11 +41,20 @@ static wc_scheme_kind kind_of(wc_part_kind kind)
                                   : WC_SCHEME_OTHER;
 }
 
-/* One part and no transform keeps its kind; `kinds' are the names of all. */
-static void set_kind(wc_scheme *s, wc_part_kind kind, const char *kinds, size_t n_parts, size_t n_transforms)
+/* What a tensor is made of. */
+typedef struct made {
+    size_t n_parts, n_transforms;
+    wc_part_kind part, transform; /* the first of each */
+    char kinds[32];               /* names of all parts */
+} made;
+
+/* One part and no transform keeps its kind, and a grid behind a permutation too: its groups are of any columns. */
+static void set_kind(wc_scheme *s, const made *m)
 {
-    s->kind = n_parts == 1 && !n_transforms ? kind_of(kind) : WC_SCHEME_OTHER;
-    snprintf(s->what, sizeof s->what, "%s%s", n_transforms ? transformed : "", kinds);
+    wc_scheme_kind kind = m->n_parts == 1 ? kind_of(m->part) : WC_SCHEME_OTHER;
+    s->reordered = kind == WC_SCHEME_GRID && m->n_transforms == 1 && m->transform == WC_PART_PERMUTE;
+    s->kind = s->reordered || !m->n_transforms ? kind : WC_SCHEME_OTHER;
+    snprintf(s->what, sizeof s->what, "%s%s", m->n_transforms ? transformed : "", m->kinds);
 }
 
 static void add_kind(char kinds[32], const char *name)
@@ -55,12 +65,13 @@ static void add_kind(char kinds[32], const char *name)
 
 void wc_scheme_of_parts(wc_scheme *s, const wc_part *part, size_t n_parts, size_t n_transforms)
 {
-    static const char *const names[] = {"?",  "float", "grid",  "lut",      "sparse",   "lowrank",
-                                        "vq", "signs", "coded", "diagonal", "hadamard", "ggml"};
-    char kinds[32] = "";
+    static const char *const names[] = {"?",     "float", "grid",     "lut",      "sparse", "lowrank", "vq",
+                                        "signs", "coded", "diagonal", "hadamard", "ggml",   "permute"};
+    made m = {.n_parts = n_parts, .n_transforms = n_transforms, .part = part[0].kind};
+    if (n_transforms) m.transform = part[n_parts].kind;
     for (size_t i = 0; i < n_parts; i++)
-        add_kind(kinds, (size_t)part[i].kind < sizeof names / sizeof *names ? names[part[i].kind] : names[0]);
-    set_kind(s, part[0].kind, kinds, n_parts, n_transforms);
+        add_kind(m.kinds, (size_t)part[i].kind < sizeof names / sizeof *names ? names[part[i].kind] : names[0]);
+    set_kind(s, &m);
     if (s->kind == WC_SCHEME_GRID) set_grid(s, &part[0].grid);
 }
 
@@ -72,13 +83,15 @@ static uint32_t u32_at(const uint8_t *p)
 static void scheme_of_tensor(wc_scheme *s, const wcd_tensor *t)
 {
     wcd_part_info p = {0}, first = {0};
-    char kinds[32] = "";
+    made m = {.n_parts = t->n_parts, .n_transforms = t->n_transforms};
     for (uint32_t i = 0; i < t->n_parts; i++) {
         if (wcd_part(t, i, &p) != WCD_OK) continue;
         if (!i) first = p;
-        add_kind(kinds, p.kind_name);
+        add_kind(m.kinds, p.kind_name);
     }
-    set_kind(s, (wc_part_kind)first.kind, kinds, t->n_parts, t->n_transforms);
+    m.part = (wc_part_kind)first.kind;
+    if (t->n_transforms && wcd_part(t, t->n_parts, &p) == WCD_OK) m.transform = (wc_part_kind)p.kind;
+    set_kind(s, &m);
     if (s->kind != WC_SCHEME_GRID) return;
     set_grid(s, &(wc_grid){.bits = first.params[0], /* the card of grid, docs/FORMAT.md */
                            .scale_bits = first.params[1],

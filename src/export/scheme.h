@@ -8,7 +8,7 @@
 
 typedef enum wc_scheme_kind {
     WC_SCHEME_FLOAT,
-    WC_SCHEME_GRID, /* one grid, no transform: w = s (q - z) */
+    WC_SCHEME_GRID, /* one grid, no transform but a permutation: w = s (q - z) */
     WC_SCHEME_GGML,
     WC_SCHEME_OTHER
 } wc_scheme_kind;
@@ -24,6 +24,7 @@ typedef struct wc_scheme {
     /* of a grid: */
     unsigned bits, scale_bits;
     size_t group, tile;
+    bool reordered; /* groups are not of neighbouring columns: a permutation goes before several of them */
     wc_zero_kind zero_kind;
     float zero_fixed;
 } wc_scheme;

@@ -366,7 +366,8 @@ static bool same_geometry(const wc_part *a, const wc_part *b)
     case WC_PART_VQ: return same_vq(&a->vq, &b->vq);
     case WC_PART_SIGNS: return same_signs(&a->signs, &b->signs);
     case WC_PART_CODED: return a->coded.bytes == b->coded.bytes;
-    case WC_PART_DIAGONAL: return true;
+    case WC_PART_DIAGONAL:
+    case WC_PART_PERMUTE: return true;
     case WC_PART_HADAMARD: return a->hadamard.order == b->hadamard.order;
     case WC_PART_GGML: return a->ggml.type == b->ggml.type;
     }

@@ -93,8 +93,7 @@ static int larger_first(const void *a, const void *b)
     return x->column < y->column ? -1 : 1;
 }
 
-/* Whole runs of `width' columns, by the sum of their diagonal; a short run comes last, so that blocks stay runs. */
-static wc_status rank_columns(wc_ctx *ctx, const float *diag, size_t n, size_t width, uint32_t **order)
+wc_status wc_hessian_rank(wc_ctx *ctx, const float *diag, size_t n, size_t width, uint32_t **order)
 {
     struct ranked *list;
     size_t runs = wc_ceil_div(n, width);
@@ -176,7 +175,7 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
     WC_TRY_OUT(WC_ALLOC(ctx, made.u, n * n, "the Cholesky factor"));
     WC_TRY_OUT(WC_ALLOC(ctx, made.pivot, n * width, "the Cholesky pivots"));
     WC_TRY_OUT(condition(ctx, tensor, h, n, &made, diag));
-    if (order == WC_ORDER_ACT) WC_TRY_OUT(rank_columns(ctx, diag, n, width, &made.order));
+    if (order == WC_ORDER_ACT) WC_TRY_OUT(wc_hessian_rank(ctx, diag, n, width, &made.order));
     WC_TRY_OUT(factorise(ctx, tensor, damping, diag, &made));
     unit_blocks(ctx, &made);
 out:

@@ -35,6 +35,9 @@ wc_status wc_hessian_make(wc_ctx *ctx, const char *tensor, const float *h, size_
                           size_t width, wc_hessian *out);
 void wc_hessian_free(wc_hessian *h);
 
+/* *order [n], to be freed: the act order of columns with this diagonal of H; runs by the sums of theirs. */
+wc_status wc_hessian_rank(wc_ctx *ctx, const float *diag, size_t n, size_t width, uint32_t **order);
+
 /* weight [n] = (H_jj + 0.01 mean) / mean: the column weights of the scale search, the same for every method. NULL h: 1.
  * The second: from the diagonal alone, H_jj = diag[j * stride]. */
 void wc_hessian_weights(const float *h, size_t n, float *weight);

@@ -117,6 +117,29 @@ gives 'check of a sound one' 0 '' check --target transformers --recipe "rotate(d
 gives 'check without a target' 2 'target is missing' check "$tmp/four.wcz"
 gives 'check of what' 2 'write vllm, transformers or llama.cpp' check --target ollama "$tmp/four.wcz"
 make_small
+# Groups of any columns: g_idx, which awq does not have and vllm does not take.
+asym='group=64,scale_bits=0,sym=no,search=minmax'
+from=$small
+run calibrate "$small" -o "$tmp/s.wcstats" --calib-tokens 256 --seqlen 64
+wcz order "reorder | rtn(bits=4,$asym)" --stats "$tmp/s.wcstats" --rule "*.1.*.o_proj.weight=rtn(bits=4,$asym)" \
+    --rule '*.0.*.up_proj.weight=reorder | rtn(bits=4,group=0,scale_bits=0,sym=no)' --rule "*.1.*.[qkv]_proj.weight=reorder(by=inputs) | rtn(bits=4,$asym)"
+for format in gptq_v2 compressed-tensors; do exported order $format 14; done
+wcz order8 "reorder | gptq(bits=8,group=32,scale_bits=0,cd=0)" --stats "$tmp/s.wcstats"
+exported order8 gptq 14
+check 'gptq is told of an order' grep -q '"desc_act": true' "$tmp/order-gptq_v2/config.json"
+check 'and of none' grep -q '"desc_act": false' "$tmp/four-gptq/config.json"
+check 'compressed-tensors is, layer by layer' [ "$(grep -c '"actorder": "group"' "$tmp/order-compressed-tensors/config.json") $(
+    grep -c '"actorder": null' "$tmp/order-compressed-tensors/config.json")" = '1 2' ]
+gives 'awq has no g_idx' 6 'not neighbours; awq has no g_idx: leave out reorder' export --to awq "$tmp/order.wcz" -o "$tmp/no"
+gives 'vllm ignores g_idx' 6 'not neighbours; vllm takes no g_idx' export --to gptq --target vllm "$tmp/order8.wcz" -o "$tmp/no"
+gives 'a recipe that vllm would misread' 6 'not neighbours; vllm' check --target vllm --recipe "reorder | gptq(bits=4,$grid)" "$small"
+gives 'one that it would not' 0 '' check --target vllm --recipe 'reorder | gptq(bits=4,group=0,scale_bits=0)' "$small"
+gives 'versions of compressed-tensors' 0 '0.17 reads .actorder: group., 0.20 refuses' export --to compressed-tensors "$tmp/order.wcz" -o "$tmp/no" -n
+for folder in order-gptq_v2 order8-gptq order-compressed-tensors; do
+    run diff "$tmp/${folder%%-*}.wcz" "$tmp/$folder" --json
+    check "$folder: read back" [ "$(json "$tmp/out" 'max(t["max_abs"] for t in d["tensors"] if t["name"].endswith("proj.weight"))')" = 0.0 ]
+done
+
 run compress --recipe "rtn(bits=4,$grid)" "$small" -o "$tmp/real.wcz"
 to=f32 exported real safetensors 0 --dtype f32
 run eval "$tmp/f32" --against "$tmp/real.wcz" --tokens 256 --seqlen 128 -p daslab --json

@@ -110,6 +110,19 @@ def mini(folder, config, tensors):
 
 
 @kind
+def biased(folder, config, tensors):
+    """mini, with a bias for every linear, some of whose numbers are 0."""
+    mini(folder, config, tensors)
+    config["attention_bias"] = config["mlp_bias"] = True
+    numbers = random.Random(7)
+    for name in [n for n in tensors if n.endswith("_proj.weight")]:
+        rows = tensors[name][1][0]
+        bias = b"".join(f16(numbers.choice([0, 0.02]) * numbers.gauss(0, 1)) for _ in range(rows))
+        tensors[name[:-6] + "bias"] = ("F16", [rows], bytearray(bias))
+    save(folder, config, tensors)
+
+
+@kind
 def sharded(folder, config, tensors):
     """Two shards and their index, good."""
     names = list(tensors)

@@ -81,7 +81,7 @@ survives()
 survives 'quantize' "$tmp/a.wcz" "$tmp/a.reference" "$wc" quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
 survives 'quantize, data-free' "$tmp/b.wcz" "$tmp/b.reference" "$wc" quantize -m rtn "$mini" -o "$tmp/b.wcz"
 # shellcheck disable=SC2086
-survives 'compress, folded norms' "$tmp/f.wcz" "$tmp/f.reference" \
+survives 'compress, folded norms and rows' "$tmp/f.wcz" "$tmp/f.reference" \
     "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$mini" -o "$tmp/f.wcz" $quick
 # shellcheck disable=SC2086
 survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
@@ -90,6 +90,8 @@ survives 'compress, stacks' "$tmp/e.wcz" "$tmp/e.reference" \
 survives 'calibrate' "$tmp/c.wcstats" "$tmp/c.reference" "$wc" calibrate "$mini" -o "$tmp/c.wcstats" $quick
 survives 'quantize with statistics' "$tmp/d.wcz" "$tmp/d.reference" \
     "$wc" quantize --bits 3 "$mini" -o "$tmp/d.wcz" --stats "$tmp/c.wcstats"
+survives 'compress with statistics, folds' "$tmp/g.wcz" "$tmp/g.reference" \
+    "$wc" compress --recipe 'awq(points=3) | rtn(bits=3)' "$mini" -o "$tmp/g.wcz" --stats "$tmp/c.wcstats"
 
 # ---- signals that ask ----------------------------------------------------------------------------------------------------
 

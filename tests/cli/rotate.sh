@@ -22,6 +22,7 @@ list()
 list hadamard --recipe 'hadamard | gptq(bits=3)'
 list rotate --recipe 'rotate | gptq(bits=3)'
 list both --recipe 'rotate(heads=no) | hadamard(order=64) | rtn(bits=4)'
+list reorder --recipe 'awq(points=2) | reorder | gptq(bits=3) | outliers(frac=0.5%)' --rule '*.1.*proj.weight=reorder(by=inputs) | rtn(group=0)'
 list plain --recipe 'rotate' --embed-bits 16 --head-bits 16
 list f16 --recipe 'rotate(kept=f16) | keep' --embed-bits 16 --head-bits 16
 
@@ -39,6 +40,11 @@ has 'only down is transformed at run time' \
 has 'its transform' "$tensor['model.layers.0.mlp.down_proj.weight']['transforms'][0]['text'] == 'hadamard 256'"
 has 'the pass is recorded' "d['provenance']['passes'].startswith('rotate(seed=0,')"
 check 'readable by the second reader' /usr/bin/python3 scripts/wcz_reader.py "$tmp/rotate.wcz" --check
+run inspect "$tmp/reorder.wcz" --json
+cp "$tmp/out" "$tmp/rotate.json"
+has 'reordered: before the parts, after a diagonal that is not in a norm' \
+    "[[x['text'] for x in ($tensor)['model.layers.0.' + n + '.weight']['transforms']] for n in ('self_attn.q_proj', 'mlp.down_proj')] == [['permute'], ['diagonal', 'permute']]"
+has 'not where a row is one group' "[t for n, t in ($tensor).items() if '.1.' in n and t['transforms']] == []"
 
 for threads in 1 3; do
     # shellcheck disable=SC2086

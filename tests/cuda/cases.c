@@ -422,15 +422,19 @@ static int sums(char *why, unsigned size)
     return 0;
 }
 
-/* Orders below and above what fits shared memory; two transforms one after the other. */
+/* Orders below and above what fits shared memory; permutations with numbers of 16 and of 32 bits; two transforms one
+ * after the other. */
 static int transformed(char *why, unsigned size)
 {
-    for (unsigned i = 0; i < 4; i++) {
-        static const uint64_t cols[] = {48, 130, 4096, 12288};
-        sample s = sample_sized(3, cols[i], 1, 1 + (i != 1));
+    for (unsigned i = 0; i < 8; i++) {
+        static const uint64_t cols[] = {48, 130, 4096, 12288, 33, 300, 70000, 512};
+        sample s = sample_sized(3, cols[i], 1, 1 + (i != 1 && i != 4 && i != 5));
         sample_grid(&s, 4, 0, 0, 32, 0);
-        if (i != 0) sample_part(&s, DIAGONAL)->params[0] = 1;
-        if (i != 1) sample_part(&s, HADAMARD)->params[0] = (uint8_t)(i == 0 ? 4 : 12);
+        if (i > 3) sample_part(&s, PERMUTE);
+        if (i == 6) sample_part(&s, PERMUTE);
+        if (i > 0 && i < 4) sample_part(&s, DIAGONAL)->params[0] = 1;
+        if (i == 7) sample_part(&s, HADAMARD)->params[0] = 4;
+        if (i != 1 && i < 4) sample_part(&s, HADAMARD)->params[0] = (uint8_t)(i == 0 ? 4 : 12);
         if (i == 0) sample_part(&s, DIAGONAL)->params[0] = 1;
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("transforms %u: %s", i, text);

@@ -102,6 +102,13 @@ static void fill_units(const wcd_view *v, uint8_t *blob)
         sample_put(blob + at + 4 * k, words * (k + 1) / units, 4);
 }
 
+/* Half of the places change with another one, the others' numbers are none. */
+static void fill_swaps(const wcd_view *v, uint8_t *blob)
+{
+    for (uint64_t j = 0; j < v->cols; j++)
+        sample_put(blob + v->u.m.bytes * j, sample_random() % (2 * v->cols), v->u.m.bytes);
+}
+
 /* Random bytes; finite: every f16, bf16 and f32 is below 2 in magnitude, by the bit that they have at the same place.
  */
 static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
@@ -114,6 +121,7 @@ static void fill_blob(const wcd_view *v, uint8_t *blob, int finite)
     if (v->d->id == LUT && v->u.l.holes) fill_positions(&v->u.l.p, blob, v->rows);
     if (v->d->id == FLOAT && v->u.f.coded) fill_codes(v, blob, finite);
     if (v->d->id == TRELLIS) fill_units(v, blob);
+    if (v->d->id == PERMUTE) fill_swaps(v, blob);
 }
 
 /* The size of blob with which a part opens, found by trying, and what it opens as. */

@@ -8,7 +8,18 @@
 #include "decode/decoder.h"
 
 enum { MAX_SPECS = 20 };
-enum { FLOAT = 1, GRID = 2, LUT = 3, SPARSE = 4, LOWRANK = 5, SIGNS = 7, TRELLIS = 8, DIAGONAL = 9, HADAMARD = 10 };
+enum {
+    FLOAT = 1,
+    GRID = 2,
+    LUT = 3,
+    SPARSE = 4,
+    LOWRANK = 5,
+    SIGNS = 7,
+    TRELLIS = 8,
+    DIAGONAL = 9,
+    HADAMARD = 10,
+    PERMUTE = 12
+};
 enum { F32 = 1, F16 = 2, BF16 = 3, I32 = 6 };
 
 /* A part of kind `kind'; size: of the blob, 0 to have it found by trying. */

@@ -93,6 +93,15 @@ def scheme(config, module):
     return w["num_bits"], w["group_size"] or -1, w["symmetric"]
 
 
+def ordered(config, module):
+    """Whether loaders are told to look at g_idx; compressed-tensors then has one for every layer."""
+    if config["quant_method"] != "compressed-tensors":
+        return config.get("desc_act", False)
+    weights = [g["weights"] for g in config["config_groups"].values() if "Linear" in g["targets"] or module in g["targets"]]
+    assert weights[0]["actorder"] in (None, "group")
+    return weights[0]["actorder"] == "group"
+
+
 def unpack(config, tensors, p, bits, symmetric):
     """q [N, K], z [N, G], s [N, G], g_idx [K] or None, and the names used."""
     if config["quant_method"] == "compressed-tensors":
@@ -103,8 +112,12 @@ def unpack(config, tensors, p, bits, symmetric):
         if not symmetric:
             used.append(p + ".weight_zero_point")
             z = stream(tensors[used[3]][1], bits, n, 0)
+        g_idx = None
+        if ordered(config, p):
+            used.append(p + ".weight_g_idx")
+            g_idx = tensors[used[-1]][1]
         half = 1 << (bits - 1)
-        return q - half, z - half, s, None, used  # signed, as that library has them
+        return q - half, z - half, s, g_idx, used  # signed, as that library has them
     used = [p + s for s in (".qweight", ".qzeros", ".scales")]
     words, zeros, s = (tensors[x][1] for x in used)
     n = s.shape[1]
@@ -136,6 +149,7 @@ def integers(config, tensors, module, want):
     k = q.shape[1]
     group = k if group == -1 else group
     g = np.arange(k) // group if g_idx is None else g_idx
+    assert ordered(config, module) or (g == np.arange(k) // group).all(), module + " has a g_idx that its config denies"
     assert s.shape[1] == -(-k // group) and g.max() < s.shape[1], "%s: %d groups for %d columns" % (module, s.shape[1], k)
     if symmetric and config["quant_method"] == "gptq":
         assert (z == 1 << (bits - 1)).all(), module + " is no symmetric grid"

@@ -143,6 +143,11 @@ static void narrow(model *m)
 {
     linear(m, 0, 3)->rows = 480;
 }
+static void reordered(model *m)
+{
+    for (size_t i = 1; i < m->n; i++)
+        m->list[i].reordered = true;
+}
 static void asymmetric_v(model *m)
 {
     linear(m, 1, 2)->zero_kind = WC_ZERO_INT;
@@ -221,6 +226,13 @@ static const struct {
     {nothing, "transformers", NULL, 8, 1, "0.self_attn.o_proj",
      "a shard has 64 of its columns, no multiple of the group of 128", "fewer shards"},
     {odd_mlp, "vllm", NULL, 2, 1, "0.mlp.gate_proj", "1504 x 512 in each of 2 shards", "fewer shards"},
+    {reordered, "transformers", "gptq", 1, -1, "", "", ""},
+    {reordered, "transformers", "gptq_v2", 1, -1, "", "", ""},
+    {reordered, "transformers", "compressed-tensors", 1, 0, "", "compressed-tensors 0.17 reads", "export to gptq"},
+    {reordered, "transformers", "awq", 1, 1, "0.self_attn.q_proj", "awq has no g_idx",
+     "leave out reorder, or export to"},
+    {reordered, "vllm", "gptq", 1, 1, "0.self_attn.q_proj", "vllm takes no g_idx", "order=act"},
+    {reordered, "transformers", "gptq", 2, 1, "0.self_attn.o_proj", "each lies in several of 2 shards", "one shard"},
     {asymmetric_v, "vllm", NULL, 1, 1, "1.self_attn.v_proj", "is 4 bits in groups of 128 with zeros, and",
      "same --rule"},
     {finer_down, "transformers", "awq", 1, 1, "1.mlp.down_proj", "awq has one for all", "compressed-tensors"},
@@ -256,6 +268,40 @@ static void what_is_wrong_is_named_with_the_mend(void **state)
         assert_int_equal(status, f.fatal ? WC_UNSUPPORTED : WC_OK);
         wc_clear_error(&ctx);
         wc_findings_free(&f);
+    }
+}
+
+/* Of what a permutation changes, groups are all that runtimes see. */
+static void a_permuted_grid_is_a_grid(void **state)
+{
+    static const struct {
+        size_t n_parts, n_transforms, group;
+        wc_part_kind part, transform;
+        wc_scheme_kind kind;
+        bool reordered;
+    } list[] = {
+        {1, 0, 128, WC_PART_GRID, WC_PART_GRID, WC_SCHEME_GRID, false},
+        {1, 1, 128, WC_PART_GRID, WC_PART_PERMUTE, WC_SCHEME_GRID, true},
+        {1, 1, 512, WC_PART_GRID, WC_PART_PERMUTE, WC_SCHEME_GRID, false}, /* a row is one group */
+        {1, 1, 128, WC_PART_GRID, WC_PART_DIAGONAL, WC_SCHEME_OTHER, false},
+        {1, 1, 128, WC_PART_GRID, WC_PART_HADAMARD, WC_SCHEME_OTHER, false},
+        {1, 2, 128, WC_PART_GRID, WC_PART_PERMUTE, WC_SCHEME_OTHER, false},
+        {2, 1, 128, WC_PART_GRID, WC_PART_PERMUTE, WC_SCHEME_OTHER, false},
+        {1, 1, 128, WC_PART_LUT, WC_PART_PERMUTE, WC_SCHEME_OTHER, false},
+        {1, 1, 128, WC_PART_FLOAT, WC_PART_PERMUTE, WC_SCHEME_OTHER, false},
+        {1, 1, 128, WC_PART_GGML, WC_PART_PERMUTE, WC_SCHEME_OTHER, false},
+    };
+    model m;
+    (void)state;
+    sound(&m);
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        wc_part part[4] = {{.kind = list[i].part}, {.kind = WC_PART_SPARSE}};
+        wc_scheme s = wc_scheme_named(&m.in.config, "model.layers.0.self_attn.q_proj.weight", 512, 512);
+        if (list[i].part == WC_PART_GRID) part[0].grid.group = list[i].group, part[0].grid.bits = 4;
+        for (size_t k = 0; k < list[i].n_transforms; k++)
+            part[list[i].n_parts + k].kind = list[i].transform;
+        wc_scheme_of_parts(&s, part, list[i].n_parts, list[i].n_transforms);
+        if (s.kind != list[i].kind || s.reordered != list[i].reordered) fail_msg("case %zu: %s", i, s.what);
     }
 }
 
@@ -306,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(what_is_wrong_is_named_with_the_mend, fresh_ctx),
+        cmocka_unit_test(a_permuted_grid_is_a_grid),
         cmocka_unit_test_setup(findings_are_counted, fresh_ctx),
         cmocka_unit_test_setup(wrong_questions_are_refused, fresh_ctx),
     };

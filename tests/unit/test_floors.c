@@ -318,7 +318,7 @@ static void ranks_are_the_best_within_the_budget(void **state)
         for (size_t i = 0; i < 3; i++) {
             const wc_factor_options *o = member[i].opt;
             size_t m = table[t].shape[i][0], n = table[t].shape[i][1], r = (size_t)o->thin.rank;
-            assert_true(r >= floor[i] && r * (m + n) <= m * n && o->budget == 0);
+            assert_true(r >= floor[i] && r * (m + n) <= m * n && o->thin.budget == 0);
             used += (double)(r * (m + n)), loss += tail[i][r];
         }
         double room = table[t].budget * numbers, best = best_of_all(table[t].shape, tail, floor, 3, room);

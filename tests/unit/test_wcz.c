@@ -300,6 +300,12 @@ static model *transforms_model(void)
     p = add(m, "hadamard", WC_F16, 2, (uint64_t[]){3, 512}, 2);
     p[0] = float_fill(float_plan(3, 512, WC_F16)), p[1] = hadamard_make(512, 512);
     are_transforms(m, 1);
+    p = add(m, "permute", WC_BF16, 2, (uint64_t[]){3, 21}, 2);
+    p[0] = grid_fill(grid_plan(3, 21, 4, 8, 0, true)), p[0].grid.scale_exp = 2, p[1] = permute_make(21, 5);
+    are_transforms(m, 1);
+    p = add(m, "permute.diagonal", WC_F32, 2, (uint64_t[]){2, 16}, 3);
+    p[0] = float_fill(float_plan(2, 16, WC_F16)), p[1] = permute_make(16, 7), p[2] = diagonal_make(16, 1);
+    are_transforms(m, 2);
     p = add(m, "plain", WC_F16, 2, (uint64_t[]){2, 8}, 1);
     p[0] = float_fill(float_plan(2, 8, WC_F16));
     are_transforms(m, 0);

@@ -294,6 +294,20 @@ def hadamard(cols, log2):
     return 10, bytes([log2]) + bytes(31), signs.to_bytes(-(-cols // 8), "little")
 
 
+def order_of(cols, step):
+    return [(j * step + 3) % cols for j in range(cols)]
+
+
+def permute(cols, step):
+    order, at, swaps = order_of(cols, step), list(range(cols)), []
+    for j, c in enumerate(order):
+        t = at.index(c)
+        swaps.append(t)
+        at[j], at[t] = at[t], at[j]
+    assert at == order
+    return 12, bytes(32), struct.pack("<%dH" % cols, *swaps)
+
+
 def transforms_of(tensor):
     return tensor[6] if len(tensor) > 6 else []
 
@@ -456,6 +470,8 @@ def transforms():
                                           sparse(5, 6, 4, 2, 2, 0)], [hadamard(6, 1)]),
         (b"diagonal", 3, (4, 7), 0.5, 0, [float_factor(4, 7, 3)], [diagonal(7, 2)]),
         (b"hadamard", 2, (3, 512), 0.5, 0, [float_factor(3, 512, 2)], [hadamard(512, 9)]),
+        (b"permute", 3, (3, 21), 0.5, 0, [grid(3, 21, 4, 8, 0, 1, 0.0, 2)], [permute(21, 5)]),
+        (b"permute.diagonal", 1, (2, 16), 0.5, 0, [float_factor(2, 16, 2)], [permute(16, 7), diagonal(16, 1)]),
         (b"plain", 2, (2, 8), 0.5, 0, [float_factor(2, 8, 2)])], [])
 
 
