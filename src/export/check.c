@@ -19,47 +19,54 @@ void wc_findings_free(wc_findings *f)
 
 #define B(n) (1u << (n))
 
-/* What the integer kernels of a runtime take. vLLM's are Marlin's (4 and 8 bits with the zero in the middle, 4 bits
- * with any; thread tiles of 128 inputs by 64 outputs); transformers dequantizes in plain operations. */
+/* What a runtime takes of integers, in general or in one quant_method. Groups are powers of two, so their sum is a set.
+ */
+typedef struct limits {
+    const char *method;           /* NULL: in general, and of the methods that have no line of their own */
+    unsigned sym_bits, asym_bits; /* bit b: b bits */
+    unsigned groups;              /* sum of the sizes besides a whole row; 0: any */
+    bool one_scheme;              /* exceptions from the bits and groups of most layers are not read */
+} limits;
+
+/* The integer kernels of vLLM are Marlin's (4 and 8 bits with the zero in the middle, 4 bits with any; thread tiles of
+ * 128 inputs by 64 outputs); of GPTQ it knows no zeros. transformers gives GPTQ and AWQ to GPTQModel, which has lists
+ * of groups, through Optimum, which reads no `dynamic'; compressed-tensors it dequantizes in plain operations. */
 typedef struct target {
     const char *name;
-    bool integers;                /* GPTQ, AWQ, compressed-tensors; else GGUF */
-    unsigned sym_bits, asym_bits; /* bit b: b bits */
-    unsigned group[4];            /* columns per scale besides a whole row; none: any */
-    size_t k_tile, n_tile;        /* divide inputs and outputs of a shard; 0: what whole words ask for */
-    bool fuses;                   /* q, k, v and gate, up are one layer each */
-    bool shards;                  /* tensor parallelism as vLLM does it */
-    bool g_idx;                   /* groups of any columns */
-    const char *model[5];         /* model_type */
+    bool integers; /* GPTQ, AWQ, compressed-tensors; else GGUF */
+    limits of[3];
+    size_t k_tile, n_tile;    /* divide inputs and outputs of a shard; 0: what whole words ask for */
+    unsigned four_bit_groups; /* what the kernel that is chosen without a GPU takes; 0: there is none */
+    bool fuses;               /* q, k, v and gate, up are one layer each */
+    bool shards;              /* tensor parallelism as vLLM does it */
+    bool g_idx;               /* groups of any columns */
+    const char *packed_zeros; /* what to know of compressed-tensors with zero points; NULL: nothing */
 } target;
 
+#define ANY_BITS (B(2) | B(3) | B(4) | B(8))
 static const target targets[] = {
-    {"vllm",
-     true,
-     B(4) | B(8),
-     B(4),
-     {32, 64, 128},
-     128,
-     64,
-     true,
-     true,
-     false,
-     {"llama", "mistral", "qwen2", "qwen3"}},
-    {"transformers",
-     true,
-     B(2) | B(3) | B(4) | B(8),
-     B(2) | B(3) | B(4) | B(8),
-     {0},
-     0,
-     0,
-     false,
-     true,
-     true,
-     {"llama", "mistral", "qwen2", "qwen3"}},
-    {"llama.cpp", false, 0, 0, {0}, 0, 0, false, false, false, {"llama", "mistral", "qwen2", "qwen3"}},
+    {.name = "vllm",
+     .integers = true,
+     .of = {{NULL, B(4) | B(8), B(4), 32 + 64 + 128, false}, {"gptq", B(4) | B(8), 0, 32 + 64 + 128, false}},
+     .k_tile = 128,
+     .n_tile = 64,
+     .fuses = true,
+     .shards = true},
+    {.name = "transformers",
+     .integers = true,
+     .of = {{NULL, ANY_BITS, ANY_BITS, 0, false},
+            {"gptq", ANY_BITS, ANY_BITS, 16 + 32 + 64 + 128 + 256 + 512 + 1024, true},
+            {"awq", B(4), B(4), 16 + 32 + 64 + 128, true}},
+     .four_bit_groups = 32 + 64 + 128 + 256,
+     .shards = true,
+     .g_idx = true,
+     .packed_zeros = "its zero points are packed: transformers 5.20 with compressed-tensors 0.17 reads them, 5.23 with "
+                     "0.20 fails on a shape"},
+    {.name = "llama.cpp"},
 };
 enum { N_TARGETS = sizeof targets / sizeof *targets };
 const char *const wc_check_targets[] = {"vllm", "transformers", "llama.cpp", NULL};
+static const char *const model_types[] = {"llama", "mistral", "qwen2", "qwen3"};
 
 typedef struct job {
     wc_ctx *ctx;
@@ -121,27 +128,85 @@ static wc_status representation(job *j, const wc_scheme *s)
     return found(j, true, s, mend, "%s (%s)", why, s->what);
 }
 
+static const limits *limits_of(const job *j)
+{
+    const limits *general = &j->target->of[0];
+    for (size_t i = 1; j->format && i < sizeof j->target->of / sizeof *j->target->of; i++)
+        if (j->target->of[i].method && !strcmp(j->target->of[i].method, j->format->method)) return &j->target->of[i];
+    return general;
+}
+
 static wc_status bits(job *j, const wc_scheme *s)
 {
-    bool sym = wc_scheme_symmetric(s);
-    unsigned mask = sym ? j->target->sym_bits : j->target->asym_bits;
+    bool sym = wc_scheme_symmetric(s), zeros = j->target->of[0].asym_bits & B(s->bits), v1 = false;
+    unsigned mask = sym ? limits_of(j)->sym_bits : limits_of(j)->asym_bits;
     char text[40];
     if (j->format) mask &= sym ? j->format->sym_bits : j->format->asym_bits;
     if (mask & B(s->bits)) return WC_OK;
-    return found(j, true, s, mask ? "choose such bits" : "compress it with sym=yes, or export to gptq_v2",
+    if (j->format) v1 = !strcmp(j->format->name, "gptq") && limits_of(j)->asym_bits;
+    return found(j, true, s,
+                 mask    ? "choose such bits"
+                 : v1    ? "compress it with sym=yes, or export to gptq_v2"
+                 : zeros ? "compress it with sym=yes, or export to awq or compressed-tensors"
+                         : "compress it with sym=yes",
                  "has %u bits %s; %s%s%s takes %s", s->bits, sym ? "around the middle code" : "with zeros of their own",
                  j->format ? j->format->name : "", j->format ? " for " : "", j->target->name, bits_text(mask, text));
 }
 
+/* "16, 32, 64" */
+static const char *groups_text(unsigned groups, char dst[64])
+{
+    size_t n = 0;
+    for (unsigned g = 1; g <= groups; g *= 2)
+        if (groups & g) n += (size_t)snprintf(dst + n, 64 - n, "%s%u", n ? ", " : "", g);
+    return dst;
+}
+
+static bool whole_row(const wc_scheme *s)
+{
+    return s->group == s->cols;
+}
+
+static bool in_groups(unsigned groups, size_t group)
+{
+    return !(group & (group - 1)) && (groups & group);
+}
+
 static wc_status group(job *j, const wc_scheme *s)
 {
-    const unsigned *g = j->target->group;
+    unsigned groups = limits_of(j)->groups;
+    char text[64];
     if (s->cols % s->group)
         return found(j, true, s, "choose a group that divides it, or group=0",
                      "its %zu columns are no multiple of the group of %zu", s->cols, s->group);
-    if (s->group == s->cols || !g[0] || s->group == g[0] || s->group == g[1] || s->group == g[2]) return WC_OK;
+    if (whole_row(s) || !groups || in_groups(groups, s->group)) return WC_OK;
     return found(j, true, s, "compress it with group=128, 64, 32 or 0",
-                 "has groups of %zu; %s takes %u, %u, %u or whole rows", s->group, j->target->name, g[0], g[1], g[2]);
+                 "has groups of %zu; %s%s%s takes %s or whole rows", s->group, j->format ? j->format->name : "",
+                 j->format ? " for " : "", j->target->name, groups_text(groups, text));
+}
+
+/* The first layer that is integers. */
+static const wc_scheme *first_integers(const job *j)
+{
+    for (size_t i = 0; i < j->n; i++)
+        if (integers(&j->list[i])) return &j->list[i];
+    return NULL;
+}
+
+/* Said once: it is chosen for all layers. */
+static wc_status four_bit_kernel(job *j, const wc_scheme *s)
+{
+    unsigned groups = j->target->four_bit_groups;
+    char text[64];
+    if (!groups || !j->format || !strcmp(j->format->method, "compressed-tensors") || s != first_integers(j))
+        return WC_OK;
+    if (s->bits != 4 || in_groups(groups, s->group)) return WC_OK;
+    bool awq = !strcmp(j->format->method, "awq");
+    return found(j, false, s,
+                 awq ? "load it there with AwqConfig(bits=4, backend='torch_awq')"
+                     : "load it there with GPTQConfig(bits=4, backend='torch')",
+                 "has groups of %zu: without a GPU, the kernel that %s chooses takes %s", s->group, j->target->name,
+                 groups_text(groups, text));
 }
 
 /* Rows of a linear in one shard. Keys and values are repeated when there are more shards than heads. */
@@ -234,20 +299,23 @@ static wc_status fused(job *j, const wc_scheme *s)
     return WC_OK;
 }
 
+/* One group for all is the group of those that are not whole rows; a row may be just such a group. */
 static wc_status one_scheme(job *j, const wc_scheme *s)
 {
+    const wc_scheme *first = first_integers(j), *grouped = first;
+    bool symmetry = j->format && j->format->checkpoint; /* GPTQ has one `sym' */
     char a[64], b[64];
-    if (!j->format || j->format->mixed) return WC_OK;
-    for (size_t i = 0; i < j->n; i++) {
-        const wc_scheme *first = &j->list[i];
-        if (!integers(first)) continue;
-        if (first->bits == s->bits && first->group == s->group) return WC_OK;
-        if (first->bits == s->bits && s->group == s->cols && s->cols % first->group == 0) return WC_OK;
-        scheme_text(s, a), scheme_text(first, b);
-        return found(j, true, s, "export to compressed-tensors, which takes several",
-                     "is %s, and %s is %s; %s has one for all", a, first->name, b, j->format->name);
-    }
-    return WC_OK;
+    if (!j->format || (j->format->mixed && !limits_of(j)->one_scheme)) return WC_OK;
+    for (size_t i = 0; i < j->n && whole_row(grouped); i++)
+        if (integers(&j->list[i]) && !whole_row(&j->list[i])) grouped = &j->list[i];
+    bool same = whole_row(grouped) || s->group == grouped->group;
+    if (same && first->bits == s->bits && (!symmetry || wc_scheme_symmetric(first) == wc_scheme_symmetric(s)))
+        return WC_OK;
+    if (!same) first = grouped;
+    scheme_text(s, a), scheme_text(first, b);
+    return found(j, true, s, "export to compressed-tensors, which takes several",
+                 "is %s, and %s is %s; %s%s%s has one for all", a, first->name, b, j->format->name,
+                 j->format->mixed ? " for " : "", j->format->mixed ? j->target->name : "");
 }
 
 /* ---- rules for llama.cpp
@@ -277,6 +345,7 @@ static const struct {
     {tile, INTEGER_RUNTIME | INTEGERS_ONLY},
     {fused, INTEGER_RUNTIME | FUSING_ONLY},
     {one_scheme, INTEGER_RUNTIME | INTEGERS_ONLY},
+    {four_bit_kernel, INTEGER_RUNTIME | INTEGERS_ONLY},
     {blocks, GGUF_RUNTIME},
 };
 
@@ -300,8 +369,8 @@ static wc_status look_at(job *j, const wc_scheme *s)
 static wc_status architecture(job *j)
 {
     const wc_config *c = &j->in->config;
-    for (size_t i = 0; j->target->model[i]; i++)
-        if (!strcmp(j->target->model[i], c->model_type)) return WC_OK;
+    for (size_t i = 0; i < sizeof model_types / sizeof *model_types; i++)
+        if (!strcmp(model_types[i], c->model_type)) return WC_OK;
     return found(j, true, NULL, "there is no export for it",
                  "models of type %s: %s is not known to run what this program writes of them", c->model_type,
                  j->target->name);
@@ -370,6 +439,17 @@ static wc_status act_order(job *j)
     return WC_OK;
 }
 
+static wc_status packed_zeros(job *j)
+{
+    const char *text = j->target->packed_zeros;
+    if (!text || !j->format || strcmp(j->format->method, "compressed-tensors")) return WC_OK;
+    for (size_t i = 0; i < j->n; i++)
+        if (integers(&j->list[i]) && !wc_scheme_symmetric(&j->list[i]))
+            return found(j, false, NULL, "load it with CompressedTensorsConfig(dequantize=True), or export to awq",
+                         "%s", text);
+    return WC_OK;
+}
+
 /* What GGUF cannot say is what making its keys refuses. */
 static wc_status gguf_keys(job *j)
 {
@@ -390,6 +470,7 @@ static wc_status look_at_model(job *j)
     WC_TRY(ends(j));
     WC_TRY(some_integers(j));
     WC_TRY(act_order(j));
+    WC_TRY(packed_zeros(j));
     return j->tp > 1 ? parallel(j) : WC_OK;
 }
 

@@ -20,12 +20,19 @@ static bool is(const wci_layer *a, const base *b)
            a->ordered == b->ordered;
 }
 
+/* Or a whole row that is just a group of the base. */
+static bool fits(const wci_layer *a, const base *b)
+{
+    base row = {b->bits, 0, b->symmetric, b->ordered};
+    return is(a, b) || (is(a, &row) && a->scheme->cols == b->group);
+}
+
 static base scheme_of(const wci_layer *a)
 {
     return (base){a->scheme->bits, a->group, wc_scheme_symmetric(a->scheme), a->ordered};
 }
 
-/* The scheme of most layers; one whose row is just a group of it is counted to it from then on. */
+/* The scheme of most layers; one whose row is just a group of it has that group from then on. */
 static base most_common(const wci_linears *l)
 {
     base best = {0};
@@ -34,11 +41,11 @@ static base most_common(const wci_linears *l)
         base b = scheme_of(&l->layer[i]);
         size_t n = 0;
         for (size_t k = 0; k < l->n_layers; k++)
-            n += is(&l->layer[k], &b);
+            n += fits(&l->layer[k], &b);
         if (n > most) most = n, best = b;
     }
     for (size_t i = 0; i < l->n_layers; i++)
-        if (!l->layer[i].group && l->layer[i].scheme->cols == best.group) l->layer[i].group = best.group;
+        if (fits(&l->layer[i], &best)) l->layer[i].group = best.group;
     return best;
 }
 
@@ -104,11 +111,25 @@ static void add_patterns(json_t *dynamic, const wc_scheme *s, const char *sign, 
     json_decref(value);
 }
 
+/* The modules that are integers, by their whole names. Optimum, and so transformers, reads no `dynamic': only what is
+ * left out can be said to it, by the end of a name. A list of lists: it quantizes those of an inner one together. */
+static json_t *quantized_modules(const wci_linears *l)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < l->n_layers; i++) {
+        char module[WC_NAME_SIZE];
+        module_of(l->layer[i].scheme, module);
+        json_array_append_new(list, json_string(module));
+    }
+    return json_pack("[o]", list);
+}
+
 static json_t *gptq(const wci_linears *l, const base *b)
 {
     json_t *dynamic = json_object();
     for (size_t i = 0; i < l->n; i++)
         if (left_out(&l->list[i])) add_patterns(dynamic, &l->list[i], "-:", json_object());
+    bool some = json_object_size(dynamic);
     for (size_t i = 0; i < l->n_layers; i++) {
         const wci_layer *a = &l->layer[i];
         if (is(a, b)) continue;
@@ -121,6 +142,7 @@ static json_t *gptq(const wci_linears *l, const base *b)
                           "checkpoint_format", l->format->checkpoint, "pack_dtype", "int32", "lm_head", false,
                           "true_sequential", true, "meta", "quantizer", "wcompress:" WC_VERSION);
     if (json_object_size(dynamic)) json_object_set(q, "dynamic", dynamic);
+    if (some) json_object_set_new(q, "modules_in_block_to_quantize", quantized_modules(l));
     json_decref(dynamic);
     return q;
 }

@@ -466,7 +466,7 @@ static wc_status older_config(wc_ctx *ctx, const char *dir, char **path, json_t 
 static bool has_codes(const wc_checkpoint *c)
 {
     for (size_t i = 0; i < c->n; i++)
-        if (ends_with(c->tensor[i]->name, ".qweight")) return true;
+        if (ends_with(c->tensor[i]->name, ".qweight") || ends_with(c->tensor[i]->name, ".weight_packed")) return true;
     return false;
 }
 
@@ -483,8 +483,14 @@ static wc_status open_quantized(wc_ctx *ctx, wc_checkpoint *c)
     }
     const json_t *config = json_object_get(root, "quantization_config");
     if (!config) config = json_object_get(root, "compression_config");
+    if (json_is_null(config)) config = NULL;
     if (!config && has_codes(c)) WC_TRY_OUT(older_config(ctx, c->dir, &path, &beside));
     if (beside) config = beside;
+    if (!config && has_codes(c))
+        wc_log(
+            ctx, WC_LOG_WARN,
+            "%s: holds quantized layers, but neither config.json nor quantize_config.json says how they are to be read",
+            c->dir);
     if (!json_is_object(config)) goto out;
     WC_TRY_OUT(wc_quant_open(ctx, config, path ? path : c->config_path, c->shard, c->tensor, &c->n, &c->quant));
     if (c->quant && root) WC_TRY_OUT(plain_config(ctx, root, c));

@@ -20,6 +20,8 @@ static const char *const method_name[N_METHODS] = {"gptq", "awq", "compressed-te
 typedef struct scheme {
     unsigned bits;
     bool floats; /* F8_E4M3 instead of integers */
+    bool zeros;  /* compressed-tensors: each group has one */
+    bool g_idx;  /* compressed-tensors: columns are put into groups one by one */
     uint64_t rows, cols;
 } scheme;
 
@@ -30,6 +32,7 @@ typedef struct quant_config {
     const char *label;
     method method;
     bool v1;     /* gptq: stored zeros are one less */
+    bool g_idx;  /* gptq: not said to count up (desc_act) */
     bool varied; /* gptq: bits and groups differ between layers; their shapes tell */
     scheme scheme[MAX_SCHEMES];
     size_t n;
@@ -54,6 +57,8 @@ static wc_status read_group(const quant_config *c, const json_t *obj, const char
 static wc_status read_bits(const quant_config *c, const json_t *obj, const char *key, scheme *s)
 {
     uint64_t bits;
+    if (!json_object_get(obj, key))
+        return wc_fail(c->ctx, WC_BADFILE, "%s: quantization_config: %s is missing", c->label, key);
     WC_TRY(wc_json_u64(c->ctx, obj, key, 0, c->label, 1, 64, &bits));
     bool good = c->method == GPTQ  ? bits == 2 || bits == 3 || bits == 4 || bits == 8
                 : c->method == AWQ ? bits == 4
@@ -73,6 +78,8 @@ static wc_status read_gptq(quant_config *c, const json_t *obj)
     const char *format, *words;
     bool marlin;
     const json_t *dynamic = json_object_get(obj, "dynamic");
+    if (dynamic && !json_is_object(dynamic) && !json_is_null(dynamic))
+        return wc_fail(c->ctx, WC_BADFILE, "%s: quantization_config: dynamic is no object of patterns", c->label);
     WC_TRY(wc_json_str(c->ctx, obj, "format", "gptq", c->label, &format));
     WC_TRY(wc_json_str(c->ctx, obj, "checkpoint_format", format, c->label, &format));
     WC_TRY(wc_json_str(c->ctx, obj, "pack_dtype", "int32", c->label, &words));
@@ -82,6 +89,7 @@ static wc_status read_gptq(quant_config *c, const json_t *obj)
         return unsupported(c, "checkpoint_format", format, "gptq and gptq_v2");
     if (strcmp(words, "int32")) return unsupported(c, "pack_dtype", words, "int32");
     c->v1 = !strcmp(format, "gptq");
+    WC_TRY(wc_json_bool(c->ctx, obj, "desc_act", true, c->label, &c->g_idx));
     c->varied = json_is_object(dynamic) && json_object_size(dynamic);
     c->n = 1;
     c->scheme[0].rows = 1;
@@ -92,6 +100,8 @@ static wc_status read_gptq(quant_config *c, const json_t *obj)
 static wc_status read_awq(quant_config *c, const json_t *obj)
 {
     const char *version;
+    WC_TRY(wc_json_str(c->ctx, obj, "format", "gemm", c->label, &version)); /* GPTQModel's word */
+    if (strcmp(version, "gemm")) return unsupported(c, "format", version, "gemm");
     bool old = json_object_get(obj, "w_bit") != NULL; /* spellings of quant_config.json */
     WC_TRY(wc_json_str(c->ctx, obj, "version", "gemm", c->label, &version));
     if (strcmp(version, "gemm") && strcmp(version, "GEMM")) return unsupported(c, "version", version, "gemm");
@@ -135,11 +145,19 @@ static wc_status read_strategy(const quant_config *c, const json_t *weights, sch
     return WC_OK;
 }
 
+/* Whether columns go into groups in an order of their own: true, "group", or what that was called later. */
+static bool ordered(const json_t *actorder)
+{
+    const char *word = json_string_value(actorder);
+    return json_is_true(actorder) || (word && (!strcmp(word, "group") || !strcmp(word, "dynamic")));
+}
+
 static wc_status read_group_of_layers(quant_config *c, const json_t *obj)
 {
     const json_t *weights = json_object_get(obj, "weights");
     scheme *s = &c->scheme[c->n];
     const char *type;
+    bool symmetric;
     if (!json_is_object(weights)) return WC_OK; /* activations only */
     if (c->n == MAX_SCHEMES)
         return wc_fail(c->ctx, WC_UNSUPPORTED, "%s: quantization_config: more than %d groups", c->label, MAX_SCHEMES);
@@ -148,6 +166,9 @@ static wc_status read_group_of_layers(quant_config *c, const json_t *obj)
     s->floats = !strcmp(type, "float");
     if (!s->floats && strcmp(type, "int")) return unsupported(c, "type", type, "int and float");
     WC_TRY(read_bits(c, weights, "num_bits", s));
+    WC_TRY(wc_json_bool(c->ctx, weights, "symmetric", true, c->label, &symmetric));
+    s->zeros = !symmetric && !s->floats;
+    s->g_idx = ordered(json_object_get(weights, "actorder"));
     if (s->floats && s->bits != 8) return unsupported(c, "type", "float of other than 8 bits", "8");
     if (json_is_object(json_object_get(obj, "input_activations")) && !c->n)
         wc_log(c->ctx, WC_LOG_WARN, "%s: activations are not quantized here, though quantization_config says so",
@@ -219,6 +240,7 @@ struct wc_quant_linear {
         g_stride;    /* rows that share one; elements from one to the next, and between groups */
     uint64_t group;  /* columns of a group; unless */
     uint32_t *g_idx; /* [K], each below G; NULL: k / group */
+    bool ordered;    /* the config says that there may be one */
     char text[40];
 };
 
@@ -358,6 +380,7 @@ static wc_status open_gptq(const folder *f, wc_quant_linear *q)
     WC_TRY(check_shape(f, q, q->part[ZEROS], WC_I32, q->groups, n_words));
     WC_TRY(check_groups(f, q, c->scheme[0].cols));
     integer_levels(q, c->v1);
+    q->ordered = c->g_idx;
     return WC_OK;
 }
 
@@ -415,22 +438,37 @@ static bool fits(const wc_quant_linear *q, const scheme *s, const wc_st_tensor *
            (s->rows != 1 || scales->dims[0] == q->rows);
 }
 
-/* Which of the config's schemes the layer has. packing: of its codes, not read for those of a byte. */
-static const scheme *find_scheme(const folder *f, const wc_quant_linear *q, wc_packing *packing)
+/* Whether the codes can be of a scheme. *packing: theirs, if they are no bytes. */
+static bool fits_codes(const wc_quant_linear *q, const scheme *s, wc_packing *packing)
 {
     const wc_st_tensor *codes = q->part[CODES];
+    if (codes->dtype != WC_I32) return s->floats == (codes->dtype == WC_F8_E4M3);
+    if (s->floats) return false;
+    for (*packing = WC_PACK_STREAM; *packing <= WC_PACK_WORDS; ++*packing)
+        if (wc_pack_words(*packing, s->bits, q->cols) == codes->dims[1]) return true;
+    return false;
+}
+
+/* What a scheme promises and the layer has not: the suffix of that tensor, or NULL. (Zeros and orders that it does not
+ * speak of are another matter: old files have zeros that are all the middle code.) */
+static const char *lacking(const wc_quant_linear *q, const scheme *s)
+{
+    return s->zeros && !q->part[ZEROS] ? "_zero_point" : s->g_idx && !q->part[GROUPS] ? "_g_idx" : NULL;
+}
+
+/* Which of the config's schemes the layer has: of those with its shapes, one that it lacks nothing of if there is one.
+ */
+static const scheme *find_scheme(const folder *f, const wc_quant_linear *q, wc_packing *packing)
+{
+    const scheme *found = NULL;
+    wc_packing other = WC_PACK_STREAM;
     for (size_t i = 0; i < f->config->n; i++) {
         const scheme *s = &f->config->scheme[i];
-        if (!fits(q, s, q->part[SCALES])) continue;
-        if (codes->dtype != WC_I32) {
-            if (s->floats == (codes->dtype == WC_F8_E4M3)) return s;
-            continue;
-        }
-        if (s->floats) continue;
-        for (*packing = WC_PACK_STREAM; *packing <= WC_PACK_WORDS; ++*packing)
-            if (wc_pack_words(*packing, s->bits, q->cols) == codes->dims[1]) return s;
+        if (!fits(q, s, q->part[SCALES]) || !fits_codes(q, s, &other) || (found && lacking(q, s))) continue;
+        found = s, *packing = other;
+        if (!lacking(q, s)) break;
     }
-    return NULL;
+    return found;
 }
 
 /* Zeros of compressed-tensors: packed along N like the codes, or (older files, codes of a byte) a byte each. */
@@ -462,7 +500,9 @@ static wc_status ct_scales(const folder *f, wc_quant_linear *q, wc_packing *pack
                  (ull)q->rows, (ull)q->cols, f->config->n);
         return wrong(f, t, should);
     }
+    if (lacking(q, s)) return missing(f, q, lacking(q, s));
     q->codes.bits = s->bits;
+    q->ordered = s->g_idx;
     q->groups = blocks(q->cols, s->cols);
     q->group = s->cols ? s->cols : q->cols;
     q->scale_rows = s->rows ? s->rows : q->rows;
@@ -633,6 +673,25 @@ static wc_status check_orphans(const folder *f)
     return WC_OK;
 }
 
+/* A g_idx that the config does not speak of: the programs that go by the config alone read other weights. */
+static wc_status check_orders(const folder *f, const wc_quant *q)
+{
+    const wc_quant_linear *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < q->n; i++)
+        if (q->linear[i].g_idx && !q->linear[i].ordered && !n++) first = &q->linear[i];
+    if (!n) return WC_OK;
+    char shown[WC_SHOWN];
+    wc_escape_name(shown, sizeof shown, first->name);
+    if (f->config->method != GPTQ)
+        return wc_fail(f->ctx, WC_BADFILE, "%s: `%s' has a g_idx that is out of order, and actorder is not group",
+                       f->config->label, shown);
+    wc_log(f->ctx, WC_LOG_WARN,
+           "%s: `%s' (of %zu) has a g_idx that is out of order, though desc_act is false: some programs ignore it",
+           f->config->label, shown, n);
+    return WC_OK;
+}
+
 static wc_status find_layers(folder *f, wc_quant *q)
 {
     size_t layers = 0, bytes = 0, stem;
@@ -650,7 +709,8 @@ static wc_status find_layers(folder *f, wc_quant *q)
         name += sprintf(name, "%.*s%s", (int)stem, f->list[i]->name, how->stem ? "" : ".weight") + 1;
         WC_TRY(add_layer(f, how, f->list[i], stem, q));
     }
-    return check_orphans(f);
+    WC_TRY(check_orphans(f));
+    return check_orders(f, q);
 }
 
 wc_status wc_quant_open(wc_ctx *ctx, const json_t *config, const char *label, const wc_safetensors *shard,

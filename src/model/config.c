@@ -97,6 +97,18 @@ static wc_status find_arch(reader *r)
     return WC_OK;
 }
 
+/* What is read of quantized checkpoints has been taken out of the config before. */
+static wc_status quantized(const reader *r)
+{
+    const json_t *q = json_object_get(r->top, "quantization_config");
+    const char *method = json_string_value(json_object_get(q, "quant_method"));
+    char shown[WC_SHOWN];
+    return wc_fail(r->ctx, WC_UNSUPPORTED,
+                   "%s: quantization_config says that the weights are quantized already, by %s; gptq, awq and "
+                   "compressed-tensors are read, else start from the original float checkpoint",
+                   r->label, method ? wc_escape_name(shown, sizeof shown, method) : "a method that it does not name");
+}
+
 static wc_status check_features(const reader *r)
 {
     const char *act, *type = r->arch->model_type;
@@ -104,11 +116,7 @@ static wc_status check_features(const reader *r)
     if (is_set(r->top, "text_config"))
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: %s model with a nested text_config (multimodal) is not supported",
                        r->label, type);
-    if (is_set(r->top, "quantization_config"))
-        return wc_fail(r->ctx, WC_UNSUPPORTED,
-                       "%s: quantization_config says that the weights are quantized already, and not by gptq, awq or "
-                       "compressed-tensors, which are read; start from the original float checkpoint",
-                       r->label);
+    if (is_set(r->top, "quantization_config")) return quantized(r);
     WC_TRY(wc_json_str(r->ctx, r->top, "hidden_act", r->arch->act, r->label, &act));
     if (strcmp(act, "silu") && strcmp(act, "swish"))
         return wc_fail(r->ctx, WC_UNSUPPORTED, "%s: hidden_act `%s' of a %s model is not supported, only silu is",

@@ -68,8 +68,19 @@ exported two gptq_v2 14
 
 wcz mixed "rtn(bits=4,$grid)" --rule "*.down_proj.weight=rtn(bits=8,group=0,scale_bits=0)" --rule '*.1.*.o_proj.weight=keep' \
     --rule "*.0.*.[qkv]_proj.weight=rtn(bits=8,$grid)"
-for format in gptq compressed-tensors; do exported mixed $format 13; done
+exported mixed compressed-tensors 13
+exported mixed gptq 13 --target vllm
 check 'the fused layer too' grep -q 'layers.*0.*qkv_proj' "$tmp/mixed-gptq/config.json"
+gives 'exceptions that transformers does not read' 6 'is 4 bits .*gptq for transformers has one for all' export --to gptq "$tmp/mixed.wcz" -o "$tmp/no"
+wcz kept "rtn(bits=4,$grid)" --rule '*.1.*.o_proj.weight=keep'
+exported kept gptq 13
+check 'what is left out, for both kinds of readers' json "$tmp/kept-gptq/config.json" \
+    '"-:^model\\.layers\\.1\\.self_attn\\.o_proj$" in d["quantization_config"]["dynamic"] and len(d["quantization_config"]["modules_in_block_to_quantize"][0]) == 13 or 1 / 0'
+make_small
+from=$small wcz wide 'rtn(bits=4,group=256,scale_bits=0,search=minmax)'
+for format in gptq compressed-tensors; do exported wide $format 14; done
+check 'rows of one group have the group of the others' grep -q '"group_size": 256' "$tmp/wide-gptq/config.json"
+gives 'and are read so' 0 '' inspect "$tmp/wide-gptq"
 gives 'awq has one scheme' 6 'has 8 bits .*awq' export --to awq "$tmp/mixed.wcz" -o "$tmp/no"
 
 wcz holes "magnitude(2:4) | rtn(bits=4,$grid)"
@@ -121,21 +132,24 @@ make_small
 asym='group=64,scale_bits=0,sym=no,search=minmax'
 from=$small
 run calibrate "$small" -o "$tmp/s.wcstats" --calib-tokens 256 --seqlen 64
-wcz order "reorder | rtn(bits=4,$asym)" --stats "$tmp/s.wcstats" --rule "*.1.*.o_proj.weight=rtn(bits=4,$asym)" \
-    --rule '*.0.*.up_proj.weight=reorder | rtn(bits=4,group=0,scale_bits=0,sym=no)' --rule "*.1.*.[qkv]_proj.weight=reorder(by=inputs) | rtn(bits=4,$asym)"
-for format in gptq_v2 compressed-tensors; do exported order $format 14; done
+order="*.1.*.o_proj.weight=rtn(bits=4,$asym)"
+wcz order "reorder | rtn(bits=4,$asym)" --stats "$tmp/s.wcstats" --rule "$order" --rule "*.1.*.[qkv]_proj.weight=reorder(by=inputs) | rtn(bits=4,$asym)"
+exported order gptq_v2 14
+wcz orders "reorder | rtn(bits=4,$asym)" --stats "$tmp/s.wcstats" --rule "$order" \
+    --rule '*.0.*.up_proj.weight=reorder | rtn(bits=4,group=0,scale_bits=0,sym=no)'
+exported orders compressed-tensors 14
 wcz order8 "reorder | gptq(bits=8,group=32,scale_bits=0,cd=0)" --stats "$tmp/s.wcstats"
 exported order8 gptq 14
 check 'gptq is told of an order' grep -q '"desc_act": true' "$tmp/order-gptq_v2/config.json"
 check 'and of none' grep -q '"desc_act": false' "$tmp/four-gptq/config.json"
-check 'compressed-tensors is, layer by layer' [ "$(grep -c '"actorder": "group"' "$tmp/order-compressed-tensors/config.json") $(
-    grep -c '"actorder": null' "$tmp/order-compressed-tensors/config.json")" = '1 2' ]
+check 'compressed-tensors is, layer by layer' [ "$(grep -c '"actorder": "group"' "$tmp/orders-compressed-tensors/config.json") $(
+    grep -c '"actorder": null' "$tmp/orders-compressed-tensors/config.json")" = '1 2' ]
 gives 'awq has no g_idx' 6 'not neighbours; awq has no g_idx: leave out reorder' export --to awq "$tmp/order.wcz" -o "$tmp/no"
 gives 'vllm ignores g_idx' 6 'not neighbours; vllm takes no g_idx' export --to gptq --target vllm "$tmp/order8.wcz" -o "$tmp/no"
 gives 'a recipe that vllm would misread' 6 'not neighbours; vllm' check --target vllm --recipe "reorder | gptq(bits=4,$grid)" "$small"
 gives 'one that it would not' 0 '' check --target vllm --recipe 'reorder | gptq(bits=4,group=0,scale_bits=0)' "$small"
 gives 'versions of compressed-tensors' 0 '0.17 reads .actorder: group., 0.20 refuses' export --to compressed-tensors "$tmp/order.wcz" -o "$tmp/no" -n
-for folder in order-gptq_v2 order8-gptq order-compressed-tensors; do
+for folder in order-gptq_v2 order8-gptq orders-compressed-tensors; do
     run diff "$tmp/${folder%%-*}.wcz" "$tmp/$folder" --json
     check "$folder: read back" [ "$(json "$tmp/out" 'max(t["max_abs"] for t in d["tensors"] if t["name"].endswith("proj.weight"))')" = 0.0 ]
 done

@@ -118,6 +118,20 @@ static void odd_group(model *m)
     for (size_t i = 1; i < m->n; i++)
         m->list[i].group = 16;
 }
+static void tiny_group(model *m)
+{
+    for (size_t i = 1; i < m->n; i++)
+        m->list[i].group = 8;
+}
+static void wide_group(model *m)
+{
+    for (size_t i = 1; i < m->n; i++)
+        m->list[i].group = 512; /* whole rows of all but down_proj */
+}
+static void one_whole_row(model *m)
+{
+    linear(m, 0, 1)->group = 512;
+}
 static void whole_rows(model *m)
 {
     for (size_t i = 1; i < m->n; i++)
@@ -200,6 +214,11 @@ static const struct {
     {three_bits, "transformers", "gptq", 1, -1, "", "", ""},
     {three_bits, "transformers", "compressed-tensors", 1, 1, "q_proj", "takes 4, 8", "such bits"},
     {zeros, "vllm", "awq", 1, -1, "", "", ""},
+    {zeros, "vllm", "compressed-tensors", 1, -1, "", "", ""},
+    {zeros, "transformers", "compressed-tensors", 1, 0, "", "5.23 with 0.20 fails", "dequantize=True"},
+    {zeros, "vllm", "gptq_v2", 1, 1, "q_proj", "with zeros of their own; gptq_v2 for vllm takes none",
+     "sym=yes, or export to awq or compressed-tensors"},
+    {zeros, "vllm", "gptq", 1, 1, "q_proj", "with zeros of their own; gptq for vllm takes none", "or export to awq"},
     {zeros, "transformers", "gptq_v2", 1, -1, "", "", ""},
     {zeros, "transformers", "gptq", 1, 1, "q_proj", "with zeros of their own; gptq for transformers takes none",
      "gptq_v2"},
@@ -211,11 +230,32 @@ static const struct {
     {short_group, "transformers", NULL, 1, 1, "0.self_attn.o_proj", "512 columns are no multiple of the group of 96",
      "divides"},
     {odd_group, "vllm", NULL, 1, 1, "q_proj", "groups of 16; vllm takes 32, 64, 128", "group=128"},
-    {odd_group, "transformers", "gptq", 1, -1, "", "", ""},
+    {odd_group, "transformers", "gptq", 1, 0, "0.self_attn.q_proj",
+     "groups of 16: without a GPU, the kernel that transformers chooses takes 32, 64, 128, 256",
+     "GPTQConfig(bits=4, backend='torch')"},
+    {odd_group, "transformers", "compressed-tensors", 1, -1, "", "", ""},
+    {tiny_group, "transformers", "gptq", 1, 1, "q_proj",
+     "groups of 8; gptq for transformers takes 16, 32, 64, 128, 256, 512, 1024 or whole rows", "group=128"},
+    {tiny_group, "transformers", "awq", 1, 1, "q_proj", "awq for transformers takes 16, 32, 64, 128 or", "group=128"},
+    {tiny_group, "transformers", "compressed-tensors", 1, -1, "", "", ""},
+    {wide_group, "transformers", "gptq", 1, 0, "q_proj", "groups of 512: without a GPU", "backend"},
+    {one_whole_row, "vllm", "awq", 1, 1, "0.self_attn.k_proj", "512, and self_attn.q_proj", "same --rule"},
+    {one_whole_row, "transformers", "awq", 1, 1, "0.self_attn.k_proj", "awq has one for all", "compressed-tensors"},
+    {one_whole_row, "transformers", "gptq", 1, 1, "0.self_attn.k_proj", "gptq for transformers has one for all",
+     "compressed-tensors"},
     {whole_rows, "vllm", "gptq", 4, -1, "", "", ""},
+    {whole_rows, "transformers", "awq", 1, 0, "0.self_attn.q_proj", "without a GPU",
+     "AwqConfig(bits=4, backend='torch_awq')"},
+    {whole_rows, "transformers", NULL, 1, -1, "", "", ""},
     {mixed_in_qkv, "vllm", NULL, 1, 1, "1.self_attn.v_proj", "is 8 bits in groups of 128, and self_attn.q_proj",
      "same --rule"},
-    {mixed_in_qkv, "transformers", "gptq", 1, -1, "", "", ""},
+    {mixed_in_qkv, "transformers", "gptq", 1, 1, "1.self_attn.v_proj", "is 8 bits in groups of 128, and model.layers.0",
+     "compressed-tensors"},
+    {mixed_in_qkv, "transformers", "compressed-tensors", 1, -1, "", "", ""},
+    {asymmetric_v, "transformers", "gptq_v2", 1, 1, "1.self_attn.v_proj", "gptq_v2 for transformers has one for all",
+     "compressed-tensors"},
+    {asymmetric_v, "transformers", "awq", 1, -1, "", "", ""},
+    {kept_down, "transformers", "gptq", 1, -1, "", "", ""},
     {kept_gate, "vllm", NULL, 1, 1, "0.mlp.up_proj", "mlp.gate_proj, with which vllm makes one layer of it, is floats",
      "rule"},
     {mixed_layers, "vllm", "gptq", 1, -1, "", "", ""},
