@@ -184,6 +184,54 @@ WCD_API wcd_status wcd_int8_inputs(const wcd_tensor *t, const float *x, void *me
 WCD_API wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory,
                                    float *y);
 
+/* ---- prepared tensors: faster, and a sum in another order -------------------------------------------------------- */
+
+/* Lays parts of kind `grid' and `lut' out anew in the caller's memory, for products that look up 16 rows at once in
+ * tables made of x: a run-time step, files stay as they are.
+ *
+ *     void *memory = aligned_alloc(64, wcd_prepare_size(&t));     // about the bytes of the parts; 0: nothing gains
+ *     wcd_prepared p;
+ *     wcd_prepare(&t, pool, memory, &p);                          // once; pool as for wcd_matmul_pool, or NULL
+ *     wcd_prepared_matmul_pool(&p, pool, z, ldx, nx, y, ldy);     // inputs as wcd_transform leaves them
+ *
+ * What gains: parts without holes, of at least 13 rows (and so many that rounding up to a multiple of 16 adds at most a
+ * quarter). Grids, and luts of 1, 2 and 4 bits whose table is the tensor's, with groups of a multiple of 16 or of 128
+ * and more columns; luts of 4 bits with a table per row and without scales. Other parts of the sum are multiplied as
+ * before, from the file; a tensor without any that gains has size 0, and its products are wcd_matmul's. The blobs of
+ * parts laid out anew are not read again, so their pages may go; the index must stay.
+ *
+ * With a table per row the sum is wcd_matvec's. Otherwise it is another, and as exact (docs/RUNTIME.md has both
+ * errors). A code is cut into planes of 4, 2 and 1 bits, the widest first and from its low bits up (3 = 2 + 1), f = 1,
+ * 2, 4 columns of a plane are a nibble, and 8 nibbles a chunk, counted from a group's first column. Every row begins
+ * with y = 0, every group with acc = 0:
+ *
+ *     c(q)  = q - z0 in the first plane, q times its place value in the others; of a lut the level
+ *     u_i   = c(q) x of the first column of nibble i, then plus c(q) x of the others, fused; 0 where there are none
+ *     acc   = acc + (((u_0 + u_1) + (u_2 + u_3)) + ((u_4 + u_5) + (u_6 + u_7))), chunk by chunk, plane by plane
+ *     acc   = (z0 - z) X + acc, fused, unless z is z0 in the whole part; X = sum of the group's x, as 16 lanes of
+ *             additions, column of the group mod 16, that are added in halves
+ *     y     = s acc + y, fused
+ *
+ * z0 is the zero that all rows share, else half of 2^bits; groups of a lut without scales are 256 columns. Codes of 8
+ * bits have z0 = 128 and u_0 alone, of 8 columns c(q) = q - 128. That order is part of the interface: the same bits on
+ * every machine, for every range of rows, any number of inputs and of threads. */
+typedef struct wcd_prepared {
+    wcd_tensor t;
+    const uint8_t *memory;
+} wcd_prepared;
+
+WCD_API uint64_t wcd_prepare_size(const wcd_tensor *t); /* in bytes; 0 for NULL */
+/* WCD_E_ARGUMENT: memory is NULL or not 64-byte aligned where size is not 0; WCD_E_NOT_NUMERIC. */
+WCD_API wcd_status wcd_prepare(const wcd_tensor *t, const wcd_pool *pool, void *memory, wcd_prepared *out);
+
+/* y[b * ldy + i] = sum_j W[r0+i, j] x[b * ldx + j] for i < n, b < nx, in the order above; wcd_matmul has the limits.
+ * Tiles of 128 rows are computed as a whole, so ask for multiples of that. About 56 KiB of stack. */
+WCD_API wcd_status wcd_prepared_matmul(const wcd_prepared *p, uint64_t r0, uint64_t n, const float *x, size_t ldx,
+                                       size_t nx, float *y, size_t ldy);
+/* The same of all rows, on the caller's threads. */
+WCD_API wcd_status wcd_prepared_matmul_pool(const wcd_prepared *p, const wcd_pool *pool, const float *x, size_t ldx,
+                                            size_t nx, float *y, size_t ldy);
+
 /* A part as stored: for tools and for runtimes with kernels of their own. Behind the n_parts of the sum come the
  * n_transforms, in the order in which an input passes through them. */
 typedef struct wcd_part_info {

@@ -82,7 +82,7 @@ static wc_status measure(wc_bench_frame *f, const wc_bench_row *row, bool is_cei
         json_object_update_new(
             j, json_pack("{s:s, s:f, s:f}", "ceiling", ceiling, "share", share, "cpu_share", cpu_share));
     }
-    wc_report_result(f->report, "%-19s %-47s %8.2f %-7s %8.3f s  %3.0f %%  %s", row->name, row->what, rate / unit,
+    wc_report_result(f->report, "%-24s %-47s %8.2f %-7s %8.3f s  %3.0f %%  %s", row->name, row->what, rate / unit,
                      unit_name, seconds, 100 * busy, text);
     fflush(stdout);
     json_array_append_new(f->rows, j);
@@ -314,7 +314,7 @@ wc_status wc_bench(wc_ctx *ctx, const wc_bench_options *opt, wc_report *report)
     json_object_set_new(report->facts, "blas", json_string(wc_blas_config()));
     wc_report_note(report, "bench", "%d threads, %s%s", ctx->threads, wc_blas_config(),
                    opt->quick ? "; --quick: sizes too small for ratios to mean much" : "");
-    wc_report_result(report, "%-19s %-47s %8s %-7s %10s  busy   share of ceiling, and by CPU time", "row", "what",
+    wc_report_result(report, "%-24s %-47s %8s %-7s %10s  busy   share of ceiling, and by CPU time", "row", "what",
                      "rate", "", "time");
     WC_TRY(product_ceilings(&f));
     WC_TRY(memory_ceilings(&f));

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "bench_rows.h"
-#include "decode/decoder.h"
+#include "decode/tiles.h"
 #include "formats/format.h"
 
 /* One part, or a sum of two. */
@@ -15,6 +15,8 @@ typedef struct product {
     float *x, *y; /* [VECTORS, cols], [VECTORS, rows] */
     unsigned vectors;
     uint8_t *memory; /* NULL, or of the input in 8 bits */
+    wcd_tiles tiles;
+    uint8_t *tiled; /* NULL, or the first part laid out anew */
 } product;
 
 enum { VECTORS = 64 };
@@ -27,10 +29,21 @@ static wc_status multiply(wc_ctx *ctx, void *arg)
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (int t = 0; t < ctx->threads; t++) {
         size_t from = p->rows * (size_t)t / (size_t)ctx->threads, to = p->rows * (size_t)(t + 1) / (size_t)ctx->threads;
-        for (size_t k = 0; k < p->parts && !p->memory; k++)
+        for (size_t k = 0; k < p->parts && !p->memory && !p->tiled; k++)
             wcd_view_products(&p->view[k], from, to - from, &x, p->y + from, p->rows, k > 0);
         if (p->memory) p->view[0].d->product8(&p->view[0], from, to - from, &x8, p->y + from, 0);
+        if (p->tiled) wcd_tiles_product(&p->tiles, &p->view[0], p->tiled, from, to - from, &x, p->y + from, p->rows, 0);
     }
+    return WC_OK;
+}
+
+static wc_status lay_out(wc_ctx *ctx, void *arg)
+{
+    product *p = arg;
+    const uint64_t tiles = wcd_tiles_count(&p->view[0]), n = (uint64_t)ctx->threads;
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
+    for (uint64_t t = 0; t < n; t++)
+        wcd_tiles_make(&p->tiles, &p->view[0], tiles * t / n, tiles * (t + 1) / n - tiles * t / n, p->tiled);
     return WC_OK;
 }
 
@@ -84,30 +97,60 @@ static wc_part grid_of(size_t rows, size_t cols, unsigned bits)
                      .grid = {.rows = rows, .cols = cols, .group = 128, .bits = bits, .zero_fixed = middle}};
 }
 
-static wc_part lut_of(size_t rows, size_t cols, unsigned bits)
+static wc_part lut_of_rows(size_t rows, size_t cols, unsigned bits)
 {
     return (wc_part){.kind = WC_PART_LUT,
                      .lut = {.rows = rows, .cols = cols, .group = cols, .bits = bits, .scope = WC_LUT_ROW}};
 }
 
+static wc_part lut_of_one_table(size_t rows, size_t cols, unsigned bits)
+{
+    wc_part p = lut_of_rows(rows, cols, bits);
+    p.lut.group = 128, p.lut.scaled = true, p.lut.scope = WC_LUT_TENSOR;
+    return p;
+}
+
 static const struct row {
     const char *name, *what;
     unsigned bits, per_mille; /* per_mille > 0: and so many of a thousand values in a sparse part */
-    bool lut;
+    wc_part (*of)(size_t rows, size_t cols, unsigned bits);
     unsigned vectors;
-    bool int8; /* the input in 8 bits, made so every time */
-} rows[] = {{"matvec-grid2", "2 bits, g128: bytes in", 2, 0, false, 1, false},
-            {"matvec-grid3", "3 bits, g128: bytes in", 3, 0, false, 1, false},
-            {"matvec-grid4", "4 bits, g128: bytes in", 4, 0, false, 1, false},
-            {"matvec-grid8", "8 bits, g128: bytes in", 8, 0, false, 1, false},
-            {"matvec-lut4", "4 bits, a table per row: bytes in", 4, 0, true, 1, false},
-            {"matvec-grid2-int8", "2 bits, g128, input in 8 bits: bytes in", 2, 0, false, 1, true},
-            {"matvec-grid3-int8", "3 bits, g128, input in 8 bits: bytes in", 3, 0, false, 1, true},
-            {"matvec-grid4-int8", "4 bits, g128, input in 8 bits: bytes in", 4, 0, false, 1, true},
-            {"matvec-grid8-int8", "8 bits, g128, input in 8 bits: bytes in", 8, 0, false, 1, true},
-            {"matvec-grid4-sparse", "4 bits, g128, and 1 % sparse: bytes in", 4, 10, false, 1, false},
-            {"matmul-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, false, 8, false},
-            {"matmul-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, false, 64, false}};
+    bool int8;           /* the input in 8 bits, made so every time */
+    const char *prepare; /* NULL: not prepared; else the name of the row for the time of that, or "" */
+} rows[] = {
+    {"matvec-grid2", "2 bits, g128: bytes in", 2, 0, grid_of, 1, false, NULL},
+    {"matvec-grid3", "3 bits, g128: bytes in", 3, 0, grid_of, 1, false, NULL},
+    {"matvec-grid4", "4 bits, g128: bytes in", 4, 0, grid_of, 1, false, NULL},
+    {"matvec-grid8", "8 bits, g128: bytes in", 8, 0, grid_of, 1, false, NULL},
+    {"matvec-lut4", "4 bits, a table per row: bytes in", 4, 0, lut_of_rows, 1, false, NULL},
+    {"matvec-grid2-int8", "2 bits, g128, input in 8 bits: bytes in", 2, 0, grid_of, 1, true, NULL},
+    {"matvec-grid3-int8", "3 bits, g128, input in 8 bits: bytes in", 3, 0, grid_of, 1, true, NULL},
+    {"matvec-grid4-int8", "4 bits, g128, input in 8 bits: bytes in", 4, 0, grid_of, 1, true, NULL},
+    {"matvec-grid8-int8", "8 bits, g128, input in 8 bits: bytes in", 8, 0, grid_of, 1, true, NULL},
+    {"matvec-grid4-sparse", "4 bits, g128, and 1 % sparse: bytes in", 4, 10, grid_of, 1, false, NULL},
+    {"matmul-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, grid_of, 8, false, NULL},
+    {"matmul-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, grid_of, 64, false, NULL},
+    {"matvec-prepared-grid2", "2 bits, g128: bytes in", 2, 0, grid_of, 1, false, "prepare-grid2"},
+    {"matvec-prepared-grid3", "3 bits, g128: bytes in", 3, 0, grid_of, 1, false, "prepare-grid3"},
+    {"matvec-prepared-grid4", "4 bits, g128: bytes in", 4, 0, grid_of, 1, false, "prepare-grid4"},
+    {"matvec-prepared-grid8", "8 bits, g128: bytes in", 8, 0, grid_of, 1, false, "prepare-grid8"},
+    {"matvec-prepared-lut4", "4 bits, one table, g128: bytes in", 4, 0, lut_of_one_table, 1, false, "prepare-lut4"},
+    {"matvec-prepared-lut4-rows", "4 bits, a table per row: bytes in", 4, 0, lut_of_rows, 1, false,
+     "prepare-lut4-rows"},
+    {"matmul-prepared-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, grid_of, 8, false, ""},
+    {"matmul-prepared-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, grid_of, 64, false, ""}};
+
+/* Lays p's part out, timed where that has a name. */
+static wc_status bench_prepare(wc_bench_frame *f, const struct row *row, product *p)
+{
+    char what[96];
+    if (!wcd_tiles_of(&p->view[0], &p->tiles)) return wc_fail(f->ctx, WC_BUG, "bench: %s does not gain", row->name);
+    WC_TRY(WC_ALLOC_RAW(f->ctx, p->tiled, p->tiles.size, "a prepared part"));
+    if (!*row->prepare) return lay_out(f->ctx, p);
+    snprintf(what, sizeof what, "into %.3f times the bytes: bytes in, out", (double)p->tiles.size / (double)p->bytes);
+    const double bytes = (double)(p->bytes + p->tiles.size);
+    return wc_bench_measure(f, &(wc_bench_row){row->prepare, what, bytes, WC_CEILING_COPY, lay_out, NULL, p});
+}
 
 static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t n_rows, size_t cols)
 {
@@ -115,8 +158,8 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     wc_status status = WC_OK;
     char what[96];
     if (!wc_bench_wants(f, row->name)) return WC_OK;
-    p.part[0] = row->lut ? lut_of(n_rows, cols, row->bits) : grid_of(n_rows, cols, row->bits);
-    WC_TRY_OUT(open_part(f->ctx, &p, 0, row->lut ? lut_of(1, cols, row->bits) : grid_of(1, cols, row->bits)));
+    p.part[0] = row->of(n_rows, cols, row->bits);
+    WC_TRY_OUT(open_part(f->ctx, &p, 0, row->of(1, cols, row->bits)));
     if (row->per_mille) {
         size_t per_row = cols * row->per_mille / 1000;
         p.part[1] = (wc_part){.kind = WC_PART_SPARSE,
@@ -128,6 +171,7 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     WC_TRY_OUT(WC_ALLOC(f->ctx, p.y, VECTORS * n_rows, "outputs"));
     if (row->int8) WC_TRY_OUT(WC_ALLOC(f->ctx, p.memory, wcd_int8_bytes(cols), "an input in 8 bits"));
     wc_bench_random(41, VECTORS * cols, p.x);
+    if (row->prepare) WC_TRY_OUT(bench_prepare(f, row, &p));
     snprintf(what, sizeof what, "%s, %s", row->what, wcd_level_name(wcd_cpu_level()));
     const bool one = row->vectors == 1;
     const double flops = 2.0 * (double)n_rows * (double)cols * row->vectors;
@@ -136,7 +180,7 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     WC_TRY_OUT(wc_bench_measure(f, &timed));
 out:
     wc_part_free(&p.part[1]);
-    free(p.blob[0]), free(p.blob[1]), free(p.x), free(p.y), free(p.memory);
+    free(p.blob[0]), free(p.blob[1]), free(p.x), free(p.y), free(p.memory), free(p.tiled);
     return status;
 }
 

@@ -12,7 +12,7 @@ typedef struct options {
     const char *prompt;
     uint64_t tokens, top_k, seed;
     double temperature, top_p;
-    bool ignore_eos;
+    bool ignore_eos, prepare;
 } options;
 
 #define AT(field) offsetof(options, field)
@@ -24,6 +24,7 @@ static const wc_cli_option run_options[] = {
     {"top-p", 0, WC_CLI_REAL, AT(top_p), "P", "draw from the fewest that have this probability (default: 1)"},
     {"seed", 0, WC_CLI_COUNT, AT(seed), "N", "of the random numbers (default: 0)"},
     {"ignore-eos", 0, WC_CLI_FLAG, AT(ignore_eos), NULL, "go on after the end of the text"},
+    {"prepare", 0, WC_CLI_FLAG, AT(prepare), NULL, "lay the weights out anew first: faster, twice the memory"},
     WC_CLI_COMMON(options),
 };
 
@@ -102,6 +103,10 @@ static void report_facts(wc_report *report, const options *o, const sink *s, con
     json_object_set_new(f, "prompt_tokens", json_integer((json_int_t)r->prompt_tokens));
     json_object_set_new(f, "tokens", json_integer((json_int_t)r->tokens));
     json_object_set_new(f, "open_seconds", json_real(r->open_seconds));
+    if (o->prepare) {
+        json_object_set_new(f, "prepare_seconds", json_real(r->prepare_seconds));
+        json_object_set_new(f, "prepared_bytes", json_integer((json_int_t)r->prepared_bytes));
+    }
     json_object_set_new(f, "prompt_tokens_per_second", json_real(rate(r->prompt_tokens, r->prompt_seconds)));
     json_object_set_new(f, "tokens_per_second", json_real(rate(r->tokens, r->seconds)));
     json_object_set_new(f, "products_share", json_real(r->share[GEN_TIME_PRODUCTS]));
@@ -126,6 +131,7 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                      .seed = o->seed,
                      .threads = ctx->threads,
                      .ignore_end = o->ignore_eos,
+                     .prepare = o->prepare,
                      .sink = take,
                      .arg = &s};
     if (!report->json) print(&s, o->prompt, g.prompt_size);
@@ -133,6 +139,9 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
     if (!report->json) print(&s, "\n", 1); /* now: the report follows on stderr */
     if (status == GEN_OK && s.status == WC_OK) {
         report_facts(report, o, &s, &r);
+        if (o->prepare)
+            wc_report_note(report, "prepared", "%.1f MB of weights in %.2f s", (double)r.prepared_bytes * 1e-6,
+                           r.prepare_seconds);
         wc_report_note(report, "prompt", "%zu tokens, %.1f per second", r.prompt_tokens,
                        rate(r.prompt_tokens, r.prompt_seconds));
         wc_report_note(report, "text", "%zu tokens, %.1f per second; products with weights %.0f %%, attention %.0f %%",

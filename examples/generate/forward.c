@@ -74,7 +74,11 @@ static void product_compressed(gen_model *m, const gen_linear *w, const float *x
     pool.threads = (unsigned)workers(m, rows * cols * t);
     for (size_t j = 0; w->w.n_transforms && j < t; j++)
         wcd_transform(&w->w, x + j * cols, m->z + j * cols);
-    wcd_matmul_pool(&w->w, &pool, w->w.n_transforms ? m->z : x, cols, t, y, rows);
+    if (w->w.n_transforms) x = m->z;
+    if (m->prepared)
+        wcd_prepared_matmul_pool(&w->ready, &pool, x, cols, t, y, rows);
+    else
+        wcd_matmul_pool(&w->w, &pool, x, cols, t, y, rows);
 }
 
 /* The same over decoded rows, a few at a time; a thread's share is whole grains, one after another. */

@@ -91,6 +91,7 @@ enum { GEN_BATCH = 32 }; /* tokens of a prompt that share each decoded weight; t
 
 typedef struct gen_linear {
     wcd_tensor w;
+    wcd_prepared ready;  /* of w, once gen_model_prepare was called */
     const float *bias;   /* [rows] or NULL */
     bool decode_batches; /* many inputs are multiplied with decoded rows: see choose_reading */
     size_t grain;        /* rows that decode together */
@@ -115,6 +116,7 @@ typedef struct gen_model {
     gen_linear head;
     const float *norm; /* the last one, [hidden] */
     void *arena;       /* all floats above and below */
+    void *prepared;    /* NULL, or weights laid out anew */
     size_t scratch;    /* floats of a thread's share of `work' */
     float *x, *u;      /* [GEN_BATCH, hidden]: the residual stream; a normalised copy */
     float *q, *k, *v;  /* [GEN_BATCH, heads * head], [GEN_BATCH, kv_heads * head] twice */
@@ -128,6 +130,9 @@ typedef struct gen_model {
 /* The file and everything it points to must outlive the model. context: tokens of prompt and answer together. threads:
  * 0 for as many as OpenMP has. Every shape is checked here, so that the forward pass has nothing left to check. */
 gen_status gen_model_open(const gen_file *f, size_t context, int threads, gen_model **out, gen_error *e);
+/* Lays the weights out anew for faster products (wcd_prepare) in memory of its own, *size bytes, about those of the
+ * file; 0 when none gains. Logits are other sums then, as exact. Call it before gen_forward, at most once. */
+gen_status gen_model_prepare(gen_model *m, size_t *size, gen_error *e);
 void gen_model_free(gen_model *m);
 /* Feeds n tokens after those in the cache; logits [vocab]: what the last of them predicts. n >= 1; the same bits for
  * any number of threads. GEN_USAGE: no room, an id outside the vocabulary; GEN_NUMERIC. To start anew: m->n = 0. */
@@ -177,6 +182,7 @@ typedef struct gen_options {
     uint64_t seed;
     int threads;     /* 0: all */
     bool ignore_end; /* go on after an end-of-text token */
+    bool prepare;    /* gen_model_prepare */
     /* Gets the bytes of every token as it comes; false stops. */
     bool (*sink)(void *arg, const char *bytes, size_t n);
     void *arg;
@@ -185,6 +191,8 @@ typedef struct gen_options {
 typedef struct gen_result {
     size_t prompt_tokens, tokens; /* tokens: generated and fed back to the model or ended with */
     double open_seconds, prompt_seconds, seconds;
+    double prepare_seconds; /* not in open_seconds */
+    size_t prepared_bytes;
     double share[GEN_PHASES]; /* of the time of generated tokens, by gen_phase; sums to 1 */
 } gen_result;
 gen_status gen_run(const gen_options *o, gen_result *out, gen_error *e);

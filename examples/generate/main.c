@@ -1,6 +1,7 @@
 /* main.c - the program: options, text to stdout, speed to stderr.
  *
  *     generate model.wcz "Once upon a time" [-n tokens] [-t temperature] [-k top_k] [-p top_p] [-s seed] [-j threads]
+ *              [-r]    lays the weights out anew at first, for faster products
  */
 #include "generate.h"
 
@@ -17,9 +18,9 @@ static bool print(void *arg, const char *bytes, size_t n)
 
 static int usage(void)
 {
-    fputs(
-        "usage: generate [-n tokens] [-t temperature] [-k top_k] [-p top_p] [-s seed] [-j threads] model.wcz PROMPT\n",
-        stderr);
+    fputs("usage: generate [-n tokens] [-t temperature] [-k top_k] [-p top_p] [-s seed] [-j threads] [-r] model.wcz "
+          "PROMPT\n",
+          stderr);
     return 2;
 }
 
@@ -28,7 +29,7 @@ int main(int argc, char **argv)
     gen_options o = {.n = 128, .top_p = 1, .sink = print};
     gen_result r;
     gen_error e;
-    for (int c; (c = getopt(argc, argv, "n:t:k:p:s:j:")) != -1;)
+    for (int c; (c = getopt(argc, argv, "n:t:k:p:s:j:r")) != -1;)
         switch (c) {
         case 'n': o.n = strtoul(optarg, NULL, 10); break;
         case 't': o.temperature = strtof(optarg, NULL); break;
@@ -36,6 +37,7 @@ int main(int argc, char **argv)
         case 'p': o.top_p = strtof(optarg, NULL); break;
         case 's': o.seed = strtoull(optarg, NULL, 10); break;
         case 'j': o.threads = atoi(optarg); break;
+        case 'r': o.prepare = true; break;
         default: return usage();
         }
     if (argc - optind != 2) return usage();
@@ -50,6 +52,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "generate: %s\n", e.text);
         return s == GEN_USAGE ? 2 : 1;
     }
+    if (o.prepare)
+        fprintf(stderr, "weights prepared in %.2f seconds, %.1f MB\n", r.prepare_seconds,
+                (double)r.prepared_bytes * 1e-6);
     fprintf(
         stderr,
         "prompt %zu tokens, %.1f per second; generated %zu, %.1f per second (products %.0f %%, attention %.0f %%)\n",

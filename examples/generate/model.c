@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wcdecode_openmp.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -203,9 +204,39 @@ gen_status gen_model_open(const gen_file *f, size_t context, int threads, gen_mo
     return s;
 }
 
+/* ---- weights laid out anew ------------------------------------------------------------------------------------------
+ */
+
+/* Linear i of all: those of the layers, then the head. */
+static gen_linear *linear_at(gen_model *m, size_t i)
+{
+    return i < m->c.layers * GEN_LINEARS ? &m->layer[i / GEN_LINEARS].linear[i % GEN_LINEARS] : &m->head;
+}
+
+gen_status gen_model_prepare(gen_model *m, size_t *size, gen_error *e)
+{
+    const size_t n = m->c.layers * GEN_LINEARS + 1;
+    wcd_pool pool = wcd_openmp_pool();
+    size_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all += (size_t)wcd_prepare_size(&linear_at(m, i)->w);
+    *size = all;
+    if (!all) return GEN_OK;
+    uint8_t *at = m->prepared = aligned_alloc(64, all);
+    if (!at) return gen_fail(e, GEN_NOMEM, "no memory for %zu bytes of prepared weights", all);
+    pool.threads = (unsigned)m->threads;
+    for (size_t i = 0; i < n; i++) {
+        gen_linear *w = linear_at(m, i);
+        wcd_prepare(&w->w, &pool, at, &w->ready); /* sound tensors of numbers: this cannot fail */
+        at += wcd_prepare_size(&w->w);
+    }
+    return GEN_OK;
+}
+
 void gen_model_free(gen_model *m)
 {
     if (!m) return;
+    free(m->prepared);
     free(m->layer);
     free(m->arena);
     free(m);

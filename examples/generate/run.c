@@ -75,12 +75,15 @@ static gen_status run(const gen_options *o, session *s, gen_result *r, gen_error
     double start = gen_now();
     GEN_TRY(open_session(o, s, e));
     double opened = gen_now();
+    if (o->prepare) GEN_TRY(gen_model_prepare(s->model, &r->prepared_bytes, e));
+    double prepared = gen_now();
     GEN_TRY(gen_forward(s->model, s->ids, s->n, s->logits, e));
     double prompted = gen_now();
     memset(s->model->seconds, 0, sizeof s->model->seconds);
     GEN_TRY(generate(o, s, r, e));
     r->prompt_tokens = s->n;
-    r->open_seconds = opened - start, r->prompt_seconds = prompted - opened, r->seconds = gen_now() - prompted;
+    r->open_seconds = opened - start, r->prompt_seconds = prompted - prepared, r->seconds = gen_now() - prompted;
+    r->prepare_seconds = prepared - opened;
     for (size_t i = 0; i < GEN_PHASES; i++)
         r->share[i] = r->seconds > 0 ? s->model->seconds[i] / r->seconds : 0;
     r->share[GEN_TIME_REST] = 1 - r->share[GEN_TIME_PRODUCTS] - r->share[GEN_TIME_ATTENTION]; /* sampling, too */

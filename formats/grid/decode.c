@@ -18,6 +18,7 @@
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
+#include "decode/tiles.h"
 
 enum { ZERO_FIXED = 0, ZERO_INT = 1, ZERO_F16 = 2, ZERO_LINE = 3 };
 
@@ -178,6 +179,19 @@ static void product8_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd
         wcd_codes_product8(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
 }
 
+static int tiles_grid(const wcd_view *v, wcd_tiles *out)
+{
+    const wcd_grid_view *g = &v->u.g;
+    const unsigned z_size[] = {0, 1, 2, 4};
+    out->bits = g->bits, out->group = g->group;
+    out->s_size = g->scale_bits ? 4 : 2, out->z_size = z_size[g->zero_kind];
+    out->exp2 = g->exp2, out->z = g->zero_fixed;
+    out->z0 = g->zero_kind == ZERO_FIXED ? g->zero_fixed : (float)(1 << g->bits) / 2;
+    out->codes = v->blob, out->row_size = g->row_size;
+    out->scales = g->scales, out->zeros = g->zeros;
+    return !g->holes;
+}
+
 static void span_grid(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_grid_view *g = &v->u.g;
@@ -219,4 +233,6 @@ const wcd_decoder wcd_decoder_grid = {.id = 2,
                                       .span = span_grid,
                                       .product = product_grid,
                                       .product8 = product8_grid,
+                                      .tiles = tiles_grid,
+                                      .steps = wcd_grid_steps,
                                       .product_is_spans = 1};

@@ -15,6 +15,7 @@
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 #include "decode/packed.h"
+#include "decode/tiles.h"
 
 enum { SCOPE_TENSOR = 0, SCOPE_ROW = 1, SCOPE_GROUP = 2, MAX_LEVELS = 256 };
 
@@ -107,6 +108,18 @@ static void product_lut(const wcd_view *v, uint64_t r0, uint64_t nr, const float
         wcd_span_product(v, r0, nr, x, y, add);
 }
 
+static int tiles_lut(const wcd_view *v, wcd_tiles *out)
+{
+    const wcd_lut_view *l = &v->u.l;
+    out->bits = l->bits, out->group = l->scaled ? l->group : v->cols < WCD_SPAN ? v->cols : WCD_SPAN;
+    out->s_size = l->scaled ? 2 : 0, out->exp2 = l->exp2;
+    out->lut = 1, out->levels = l->tables;
+    out->codes = v->blob, out->row_size = l->row_size, out->scales = l->scales;
+    out->by_row = l->scope == SCOPE_ROW && l->bits == 4 && !l->scaled;
+    if (out->by_row) out->group = v->cols;
+    return (l->scope == SCOPE_TENSOR || out->by_row) && !l->holes;
+}
+
 static void span_lut(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
 {
     const wcd_lut_view *l = &v->u.l;
@@ -150,4 +163,5 @@ const wcd_decoder wcd_decoder_lut = {.id = 3,
                                      .open = open_lut,
                                      .span = span_lut,
                                      .product = product_lut,
+                                     .tiles = tiles_lut,
                                      .product_is_spans = 1};

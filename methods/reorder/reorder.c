@@ -71,7 +71,6 @@ out:
 const wc_method wc_method_reorder = {
     .name = "reorder",
     .summary = "transform: columns sorted by size, so that those of a group are alike",
-    .also = "act order, desc_act",
     .needs = WC_NEEDS_HESSIAN,
     .role = WC_STEP_TRANSFORM,
     .follows = true,

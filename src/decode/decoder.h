@@ -162,6 +162,8 @@ typedef struct wcd_vectors {
     unsigned n;
 } wcd_vectors;
 
+typedef struct wcd_tiles wcd_tiles; /* tiles.h */
+
 typedef struct wcd_decoder {
     uint16_t id, version;
     const char *name;
@@ -192,6 +194,12 @@ typedef struct wcd_decoder {
     /* NULL, or the same for n inputs at once, in place of product: for kinds whose spans cost less together. */
     void (*products)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add);
 
+    /* NULL, or what tiles.h needs to know of a part, in *out, which is zeros: 0 where it cannot be laid out so. steps:
+     * s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on, for kinds that have numbers of other sizes
+     * than f16. */
+    int (*tiles)(const wcd_view *v, wcd_tiles *out);
+    void (*steps)(const wcd_view *v, uint64_t row, uint64_t group0, unsigned n, float *s, float *z);
+
     /* Transforms: both are set, there is no span, and numeric stays 0. In place, over v->cols numbers: w = w C for a
      * row of a sum of parts, x = C x for an input. */
     void (*row)(const wcd_view *v, float *w);
@@ -216,6 +224,12 @@ wcd_status wcd_view_open(uint16_t kind, uint16_t version, const uint8_t params[W
  * when it has children or no f32 values. A part can be read when all v->n_children are open. */
 wcd_status wcd_view_child(wcd_view *v, unsigned k, uint16_t kind, uint16_t version, const uint8_t params[WCD_PARAMS],
                           const uint8_t *blob, uint64_t size);
+
+/* Part i of a tensor's sum, or transform i - n_parts, and its children. */
+wcd_status wcd_tensor_part(const wcd_tensor *t, uint32_t i, wcd_view out[WCD_VIEWS]);
+/* Rows that ranges for threads are a multiple of: whole tiles of a part, and 64, so that nobody shares a cache line of
+ * y. */
+uint64_t wcd_tensor_grain(const wcd_tensor *t);
 
 /* A stack of levels, of which the first few are a part too (kind signs, products): how many there are, or 0 for a part
  * that is none; the part that is level l alone; and what cutting to 1 <= levels <= all of them makes of the parameters

@@ -34,6 +34,10 @@ static inline vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
 }
+static inline vec vec_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
 static inline vec vec_sub(vec a, vec b)
 {
     return _mm512_sub_ps(a, b);
@@ -62,6 +66,14 @@ static inline idx idx_u16(const uint8_t *p)
 static inline idx idx_bytes(const uint8_t *p)
 {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline idx idx_signed(const uint8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+static inline idx idx_load(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
 }
 static inline idx idx_down(idx i, int bits)
 {
@@ -196,6 +208,10 @@ static inline vec vec_all(float x)
 {
     return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
+static inline vec vec_add(vec a, vec b)
+{
+    return (vec){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
+}
 static inline vec vec_sub(vec a, vec b)
 {
     return (vec){_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)};
@@ -232,6 +248,16 @@ static inline idx idx_bytes(const uint8_t *p)
 {
     return (idx){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)),
                  _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
+}
+static inline idx idx_signed(const uint8_t *p)
+{
+    return (idx){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)),
+                 _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
+}
+static inline idx idx_load(const uint8_t *p)
+{
+    const __m256i *q = (const __m256i *)(const void *)p;
+    return (idx){_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
 static inline idx idx_down(idx i, int bits)
 {

@@ -228,6 +228,11 @@ static wcd_status view_part(const wcd_tensor *t, uint32_t p, wcd_view out[WCD_VI
     return s;
 }
 
+wcd_status wcd_tensor_part(const wcd_tensor *t, uint32_t i, wcd_view out[WCD_VIEWS])
+{
+    return view_part(t, t->first_part + i, out);
+}
+
 /* The record of part p, whose children, if it may have any, have to begin at part_end, which moves behind them. */
 static wcd_status open_record(opening *o, uint32_t p, int is_child)
 {
@@ -532,8 +537,7 @@ static void task(void *arg, unsigned i)
     wcd_matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->y + r0, a->ldy); /* what it could refuse was tried before */
 }
 
-/* Rows that ranges are a multiple of: whole tiles of a part, and 64, so that nobody shares a cache line of y. */
-static uint64_t grain(const wcd_tensor *t)
+uint64_t wcd_tensor_grain(const wcd_tensor *t)
 {
     enum { LINE = 64 };
     uint64_t rows = LINE;
@@ -549,7 +553,7 @@ wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const floa
                            size_t ldy)
 {
     if (!t || (pool && (!pool->run || !pool->threads)) || ldy < t->rows) return WCD_E_ARGUMENT;
-    const uint64_t step = grain(t);
+    const uint64_t step = wcd_tensor_grain(t);
     if (!pool || pool->threads == 1 || t->rows <= step) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
     wcd_status s = wcd_matmul(t, 0, 0, x, ldx, nx, y, ldy);
     if (s != WCD_OK || !nx) return s;

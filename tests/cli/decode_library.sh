@@ -48,17 +48,23 @@ int main(int argc, char **argv)
         fclose(in);
         for (uint32_t i = 0; i < wcd_count(&f); i++) {
             if (wcd_at(&f, i, &t) != WCD_OK) return 1;
-            float *w = calloc((t.rows + 3) * (t.cols + 2), sizeof *w), *x = w + t.rows * t.cols, *y = x + t.cols;
+            float *w = calloc((t.rows + 3) * (t.cols + 3), sizeof *w), *x = w + t.rows * t.cols, *y = x + t.cols;
             for (uint64_t j = 0; j < t.cols; j++)
                 x[j] = (float)(j % 7) - 2.75f;
             printf("%.*s %d", (int)t.name_size, t.name, (int)wcd_rows(&t, 0, t.rows, w, t.cols));
             printf(" %d", (int)wcd_matvec(&t, x, y));
-            float *y8 = y + t.rows;
+            float *y8 = y + t.rows, *prepared = y8 + t.rows;
             void *memory = malloc(wcd_int8_size(&t) + 1);
             printf(" %d", (int)wcd_int8_inputs(&t, x, memory));
             printf(" %d", (int)wcd_matvec_int8(&t, 0, t.rows, x, memory, y8));
             free(memory);
-            for (uint64_t j = 0; j < t.rows * t.cols + t.cols + 2 * t.rows; j++)
+            wcd_prepared p;
+            memory = aligned_alloc(64, wcd_prepare_size(&t) + 64);
+            printf(" %d %d", (int)(wcd_prepare_size(&t) > 0), (int)wcd_prepare(&t, NULL, memory, &p));
+            if (wcd_prepare(&t, NULL, memory, &p) == WCD_OK)
+                printf(" %d", (int)wcd_prepared_matmul(&p, 0, t.rows, x, t.cols, 1, prepared, t.rows));
+            free(memory);
+            for (uint64_t j = 0; j < t.rows * t.cols + t.cols + 3 * t.rows; j++)
                 printf(" %a", w[j]);
             printf("\n");
             free(w);
@@ -71,7 +77,7 @@ golden="tests/data/golden/kinds.wcz tests/data/golden/parts.wcz tests/data/golde
 for lib in "$dir/libwcdecode.so" build/libwcdecode.so; do
     [ -e "$lib" ] || continue
     cp "$lib" "$dir/libwcdecode.so.0"
-    $CC -std=c99 -Wall -Wextra -Werror -Iinclude -o "$dir/values" "$dir/values.c" "$dir/libwcdecode.so.0" -Wl,-rpath,"$dir"
+    $CC -std=c11 -Wall -Wextra -Werror -Iinclude -o "$dir/values" "$dir/values.c" "$dir/libwcdecode.so.0" -Wl,-rpath,"$dir"
     for level in c avx2 avx512 vnni; do
         # shellcheck disable=SC2086
         WCD_CPU_LEVEL=$level "$dir/values" $golden >"$dir/values.now" || fail "$lib does not read the golden files"

@@ -55,6 +55,8 @@ static const char *const more[] = {
     "sparsegpt(2:4) | gptq(bits=4) | eora(rank=1)",
     "gqsa(1:2,group=2,saliency=diagonal) | gptq(bits=4,group=2)",
     "awq | hadamard | gptq(bits=3)",
+    "reorder(by=inputs,group=4) | gptq(bits=3,group=4) | outliers(frac=10%)",
+    "reorder | sparsegpt(50%) | gptq(bits=4,group=8)",
     "hadamard(order=2) | sparsegpt(50%) | gptq(bits=4)",
 };
 

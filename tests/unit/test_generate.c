@@ -165,14 +165,17 @@ static double distance(const float *a, const float *b, size_t n)
 
 enum { TOKENS = 37 };
 
-/* Token by token, and in batches of 1, 2, 33 and the rest: how far from the toolkit at most. */
-static double distance_to_toolkit(const char *path)
+/* Token by token, and in batches of 1, 2, 33 and the rest: how far from the toolkit at most. prepare: with weights laid
+ * out anew, of which there have to be some. */
+static double distance_to_toolkit(const char *path, bool prepare)
 {
     uint32_t ids[TOKENS];
-    size_t vocab;
+    size_t vocab, prepared = 0;
     runner r;
     double worst = 0;
     runner_open(&r, path, TOKENS, 1);
+    if (prepare) gen_must(gen_model_prepare(r.model, &prepared, &e));
+    assert_int_equal(prepared > 0, prepare);
     for (size_t i = 0; i < TOKENS; i++)
         ids[i] = (uint32_t)((7 + 13 * i + 5 * i * i) % r.model->c.vocab);
     float *want = toolkit_logits(path, ids, TOKENS, &vocab);
@@ -217,9 +220,16 @@ static void every_family_gives_the_toolkits_logits(void **state)
                                         "rope_yarn_attention"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        double d = distance_to_toolkit(compress(text("%s/%s", models_dir, names[i]), "lossless"));
+        double d = distance_to_toolkit(compress(text("%s/%s", models_dir, names[i]), "lossless"), false);
         if (!(d < 2e-5)) fail_msg("%s: %g", names[i], d);
     }
+}
+
+static void prepared_weights_give_the_toolkits_logits(void **state)
+{
+    (void)state;
+    double d = distance_to_toolkit(compress(text("%s/llama", models_dir), "rtn(bits=4,group=16)"), true);
+    if (!(d < 2e-5)) fail_msg("%g", d); /* usually 2e-6 */
 }
 
 static void what_is_not_done_is_refused_by_name(void **state)
@@ -243,7 +253,7 @@ static void every_kind_of_part_gives_the_toolkits_logits(void **state)
     static const char *const recipes[] = {NULL, "rotate | rtn(bits=3)"};
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
-        double d = distance_to_toolkit(compress(text("%s/small", models_dir), recipes[i]));
+        double d = distance_to_toolkit(compress(text("%s/small", models_dir), recipes[i]), false);
         if (!(d < 2e-5)) fail_msg("%s: %g", recipes[i] ? recipes[i] : "zoo", d);
     }
 }
@@ -447,11 +457,15 @@ static void a_token_allocates_nothing(void **state)
     (void)state;
     gen_options o = options_of(small(), "Nothing", 40, &h);
     o.temperature = 0.9F, o.top_k = 40, o.top_p = 0.95F, o.ignore_end = true;
-    gen_must(gen_run(&o, &result, &e));
-    assert_int_equal(h.calls, 40);
-    assert_true(h.before > 10);
-    assert_int_equal(h.before, h.after);
-    assert_true(fabs(result.share[0] + result.share[1] + result.share[2] - 1) < 1e-9);
+    for (int prepare = 0; prepare < 2; prepare++) {
+        o.prepare = prepare;
+        h = (heard){0};
+        gen_must(gen_run(&o, &result, &e));
+        assert_int_equal(h.calls, 40);
+        assert_true(h.before > 10);
+        assert_int_equal(h.before, h.after);
+        assert_true(fabs(result.share[0] + result.share[1] + result.share[2] - 1) < 1e-9);
+    }
 }
 
 static void the_listener_can_stop(void **state)
@@ -666,6 +680,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_family_gives_the_toolkits_logits),
+        cmocka_unit_test(prepared_weights_give_the_toolkits_logits),
         cmocka_unit_test(what_is_not_done_is_refused_by_name),
         cmocka_unit_test(every_kind_of_part_gives_the_toolkits_logits),
         cmocka_unit_test(threads_change_no_bit),

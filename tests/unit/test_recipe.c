@@ -122,9 +122,10 @@ static void every_preset_is_a_recipe(void **state)
 {
     (void)state;
     for (const wc_preset *p = wc_presets; p->name; p++) {
-        char want[80];
+        char want[80], recipe[80];
         assert_null(wc_method_find(p->name));
-        char *text = canonical(p->name);
+        snprintf(recipe, sizeof recipe, "%s%s", p->name, p->method->role == WC_STEP_TRANSFORM ? " | rtn" : "");
+        char *text = canonical(recipe);
         snprintf(want, sizeof want, "%s(", p->method->name);
         if (strncmp(text, want, strlen(want))) fail_msg("%s is `%s'", p->name, text);
         free(text);

@@ -10,68 +10,12 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "decode/decoder.h"
-#include "io/wcz.h"
-#include "parts_util.h"
+#include "levels_util.h"
 #include "wcdecode_openmp.h"
 
 enum { INPUTS = 7 };
 
-static uint64_t noise_state;
-
-static uint64_t noise(void)
-{
-    uint64_t z = noise_state += 0x9e3779b97f4a7c15; /* splitmix64 */
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
-static void *read_file(const char *path, size_t *size)
-{
-    static double image[1 << 15];
-    FILE *in = fopen(path, "rb");
-    assert_non_null(in);
-    *size = fread(image, 1, sizeof image, in);
-    fclose(in);
-    return image;
-}
-
 /* ---- every level against C -------------------------------------------------------------------------------------- */
-
-typedef struct encoded {
-    uint8_t *data[WCD_VIEWS], params[WCD_VIEWS][WC_PARAMS_SIZE];
-    uint64_t size[WCD_VIEWS];
-    wcd_view view[WCD_VIEWS];
-} encoded;
-
-static void encode_one(const wc_part *p, encoded *e, unsigned i)
-{
-    wc_ctx ctx;
-    const wc_encoder *enc = wc_encoder_for(p->kind);
-    wc_ctx_init(&ctx, 1);
-    assert_int_equal(enc->size(&ctx, p, &e->size[i]), WC_OK);
-    e->data[i] = malloc(e->size[i] ? e->size[i] : 1);
-    assert_non_null(e->data[i]);
-    if (enc->encode(&ctx, p, e->data[i], e->params[i]) != WC_OK) fail_msg("%s", ctx.error);
-}
-
-/* Blobs end where the part does, so that sanitizers see a kernel that reads further. */
-static encoded encode(const wc_part *p)
-{
-    encoded e = {0};
-    const wc_part *child[WC_PART_CHILDREN];
-    size_t rows, cols, n = wc_part_children(p, child);
-    wc_part_shape(p, &rows, &cols);
-    encode_one(p, &e, 0);
-    assert_int_equal(wcd_view_open((uint16_t)p->kind, 1, e.params[0], e.data[0], e.size[0], rows, cols, e.view), 0);
-    for (unsigned k = 0; k < n; k++) {
-        encode_one(child[k], &e, 1 + k);
-        assert_int_equal(
-            wcd_view_child(e.view, k, (uint16_t)child[k]->kind, 1, e.params[1 + k], e.data[1 + k], e.size[1 + k]), 0);
-    }
-    return e;
-}
 
 /* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [2 rows] of one level; guarded by exact allocation. */
 typedef struct results {
@@ -113,15 +57,6 @@ static void drop_results(results *r)
     free(r->rows), free(r->y), free(r->ys), free(r->y8);
 }
 
-/* NaN is NaN, everything else the same bits. */
-static void same(const float *a, const float *b, size_t n, const char *what, const char *name, wcd_level level)
-{
-    for (size_t i = 0; i < n; i++)
-        if (wc_f32_bits(a[i]) != wc_f32_bits(b[i]) && !(isnan(a[i]) && isnan(b[i])))
-            fail_msg("%s: %s at level %s, number %zu: %a, not %a", name, what, wcd_level_name(level), i, (double)b[i],
-                     (double)a[i]);
-}
-
 static int by_columns(const wcd_view *v)
 {
     return !v->d->product || v->d->product_is_spans;
@@ -149,17 +84,6 @@ static void compare_levels(const encoded *e, const float *x, const char *name)
         drop_results(&l);
     }
     drop_results(&c);
-}
-
-static float *inputs(size_t n, bool hostile)
-{
-    float *x = malloc(n * sizeof *x);
-    assert_non_null(x);
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)noise();
-        x[i] = hostile && i % 11 == 3 ? wc_bits_f32(bits) : (float)(int32_t)bits * 0x1p-31f;
-    }
-    return x;
 }
 
 /* Frees the part. */
@@ -335,25 +259,6 @@ static void int8_of_odd_inputs(void **state)
     wc_part_free(&p);
 }
 
-/* A file of one tensor: a grid of 4 bits and a sparse part. */
-static void write_sum(const char *path)
-{
-    char partial[96];
-    wc_ctx ctx;
-    wc_wcz *z;
-    wc_part part[2] = {grid_fill(grid_plan(70, 200, 4, 64, 0, true)), sparse_fill(sparse_plan(70, 200, 7, WC_F16), 7)};
-    wc_wcz_tensor t = {"w", WC_F16, 2, {70, 200}, 2, part, 0};
-    snprintf(partial, sizeof partial, "%s.partial", path);
-    wc_ctx_init(&ctx, 1);
-    assert_int_equal(wc_wcz_layout(&ctx, &t, 1, NULL, 0, &z), WC_OK);
-    assert_int_equal(wc_wcz_create(&ctx, z, partial), WC_OK);
-    for (size_t k = 0; k < 2; k++)
-        assert_int_equal(wc_wcz_put(&ctx, z, 0, k, &part[k], NULL), WC_OK);
-    if (wc_wcz_finish(&ctx, z, path) != WC_OK) fail_msg("%s", ctx.error);
-    wc_wcz_free(&z);
-    wc_part_free(&part[0]), wc_part_free(&part[1]);
-}
-
 static bool has_grid(const wcd_tensor *t)
 {
     for (uint32_t i = 0; i < t->n_parts; i++) {
@@ -390,7 +295,9 @@ static void int8_of_files(void **state)
     char dir[] = "/tmp/wcd_levels_XXXXXX", path[64];
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/sum.wcz", dir);
-    write_sum(path);
+    write_sum(
+        path,
+        (wc_part[]){grid_fill(grid_plan(70, 200, 4, 64, 0, true)), sparse_fill(sparse_plan(70, 200, 7, WC_F16), 7)}, 2);
     const char *const files[] = {"tests/data/golden/kinds.wcz", "tests/data/golden/parts.wcz",
                                  "tests/data/golden/transforms.wcz", path};
     bool other = false;
@@ -474,14 +381,6 @@ static void sgemm(void *self, size_t m, size_t nx, size_t cols, const float *til
                 sum += (double)tile[i * cols + k] * (double)x[b * ldx + k];
             y[b * ldy + i] = (float)sum;
         }
-}
-
-/* Backwards, to show that order does not matter. */
-static void run_backwards(void *self, void (*task)(void *arg, unsigned i), void *arg, unsigned n_tasks)
-{
-    *(unsigned *)self = n_tasks;
-    while (n_tasks--)
-        task(arg, n_tasks);
 }
 
 static void check_tensor(const wcd_tensor *t)
