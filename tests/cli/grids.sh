@@ -15,7 +15,7 @@ list hqq 'hqq(bits=3,group=32)'
 below 'hqq is below min-max on the same grid' "$error" "$minmax"
 list tiles 'gptq(bits=3,group=16,sym=no,scale_bits=3,zero_bits=3,tile=16)'
 list spqr 'spqr(bits=3)'
-check 'spqr is stored as its steps' grep -q 'outliers(frac=0.005,criterion=spqr,.*gptq(bits=3,group=16,' "$tmp/spqr.json"
+check 'spqr is stored as its steps' grep -q 'outliers(frac=0.005,threshold=0,criterion=spqr,.*gptq(bits=3,group=16,' "$tmp/spqr.json"
 list base 'rtn(bits=3,search=mse)'
 list same 'awq(points=1) | rtn(bits=3,search=mse)'
 for which in base same; do
