@@ -128,9 +128,9 @@ WCD_API wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint
 /* ---- many inputs, many threads ---------------------------------------------------------------------------------- */
 
 /* y[b * ldy + i] = sum_j W[r0+i, j] x[b * ldx + j] for i < n, b < nx: the same bits as nx calls of
- * wcd_matvec_transformed; weights are decoded once for up to 64 inputs. Inputs are as wcd_transform leaves them
- * (without transforms: as they are). ldx >= cols, ldy >= n. About 48 KiB of stack, 112 KiB for
- * parts of lossless planes. */
+ * wcd_matvec_transformed; weights are decoded once for up to 64 inputs, factors of more than 64 columns for fewer, at
+ * least 16. Inputs are as wcd_transform leaves them (without transforms: as they are). ldx >= cols, ldy >= n. At most
+ * 96 KiB of stack, 160 KiB for parts and factors of lossless planes. */
 WCD_API wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
                               float *y, size_t ldy);
 
@@ -164,25 +164,33 @@ WCD_API wcd_status wcd_widen(uint32_t dtype, const void *src, size_t n, float *d
 
 /* ---- inputs in 8 bits: faster and less exact, an explicit choice ------------------------------------------------- */
 
-/* The product of a `grid' part with an input that is rounded to 8 bits first, by blocks of 64 columns: x = d q, d = max
- * |x| / 127 of the block, q an integer.
+/* The product of a `grid' part with inputs that are rounded to 8 bits first, 128 columns at a time: x = d q, d = max
+ * |x| / 127 of these columns, q an integer.
  *
- *     void *memory = malloc(wcd_int8_size(&t));         // any multiple of 4 bytes; 2.07 bytes per column
+ *     void *memory = malloc(wcd_int8_size(&t));         // any multiple of 4 bytes; 1.03 bytes per column
  *     wcd_int8_inputs(&t, x, memory);                   // once per input (as wcd_transform leaves it)
  *     wcd_matvec_int8(&t, 0, t.rows, x, memory, y);     // any rows, from any threads
  *
  * Sums of products of bytes are exact, and are added up in f32 in one order (docs/RUNTIME.md): the same bits on every
- * machine. What rounding does: |error of y[i]| <= sum_j |W[i, j]| d(j) / 2, d(j) being that of column j's block,
- * besides the rounding of f32 sums. Usually, for Gaussian inputs, 0.7 % of |y|, as the root of mean squares over rows;
- * more when a few inputs are far larger than their neighbours. An input that is no finite number makes y NaN; a block
- * in which all are below 2^-100 is zero.
+ * machine. What rounding does: |error of y[i]| <= sum_j |W[i, j]| d(j) / 2, d(j) being that of column j, besides the
+ * rounding of f32 sums. Usually, for Gaussian inputs, 0.63 % of |y|, as the root of mean squares over rows; more when a
+ * few inputs are far larger than their neighbours. An input that is no finite number makes y NaN; 128 columns in which
+ * all are below 2^-100 are zero.
  *
  * The last cols mod 64 columns are multiplied in f32, and so are parts of other kinds and grids with holes or with
- * groups that are not of 16, 32 or a multiple of 64 columns: there this is wcd_matvec_transformed. */
+ * groups that are not of 16, 32 or a multiple of 64 columns: there this is wcd_matvec_transformed. Memory depends on
+ * cols and x alone: tensors of the same inputs can share it. */
 WCD_API uint64_t wcd_int8_size(const wcd_tensor *t); /* 0 for NULL */
 WCD_API wcd_status wcd_int8_inputs(const wcd_tensor *t, const float *x, void *memory);
 WCD_API wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory,
                                    float *y);
+
+/* The same for nx inputs, as wcd_matmul and wcd_matmul_pool: the bits of nx calls of wcd_matvec_int8. Input b was
+ * written to memory + b * wcd_int8_size(t). */
+WCD_API wcd_status wcd_matmul_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
+                                   const void *memory, float *y, size_t ldy);
+WCD_API wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx,
+                                        size_t nx, const void *memory, float *y, size_t ldy);
 
 /* ---- prepared tensors: faster, and a sum in another order -------------------------------------------------------- */
 

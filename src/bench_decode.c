@@ -25,13 +25,15 @@ static wc_status multiply(wc_ctx *ctx, void *arg)
 {
     const product *p = arg;
     const wcd_vectors x = {p->x, p->cols, p->vectors};
-    const wcd_int8 x8 = p->memory ? wcd_int8_make(p->cols, p->x, p->memory) : (wcd_int8){NULL, NULL, NULL};
+    const wcd_int8 x8 = {x, p->memory};
+    for (unsigned b = 0; p->memory && b < p->vectors; b++)
+        wcd_int8_make(p->cols, p->x + b * p->cols, p->memory + b * wcd_int8_bytes(p->cols));
 #pragma omp parallel for schedule(static) num_threads(ctx->threads)
     for (int t = 0; t < ctx->threads; t++) {
         size_t from = p->rows * (size_t)t / (size_t)ctx->threads, to = p->rows * (size_t)(t + 1) / (size_t)ctx->threads;
         for (size_t k = 0; k < p->parts && !p->memory && !p->tiled; k++)
             wcd_view_products(&p->view[k], from, to - from, &x, p->y + from, p->rows, k > 0);
-        if (p->memory) p->view[0].d->product8(&p->view[0], from, to - from, &x8, p->y + from, 0);
+        if (p->memory) p->view[0].d->products8(&p->view[0], from, to - from, &x8, p->y + from, p->rows, 0);
         if (p->tiled) wcd_tiles_product(&p->tiles, &p->view[0], p->tiled, from, to - from, &x, p->y + from, p->rows, 0);
     }
     return WC_OK;
@@ -130,6 +132,8 @@ static const struct row {
     {"matvec-grid4-sparse", "4 bits, g128, and 1 % sparse: bytes in", 4, 10, grid_of, 1, false, NULL},
     {"matmul-grid4-8", "4 bits, g128, times 8 inputs: flops", 4, 0, grid_of, 8, false, NULL},
     {"matmul-grid4-64", "4 bits, g128, times 64 inputs: flops", 4, 0, grid_of, 64, false, NULL},
+    {"matmul-grid4-8-int8", "4 bits, g128, times 8 inputs in 8 bits: flops", 4, 0, grid_of, 8, true, NULL},
+    {"matmul-grid4-64-int8", "4 bits, g128, times 64 inputs in 8 bits: flops", 4, 0, grid_of, 64, true, NULL},
     {"matvec-prepared-grid2", "2 bits, g128: bytes in", 2, 0, grid_of, 1, false, "prepare-grid2"},
     {"matvec-prepared-grid3", "3 bits, g128: bytes in", 3, 0, grid_of, 1, false, "prepare-grid3"},
     {"matvec-prepared-grid4", "4 bits, g128: bytes in", 4, 0, grid_of, 1, false, "prepare-grid4"},
@@ -169,7 +173,7 @@ static wc_status bench_product(wc_bench_frame *f, const struct row *row, size_t 
     }
     WC_TRY_OUT(WC_ALLOC(f->ctx, p.x, VECTORS * cols, "inputs"));
     WC_TRY_OUT(WC_ALLOC(f->ctx, p.y, VECTORS * n_rows, "outputs"));
-    if (row->int8) WC_TRY_OUT(WC_ALLOC(f->ctx, p.memory, wcd_int8_bytes(cols), "an input in 8 bits"));
+    if (row->int8) WC_TRY_OUT(WC_ALLOC(f->ctx, p.memory, VECTORS * wcd_int8_bytes(cols), "inputs in 8 bits"));
     wc_bench_random(41, VECTORS * cols, p.x);
     if (row->prepare) WC_TRY_OUT(bench_prepare(f, row, &p));
     snprintf(what, sizeof what, "%s, %s", row->what, wcd_level_name(wcd_cpu_level()));

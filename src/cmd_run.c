@@ -12,7 +12,7 @@ typedef struct options {
     const char *prompt;
     uint64_t tokens, top_k, seed;
     double temperature, top_p;
-    bool ignore_eos, prepare;
+    bool ignore_eos, int8, prepare;
 } options;
 
 #define AT(field) offsetof(options, field)
@@ -24,6 +24,7 @@ static const wc_cli_option run_options[] = {
     {"top-p", 0, WC_CLI_REAL, AT(top_p), "P", "draw from the fewest that have this probability (default: 1)"},
     {"seed", 0, WC_CLI_COUNT, AT(seed), "N", "of the random numbers (default: 0)"},
     {"ignore-eos", 0, WC_CLI_FLAG, AT(ignore_eos), NULL, "go on after the end of the text"},
+    {"int8", 0, WC_CLI_FLAG, AT(int8), NULL, "round what weights are multiplied with to 8 bits: faster, not the same"},
     {"prepare", 0, WC_CLI_FLAG, AT(prepare), NULL, "lay the weights out anew first: faster, twice the memory"},
     WC_CLI_COMMON(options),
 };
@@ -131,6 +132,7 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                      .seed = o->seed,
                      .threads = ctx->threads,
                      .ignore_end = o->ignore_eos,
+                     .int8 = o->int8,
                      .prepare = o->prepare,
                      .sink = take,
                      .arg = &s};

@@ -63,20 +63,21 @@ static inline double image_read_tensor(const wcd_tensor *t)
     }
     if (!t->rows || !t->cols || t->cols > 1 << 20) return sum; /* empty sparse rows of any length cost no bytes */
     const uint64_t rows[] = {0, t->rows / 2, t->rows - 1};
-    float y = 0, *x = malloc(2 * t->cols * sizeof *x);
-    void *memory = malloc((size_t)wcd_int8_size(t) + 1);
+    float y[2] = {0}, *x = calloc(2 * t->cols, sizeof *x);
+    char *memory = calloc(2, (size_t)wcd_int8_size(t) + 1);
     if (!x || !memory) {
         free(x), free(memory);
         return sum;
     }
     for (uint64_t i = 0; i < t->cols; i++)
         x[i] = 1;
-    if (wcd_matvec_rows(t, 0, 1, x, &y) == WCD_E_TRANSFORM && !t->n_transforms) abort();
+    if (wcd_matvec_rows(t, 0, 1, x, y) == WCD_E_TRANSFORM && !t->n_transforms) abort();
     if (wcd_transform(t, x, x) != WCD_OK || wcd_int8_inputs(t, x, memory) != WCD_OK) abort();
     for (int i = 0; i < 3; i++) {
         if (wcd_rows(t, rows[i], 1, x + t->cols, t->cols) == WCD_OK) sum += x[t->cols] + x[2 * t->cols - 1];
-        if (wcd_matvec_transformed(t, rows[i], 1, x, &y) == WCD_OK) sum += y;
-        if (wcd_matvec_int8(t, rows[i], 1, x, memory, &y) == WCD_OK) sum += y;
+        if (wcd_matvec_transformed(t, rows[i], 1, x, y) == WCD_OK) sum += y[0];
+        if (wcd_matmul(t, rows[i], 1, x, t->cols, 2, y, 1) == WCD_OK) sum += y[1];
+        if (wcd_matmul_int8(t, rows[i], 1, x, t->cols, 2, memory, y, 1) == WCD_OK) sum += y[1];
     }
     sum += image_prepare_tensor(t, x, 1 << 12);
     free(x), free(memory);

@@ -7,9 +7,8 @@
  *     logits = W_head norm(x)
  *
  * A generated token is one column, a prompt comes in batches of GEN_BATCH: wcd_matmul_pool decodes every weight once
- * for all of them, on the threads of OpenMP. Two kinds of part are better decoded here by rows and then multiplied
- * (choose_reading in model.c). Threads share rows, and no sum goes over threads: the result is the same for any number
- * of them. */
+ * for all of them, on the threads of OpenMP. Threads share rows, and no sum goes over threads: the result is the same
+ * for any number of them. */
 #include "generate.h"
 
 #include <math.h>
@@ -23,10 +22,6 @@
 static int omp_get_thread_num(void)
 {
     return 0;
-}
-static int omp_get_num_threads(void)
-{
-    return 1;
 }
 #endif
 
@@ -67,50 +62,26 @@ static int workers(const gen_model *m, size_t work)
 
 /* y [t, rows] = x [t, cols] W' in the library, which decodes every weight once. Shapes and kinds were checked when the
  * model was opened: the calls cannot fail. */
-static void product_compressed(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
+static void product(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
 {
     const size_t rows = w->w.rows, cols = w->w.cols;
+    double start = gen_now();
     wcd_pool pool = wcd_openmp_pool();
     pool.threads = (unsigned)workers(m, rows * cols * t);
     for (size_t j = 0; w->w.n_transforms && j < t; j++)
         wcd_transform(&w->w, x + j * cols, m->z + j * cols);
     if (w->w.n_transforms) x = m->z;
-    if (m->prepared)
+    for (size_t j = 0; m->int8 && j < t; j++)
+        wcd_int8_inputs(&w->w, x + j * cols, (char *)m->memory + j * wcd_int8_size(&w->w));
+    if (m->int8)
+        wcd_matmul_int8_pool(&w->w, &pool, x, cols, t, m->memory, y, rows);
+    else if (m->prepared)
         wcd_prepared_matmul_pool(&w->ready, &pool, x, cols, t, y, rows);
     else
         wcd_matmul_pool(&w->w, &pool, x, cols, t, y, rows);
-}
-
-/* The same over decoded rows, a few at a time; a thread's share is whole grains, one after another. */
-static void product_decoded(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
-{
-    const size_t rows = w->w.rows, cols = w->w.cols, grains = (rows + w->grain - 1) / w->grain;
-#pragma omp parallel num_threads(workers(m, rows *cols *t))
-    {
-        const size_t k = (size_t)omp_get_thread_num(), n_threads = (size_t)omp_get_num_threads();
-        const size_t from = grains * k / n_threads * w->grain, to = min(rows, grains * (k + 1) / n_threads * w->grain);
-        const size_t at_once = min(w->grain, m->scratch / cols);
-        float *decoded = m->work + k * m->scratch;
-        for (size_t r = from; r < to; r += at_once) {
-            size_t n = min(at_once, to - r);
-            wcd_rows(&w->w, r, n, decoded, cols);
-            for (size_t i = 0; i < n; i++)
-                for (size_t j = 0; j < t; j++)
-                    y[j * rows + r + i] = dot(decoded + i * cols, x + j * cols, cols);
-        }
-    }
-}
-
-static void product(gen_model *m, const gen_linear *w, const float *x, size_t t, float *y)
-{
-    double start = gen_now();
-    if (w->decode_batches && t > 1)
-        product_decoded(m, w, x, t, y);
-    else
-        product_compressed(m, w, x, t, y);
     for (size_t j = 0; w->bias && j < t; j++)
-        for (size_t i = 0; i < w->w.rows; i++)
-            y[j * w->w.rows + i] += w->bias[i];
+        for (size_t i = 0; i < rows; i++)
+            y[j * rows + i] += w->bias[i];
     m->seconds[GEN_TIME_PRODUCTS] += gen_now() - start;
 }
 
@@ -198,7 +169,7 @@ static void attention(gen_model *m, const gen_layer *layer, size_t l, size_t t)
     for (size_t task = 0; task < t * c->heads; task++) {
         size_t j = task / c->heads, head = task % c->heads, at = m->n + j, from = head / (c->heads / kv) * ctx * d;
         size_t first = c->sliding[l] && at + 1 > c->window ? at + 1 - c->window : 0;
-        float *score = m->work + (size_t)omp_get_thread_num() * m->scratch, out[GEN_MAX_HEAD];
+        float *score = m->score + (size_t)omp_get_thread_num() * m->room, out[GEN_MAX_HEAD];
         float *q = m->q + task * d;
         attend(c, q, layer->k + from, layer->v + from, at, first, score, out);
         memcpy(q, out, d * sizeof *q);

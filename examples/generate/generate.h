@@ -87,14 +87,12 @@ gen_status gen_config_parse(const char *json, size_t size, gen_config *out, gen_
 
 enum { GEN_Q, GEN_K, GEN_V, GEN_O, GEN_GATE, GEN_UP, GEN_DOWN, GEN_LINEARS };
 enum { GEN_NORM_IN, GEN_NORM_MLP, GEN_NORM_Q, GEN_NORM_K, GEN_NORM_ATTENTION, GEN_NORM_INNER, GEN_NORMS };
-enum { GEN_BATCH = 32 }; /* tokens of a prompt that share each decoded weight; the activations below hold as many */
+enum { GEN_BATCH = 64 }; /* tokens of a prompt that share each decoded weight; the activations below hold as many */
 
 typedef struct gen_linear {
     wcd_tensor w;
-    wcd_prepared ready;  /* of w, once gen_model_prepare was called */
-    const float *bias;   /* [rows] or NULL */
-    bool decode_batches; /* many inputs are multiplied with decoded rows: see choose_reading */
-    size_t grain;        /* rows that decode together */
+    wcd_prepared ready; /* of w, once gen_model_prepare was called */
+    const float *bias;  /* [rows] or NULL */
 } gen_linear;
 typedef struct gen_layer {
     gen_linear linear[GEN_LINEARS];
@@ -117,13 +115,16 @@ typedef struct gen_model {
     const float *norm; /* the last one, [hidden] */
     void *arena;       /* all floats above and below */
     void *prepared;    /* NULL, or weights laid out anew */
-    size_t scratch;    /* floats of a thread's share of `work' */
+    size_t room;       /* floats of a thread's share of `score' */
     float *x, *u;      /* [GEN_BATCH, hidden]: the residual stream; a normalised copy */
     float *q, *k, *v;  /* [GEN_BATCH, heads * head], [GEN_BATCH, kv_heads * head] twice */
     float *gate, *up;  /* [GEN_BATCH, inner] */
     float *turn;       /* [GEN_BATCH, rotated]: cosines and sines of the positions */
     float *z;          /* [GEN_BATCH, widest input]: transformed inputs */
-    float *work;       /* [threads, scratch]: scores of one query, or rows of weights */
+    float *score;      /* [threads, room]: scores of one query */
+    bool int8;         /* inputs of products in 8 bits: faster, other logits; false, yours to set */
+    float *memory;     /* [GEN_BATCH] of them, most8 bytes each at most */
+    size_t most8;
     double seconds[GEN_PHASES];
 } gen_model;
 
@@ -182,6 +183,7 @@ typedef struct gen_options {
     uint64_t seed;
     int threads;     /* 0: all */
     bool ignore_end; /* go on after an end-of-text token */
+    bool int8;       /* inputs of products in 8 bits */
     bool prepare;    /* gen_model_prepare */
     /* Gets the bytes of every token as it comes; false stops. */
     bool (*sink)(void *arg, const char *bytes, size_t n);

@@ -10,9 +10,6 @@
 #include <omp.h>
 #endif
 
-/* Of weights that a thread decodes at a time: at least, and at most. */
-enum { ROWS_AT_ONCE = 8, MOST_ROWS = 512 };
-
 static const char *const linear_name[GEN_LINEARS] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
                                                      "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
                                                      "mlp.down_proj"};
@@ -34,22 +31,6 @@ static gen_status find(const gen_model *m, const char *name, size_t rows, size_t
     return GEN_OK;
 }
 
-/* One kind of part wants to be read in a certain way (docs/FORMAT.md has its card). `coded' is made of streams that
- * start anew every so many rows: reading from the middle of such a tile decodes what lies before, and a product with
- * many inputs decodes them for each. The library multiplies all others without decoded rows. */
-static void choose_reading(gen_linear *w)
-{
-    w->grain = ROWS_AT_ONCE;
-    for (uint32_t i = 0; i < w->w.n_parts; i++) {
-        wcd_part_info p;
-        if (wcd_part(&w->w, i, &p) != WCD_OK) continue;
-        if (strcmp(p.kind_name, "coded")) continue;
-        size_t tile = (size_t)p.params[4] | (size_t)p.params[5] << 8;
-        if (tile > w->grain) w->grain = tile;
-        w->decode_batches = true;
-    }
-}
-
 /* A tensor with numbers in it: asking for no rows says whether it has them. */
 static gen_status find_matrix(const gen_model *m, const char *name, size_t rows, size_t cols, gen_linear *out,
                               gen_error *e)
@@ -58,7 +39,6 @@ static gen_status find_matrix(const gen_model *m, const char *name, size_t rows,
     GEN_TRY(find(m, name, rows, cols, &out->w, e));
     wcd_status s = wcd_rows(&out->w, 0, 0, &none, cols);
     if (s != WCD_OK) return gen_fail(e, GEN_BADFILE, "%s: tensor %s: %s", m->file->name, name, wcd_status_text(s));
-    choose_reading(out);
     return GEN_OK;
 }
 
@@ -92,13 +72,6 @@ static gen_status take_vector(const gen_model *m, arena *a, const char *name, si
     return GEN_OK;
 }
 
-static void need_scratch(gen_model *m, const gen_linear *w)
-{
-    if (!w->decode_batches) return;
-    size_t decoded = (w->grain < MOST_ROWS ? w->grain : MOST_ROWS) * w->w.cols;
-    if (decoded > m->scratch) m->scratch = decoded;
-}
-
 static gen_status lay_out_layer(gen_model *m, arena *a, size_t l, gen_error *e)
 {
     const gen_config *c = &m->c;
@@ -114,7 +87,7 @@ static gen_status lay_out_layer(gen_model *m, arena *a, size_t l, gen_error *e)
         gen_linear *w = &layer->linear[i];
         snprintf(name, sizeof name, "model.layers.%zu.%s.weight", l, linear_name[i]);
         GEN_TRY(find_matrix(m, name, rows[i], cols[i], w, e));
-        need_scratch(m, w);
+        if (wcd_int8_size(&w->w) > m->most8) m->most8 = wcd_int8_size(&w->w);
         snprintf(name, sizeof name, "model.layers.%zu.%s.bias", l, linear_name[i]);
         if (bias[i]) GEN_TRY(take_vector(m, a, name, rows[i], &w->bias, e));
     }
@@ -133,8 +106,6 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     const size_t q = c->heads * c->head, kv = c->kv_heads * c->head;
     size_t widest = c->hidden > c->inner ? c->hidden : c->inner;
     if (q > widest) widest = q;
-    m->scratch = m->context;
-    need_scratch(m, &m->head);
     for (size_t l = 0; l < c->layers; l++)
         GEN_TRY(lay_out_layer(m, a, l, e));
     GEN_TRY(take_vector(m, a, "model.norm.weight", c->hidden, &m->norm, e));
@@ -147,8 +118,9 @@ static gen_status lay_out(gen_model *m, arena *a, gen_error *e)
     m->up = take(a, GEN_BATCH * widest);
     m->turn = take(a, GEN_BATCH * c->rotated);
     m->z = take(a, GEN_BATCH * widest);
-    m->scratch = (m->scratch + 15) / 16 * 16;
-    m->work = take(a, (size_t)m->threads * m->scratch);
+    m->memory = take(a, GEN_BATCH * m->most8 / sizeof(float));
+    m->room = (m->context + 15) / 16 * 16;
+    m->score = take(a, (size_t)m->threads * m->room);
     return GEN_OK;
 }
 

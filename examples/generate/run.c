@@ -29,6 +29,7 @@ static gen_status open_session(const gen_options *o, session *s, gen_error *e)
     GEN_TRY(gen_encode(s->tokenizer, o->prompt, o->prompt_size, &s->ids, &s->n, e));
     if (!s->n) return gen_fail(e, GEN_USAGE, "the prompt is empty, and this model has no token to begin with");
     GEN_TRY(gen_model_open(&s->file, s->n + o->n, o->threads, &s->model, e));
+    s->model->int8 = o->int8;
     const gen_config *c = &s->model->c;
     if (s->n + o->n > c->positions)
         return gen_fail(e, GEN_USAGE, "%zu tokens of prompt and %zu to generate; the model was made for %zu", s->n,

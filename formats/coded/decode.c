@@ -12,7 +12,7 @@
  *       column c is read by state c mod 16; a group of 16 columns reads its symbols, then its low bits
  *
  * Any bytes are safe: frequencies are computed and always sum to 4096, every index is masked or clamped, a stream that
- * ends early reads as zeros, and the work is that of the rows of one tile. About 32 KiB of stack. */
+ * ends early reads as zeros, and the work is that of the rows of one tile. About 64 KiB of stack. */
 #include <string.h>
 
 #include "base/half.h"
@@ -336,38 +336,47 @@ static void next_row(const wcd_view *v, uint64_t row, wcd_coded_tables *t, wcd_c
 /* ---- the decoder ----------------------------------------------------------------------------------------------------
  */
 
-/* What to do with each row of a block of columns. */
+/* What to do with the rows of a block of columns. */
 typedef struct sink {
     float *dst;
     size_t ld;
-    const float *x; /* a product instead: dst [rows] */
+    const wcd_vectors *x; /* products instead: of row i and input b to dst[b * ld + i] */
     int add;
 } sink;
 
-static void take(const sink *s, uint64_t i, uint64_t col, unsigned n, const float *w)
+/* Rows that are multiplied at once. */
+enum { TAKEN = 4 };
+
+/* n columns of rows i .. i + nr, nr <= TAKEN, at w. */
+static void take(const sink *s, uint64_t i, unsigned nr, uint64_t col, unsigned n, const float *w)
 {
+    float lane[TAKEN * WCD_VECTORS * WCD_LANES];
     if (s->x) {
-        float lane[WCD_LANES] = {0};
-        wcd_inner_loops()->lanes(w, 0, 1, s->x + col, 0, 1, n, lane);
-        float sum = wcd_lanes_sum(lane);
-        s->dst[i] = s->add || col ? s->dst[i] + sum : sum;
+        memset(lane, 0, nr * s->x->n * WCD_LANES * sizeof *lane);
+        wcd_inner_loops()->lanes(w, COLS, nr, s->x->x + col, s->x->ld, s->x->n, n, lane);
+        wcd_lanes_put(lane, nr, s->x->n, s->dst + i, s->ld, s->add || col);
         return;
     }
-    for (unsigned c = 0; c < n; c++)
-        s->dst[i * s->ld + col + c] += w[c];
+    for (unsigned r = 0; r < nr; r++)
+        for (unsigned c = 0; c < n; c++)
+            s->dst[(i + r) * s->ld + col + c] += w[r * COLS + c];
 }
 
 /* Rows r0 .. r0 + nr of one block; what lies before them in their tile is decoded, too. */
 static void read_block(const wcd_view *v, uint64_t block, uint64_t r0, uint64_t nr, wcd_coded_tables *t, const sink *s)
 {
     wcd_coded_unit u;
-    float w[COLS];
+    float w[TAKEN][COLS];
+    unsigned held = 0;
     uint64_t tile = v->u.c.tile;
     for (uint64_t row = r0 - r0 % tile; row < r0 + nr; row++) {
         int direct = row >= r0 && !s->x && !s->add;
         if (row % tile == 0) open_unit(v, row / tile, block, &u);
-        next_row(v, row, t, &u, direct ? s->dst + (row - r0) * s->ld + block * COLS : w);
-        if (row >= r0 && !direct) take(s, row - r0, block * COLS, u.cols, w);
+        next_row(v, row, t, &u, direct ? s->dst + (row - r0) * s->ld + block * COLS : w[held]);
+        if (row < r0 || direct) continue;
+        if (++held < TAKEN && row + 1 < r0 + nr) continue;
+        take(s, row + 1 - held - r0, held, block * COLS, u.cols, w[0]);
+        held = 0;
     }
 }
 
@@ -389,9 +398,10 @@ static void add_rows_coded(const wcd_view *v, uint64_t r0, uint64_t nr, float *d
     all_blocks(v, r0, nr, &(sink){dst, ld, NULL, 1});
 }
 
-static void product_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+static void products_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                           int add)
 {
-    all_blocks(v, r0, nr, &(sink){y, 0, x, add});
+    all_blocks(v, r0, nr, &(sink){y, ldy, x, add});
 }
 
 static void span_coded(const wcd_view *v, uint64_t row, uint64_t col, unsigned n, float *dst)
@@ -414,4 +424,4 @@ const wcd_decoder wcd_decoder_coded = {.id = 8,
                                        .span = span_coded,
                                        .rows = rows_coded,
                                        .add_rows = add_rows_coded,
-                                       .product = product_coded};
+                                       .products = products_coded};

@@ -389,11 +389,7 @@ static void products_coded(const wcd_view *v, uint64_t r0, uint64_t nr, const wc
             s.held += n;
             row_multiply(&s, x, n == left ? s.held : s.held / WCD_LANES * WCD_LANES);
             if (n < left) continue;
-            for (unsigned b = 0; b < x->n; b++) {
-                float sum = wcd_lanes_sum(s.lane + b * WCD_LANES), *to = y + b * ldy;
-                *to = add ? *to + sum : sum;
-            }
-            y++;
+            wcd_lanes_put(s.lane, 1, x->n, y++, ldy, add);
             row_begin(&s, x->n);
         }
 }

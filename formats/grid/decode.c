@@ -171,12 +171,13 @@ static void product_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const floa
         wcd_codes_product(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
 }
 
-static void product8_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, int add)
+static void products8_grid(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, size_t ldy,
+                           int add)
 {
     if (v->u.g.holes || !wcd_codes_group(v->u.g.group))
-        wcd_span_product(v, r0, nr, x->x, y, add);
+        wcd_span_products(v, r0, nr, &x->x, y, ldy, add);
     else
-        wcd_codes_product8(v, codes_grid, v->u.g.group, r0, nr, x, y, add);
+        wcd_codes_products8(v, codes_grid, v->u.g.group, r0, nr, x, y, ldy, add);
 }
 
 static int tiles_grid(const wcd_view *v, wcd_tiles *out)
@@ -232,7 +233,6 @@ const wcd_decoder wcd_decoder_grid = {.id = 2,
                                       .open = open_grid,
                                       .span = span_grid,
                                       .product = product_grid,
-                                      .product8 = product8_grid,
+                                      .products8 = products8_grid,
                                       .tiles = tiles_grid,
-                                      .steps = wcd_grid_steps,
-                                      .product_is_spans = 1};
+                                      .steps = wcd_grid_steps};

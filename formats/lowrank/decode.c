@@ -11,11 +11,13 @@
  *                                    A [m1 n1, r]   B [r, m2 n2]
  *
  * Elements of products are sums over k = 0 .. r - 1 in this order, in f32, every product and every sum rounded. Rows
- * are made eight at a time, so that a span of B is decoded once for all of them. A product with a vector is A (B x),
- * which costs r (m + n) and not m n r.
+ * are made eight at a time, so that a span of B is decoded once for all of them. A product with inputs is A (B x),
+ * which costs r (m + n) and not m n r, and B x is one product for all of them.
  *
  * The marks of pivots lie in the blob, which nobody has checked: a row whose number among the pivots, or among the
  * others, has no row in the factor is 0. */
+#include <string.h>
+
 #include "decode/bytes.h"
 #include "decode/decoder.h"
 
@@ -187,93 +189,127 @@ static void span_lowrank(const wcd_view *v, uint64_t row, uint64_t col, unsigned
     block_lowrank(v, row, 1, col, n, dst, n);
 }
 
-/* ---- products with a vector ------------------------------------------------------------------------------------- */
+/* ---- products with inputs: A (B x) ------------------------------------------------------------------------------ */
 
-/* Columns first .. of a row times z [count]. */
-static float dot_span(const wcd_view *v, uint64_t row, uint64_t first, unsigned count, const float *z)
+/* Numbers of B x that are held at once: of all 64 inputs up to rank 64, of 16 from rank 256 on. */
+enum { HELD = WCD_VECTORS * 64, ROWS = 4 };
+
+/* y[b * ldy + i] = or += columns first .. first + count of row from[i] of a, times z, for nr <= ROWS rows; a row of B
+ * is what z has of it, and 0 comes from nothing. */
+static void add_rows(const wcd_view *a, const place *from, unsigned nr, uint64_t first, unsigned count,
+                     const wcd_vectors *z, float *y, size_t ldy, int add)
 {
-    float lane[WCD_LANES] = {0}, w[WCD_SPAN];
-    v->d->span(v, row, first, count, w);
-    wcd_inner_loops()->lanes(w, 0, 1, z, 0, 1, count, lane);
-    return wcd_lanes_sum(lane);
+    float lane[ROWS * WCD_VECTORS * WCD_LANES], w[ROWS][WCD_SPAN];
+    memset(lane, 0, nr * z->n * WCD_LANES * sizeof *lane);
+    for (unsigned i = 0; i < nr; i++)
+        if (from[i].source == ROW_OF_A)
+            a->d->span(a, from[i].row, first, count, w[i]);
+        else
+            memset(w[i], 0, sizeof w[i]);
+    wcd_inner_loops()->lanes(w[0], WCD_SPAN, nr, z->x, z->ld, z->n, count, lane);
+    for (unsigned i = 0; i < nr; i++)
+        for (unsigned b = 0; b < z->n && from[i].source != ROW_OF_A; b++) {
+            float *sum = lane + (i * z->n + b) * WCD_LANES;
+            const int held = from[i].source == ROW_OF_B && from[i].row >= first && from[i].row - first < count;
+            memset(sum, 0, WCD_LANES * sizeof *sum);
+            if (held) *sum = z->x[b * z->ld + (from[i].row - first)];
+        }
+    wcd_lanes_put(lane, nr, z->n, y, ldy, add);
 }
 
-/* z [count] = rows first .. of B, or of the link times B, times x. */
-static void right_product(const wcd_view *v, uint64_t first, unsigned count, const float *x, float *z)
+/* z[b * ld + k] = rows first + k of B, or of the link times B, times input b, k < count <= ld. */
+static void right_products(const wcd_view *v, uint64_t first, unsigned count, const wcd_vectors *x, float *z, size_t ld)
 {
     const wcd_view *b = v + 2, *link = v + 3;
-    float inner[WCD_SPAN];
+    float held[HELD];
+    place from[ROWS];
     if (v->u.r.form != CUR) {
-        wcd_view_product(b, first, count, x, z, 0);
+        wcd_view_products(b, first, count, x, z, ld, 0);
         return;
     }
-    for (unsigned k = 0; k < count; k++)
-        z[k] = 0;
+    memset(z, 0, x->n * ld * sizeof *z);
     for (uint64_t at = 0; at < b->rows; at += WCD_SPAN) {
         unsigned some = wcd_span_at(link, at);
-        wcd_view_product(b, at, some, x, inner, 0);
-        for (unsigned k = 0; k < count; k++)
-            z[k] += dot_span(link, first + k, at, some, inner);
-    }
-}
-
-static void matrix_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
-{
-    float z[WCD_SPAN];
-    uint64_t start = v->u.r.form == PIVOT ? pivots_before(v, r0) : 0;
-    for (uint64_t first = 0; first < v->u.r.rank; first += WCD_SPAN, add = 1) {
-        uint64_t left = v->u.r.rank - first, before = start;
-        unsigned count = left < WCD_SPAN ? (unsigned)left : WCD_SPAN;
-        right_product(v, first, count, x, z);
-        for (uint64_t i = 0; i < nr; i++) {
-            place from = place_of(v, r0 + i, &before);
-            float product = 0;
-            if (from.source == ROW_OF_A) product = dot_span(v + 1, from.row, first, count, z);
-            if (from.source == ROW_OF_B && from.row >= first && from.row - first < count) product = z[from.row - first];
-            y[i] = add ? y[i] + product : product;
+        wcd_view_products(b, at, some, x, held, ld, 0);
+        for (unsigned k = 0, nr; k < count; k += nr) {
+            nr = count - k < ROWS ? count - k : ROWS;
+            for (unsigned i = 0; i < nr; i++)
+                from[i] = (place){ROW_OF_A, first + k + i};
+            add_rows(link, from, nr, at, some, &(wcd_vectors){held, ld, x->n}, z + k, ld, 1);
         }
     }
 }
 
-/* t [count] = sum over j2 of B[first + k, i2 n2 + j2] x[j2] */
-static void mpo_inner(const wcd_view *v, uint64_t i2, uint64_t first, unsigned count, const float *x, float *t)
+static void matrix_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                            int add)
+{
+    float z[HELD];
+    place from[ROWS];
+    const size_t ld = wcd_span_at(v + 1, 0);
+    const uint64_t start = v->u.r.form == PIVOT ? pivots_before(v, r0) : 0;
+    for (uint64_t first = 0; first < v->u.r.rank; first += WCD_SPAN, add = 1) {
+        uint64_t before = start;
+        unsigned count = wcd_span_at(v + 1, first);
+        right_products(v, first, count, x, z, ld);
+        for (uint64_t i = 0, n; i < nr; i += n) {
+            n = nr - i < ROWS ? nr - i : ROWS;
+            for (unsigned k = 0; k < n; k++)
+                from[k] = place_of(v, r0 + i + k, &before);
+            add_rows(v + 1, from, (unsigned)n, first, count, &(wcd_vectors){z, ld, x->n}, y + i, ldy, add);
+        }
+    }
+}
+
+/* t[b * ld + k] = sum over j2 of B[first + k, i2 n2 + j2] x[b * x->ld + j2], k < count */
+static void mpo_inner(const wcd_view *v, uint64_t i2, uint64_t first, unsigned count, const wcd_vectors *x, float *t,
+                      size_t ld)
 {
     uint64_t n2 = v->u.r.n2;
-    float w[WCD_SPAN];
+    float w[WCD_SPAN], lane[WCD_VECTORS * WCD_LANES];
     for (unsigned k = 0; k < count; k++) {
-        float lane[WCD_LANES] = {0};
+        memset(lane, 0, x->n * WCD_LANES * sizeof *lane);
         for (uint64_t j = 0; j < n2; j += WCD_SPAN) {
             unsigned n = n2 - j < WCD_SPAN ? (unsigned)(n2 - j) : WCD_SPAN;
             piece(v + 2, first + k, i2 * n2 + j, n, w);
-            wcd_inner_loops()->lanes(w, 0, 1, x + j, 0, 1, n, lane);
+            wcd_inner_loops()->lanes(w, 0, 1, x->x + j, x->ld, x->n, n, lane);
         }
-        t[k] = wcd_lanes_sum(lane);
+        wcd_lanes_put(lane, 1, x->n, t + k, ld, 0);
     }
 }
 
 /* For every i2 and j1: t = B[:, i2 ..] x[j1 ..], which all rows of this i2 share: m2 n r for these, m n1 r for y. */
-static void mpo_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+static void mpo_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                         int add)
 {
     uint64_t m2 = v->u.r.m2, n2 = v->u.r.n2, n1 = v->cols / n2, rank = v->u.r.rank;
-    float t[WCD_SPAN];
-    for (uint64_t i = 0; i < nr && !add; i++)
-        y[i] = 0;
+    const size_t ld = wcd_span_at(v + 1, 0);
+    float t[HELD];
+    for (unsigned b = 0; b < x->n && !add; b++)
+        for (uint64_t i = 0; i < nr; i++)
+            y[b * ldy + i] = 0;
     for (uint64_t i = 0; i < nr && i < m2; i++)
         for (uint64_t j1 = 0; j1 < n1; j1++)
             for (uint64_t first = 0; first < rank; first += WCD_SPAN) {
                 unsigned count = wcd_span_at(v + 1, first);
-                mpo_inner(v, (r0 + i) % m2, first, count, x + j1 * n2, t);
-                for (uint64_t k = i; k < nr; k += m2)
-                    y[k] += dot_span(v + 1, (r0 + k) / m2 * n1 + j1, first, count, t);
+                mpo_inner(v, (r0 + i) % m2, first, count, &(wcd_vectors){x->x + j1 * n2, x->ld, x->n}, t, ld);
+                for (uint64_t k = i; k < nr; k += m2) {
+                    place from = {ROW_OF_A, (r0 + k) / m2 * n1 + j1};
+                    add_rows(v + 1, &from, 1, first, count, &(wcd_vectors){t, ld, x->n}, y + k, ldy, 1);
+                }
             }
 }
 
-static void product_lowrank(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+static void products_lowrank(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                             int add)
 {
-    if (v->u.r.form == MPO)
-        mpo_product(v, r0, nr, x, y, add);
-    else
-        matrix_product(v, r0, nr, x, y, add);
+    for (unsigned b = 0, n, most = HELD / wcd_span_at(v + 1, 0); b < x->n; b += n) {
+        n = x->n - b < most ? x->n - b : most;
+        const wcd_vectors some = {x->x + b * x->ld, x->ld, n};
+        if (v->u.r.form == MPO)
+            mpo_products(v, r0, nr, &some, y + b * ldy, ldy, add);
+        else
+            matrix_products(v, r0, nr, &some, y + b * ldy, ldy, add);
+    }
 }
 
 const wcd_decoder wcd_decoder_lowrank = {.id = 5,
@@ -284,4 +320,4 @@ const wcd_decoder wcd_decoder_lowrank = {.id = 5,
                                          .children = children,
                                          .child_shape = child_shape,
                                          .block = block_lowrank,
-                                         .product = product_lowrank};
+                                         .products = products_lowrank};

@@ -163,5 +163,4 @@ const wcd_decoder wcd_decoder_lut = {.id = 3,
                                      .open = open_lut,
                                      .span = span_lut,
                                      .product = product_lut,
-                                     .tiles = tiles_lut,
-                                     .product_is_spans = 1};
+                                     .tiles = tiles_lut};

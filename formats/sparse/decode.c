@@ -61,53 +61,71 @@ static void span_sparse(const wcd_view *v, uint64_t row, uint64_t col, unsigned 
  *
  * y = sum over the row's values in order, number k in lane k mod 16: only columns that are stored take part. */
 
-/* lane += count values from number `first' on, which are numbers k, k + 1, .. of their row, times x at their columns.
- */
-static void add_values(const wcd_sparse_view *s, uint64_t first, uint64_t k, unsigned count, const uint8_t *at,
-                       const float *x, float lane[WCD_LANES])
-{
-    for (unsigned i = 0; i < count; i++, k++)
-        lane[k % WCD_LANES] = wcd_fma(value_at(s, first + i), x[at[i]], lane[k % WCD_LANES]);
-}
-
-static float listed_product(const wcd_view *v, const uint8_t *list, uint64_t first, uint64_t end, const float *x)
+/* lane += a row's sums. */
+static void listed_lanes(const wcd_view *v, const uint8_t *list, uint64_t first, uint64_t end, const float *x,
+                         float lane[WCD_LANES])
 {
     const wcd_sparse_view *s = &v->u.s;
-    float lane[WCD_LANES] = {0};
     if (s->p.layout == WCD_LIST16 && s->dtype == DTYPE_F16) {
         wcd_inner_loops()->listed(list, s->values + 2 * first, end - first, s->exp2, x, v->cols, lane);
-        return wcd_lanes_sum(lane);
+        return;
     }
     for (uint64_t k = 0; k < end - first; k++) {
         uint32_t col = s->p.layout == WCD_LIST16 ? wcd_u16(list + 2 * k) : wcd_u32(list + 4 * k);
         float *to = &lane[k % WCD_LANES];
         *to = wcd_fma(value_at(s, first + k), col < v->cols ? x[col] : 0, *to);
     }
-    return wcd_lanes_sum(lane);
 }
 
-static float placed_product(const wcd_view *v, uint64_t row, const float *x)
+/* Rows of lists times one input, which stays near while all take from it, here and there. */
+static void listed_products(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
 {
-    float lane[WCD_LANES] = {0};
+    for (unsigned k; nr; nr -= k, r0 += k, y += k) {
+        float lane[WCD_BLOCK_ROWS * WCD_LANES] = {0};
+        k = nr < WCD_BLOCK_ROWS ? (unsigned)nr : WCD_BLOCK_ROWS;
+        for (unsigned i = 0; i < k; i++) {
+            uint64_t first, end;
+            const uint8_t *list = wcd_positions_list(&v->u.s.p, v->blob, r0 + i, &first, &end);
+            listed_lanes(v, list, first, end, x, lane + i * WCD_LANES);
+        }
+        wcd_lanes_put(lane, k, 1, y, 0, add);
+    }
+}
+
+/* lane [x->n][16] = a row's sums. Positions and values are decoded once. */
+static void placed_lanes(const wcd_view *v, uint64_t row, const wcd_vectors *x, float *lane)
+{
     uint8_t at[WCD_SPAN];
+    float value[WCD_SPAN];
     uint64_t first, k = 0;
+    for (unsigned i = 0; i < x->n * WCD_LANES; i++)
+        lane[i] = 0;
     for (uint64_t c = 0; c < v->cols; c += WCD_SPAN) {
         unsigned count = wcd_positions_span(&v->u.s.p, v->blob, row, c, wcd_span_at(v, c), at, &first);
-        add_values(&v->u.s, first, k, count, at, x + c, lane);
+        for (unsigned i = 0; i < count; i++)
+            value[i] = value_at(&v->u.s, first + i);
+        for (unsigned b = 0; b < x->n; b++)
+            for (unsigned i = 0; i < count; i++) {
+                float *to = &lane[b * WCD_LANES + (k + i) % WCD_LANES];
+                *to = wcd_fma(value[i], x->x[b * x->ld + c + at[i]], *to);
+            }
         k += count;
     }
-    return wcd_lanes_sum(lane);
 }
 
-static void product_sparse(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
+static void products_sparse(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                            int add)
 {
-    for (uint64_t i = 0; i < nr; i++) {
-        uint64_t first, end;
-        const uint8_t *list = wcd_positions_list(&v->u.s.p, v->blob, r0 + i, &first, &end);
-        float sum = list ? listed_product(v, list, first, end, x) : placed_product(v, r0 + i, x);
-        y[i] = add ? y[i] + sum : sum;
+    float lane[WCD_VECTORS * WCD_LANES];
+    uint64_t first, end;
+    const int listed = nr && wcd_positions_list(&v->u.s.p, v->blob, r0, &first, &end) != NULL;
+    for (unsigned b = 0; b < x->n && listed; b++)
+        listed_products(v, r0, nr, x->x + b * x->ld, y + b * ldy, add);
+    for (uint64_t i = 0; i < nr && !listed; i++) {
+        placed_lanes(v, r0 + i, x, lane);
+        wcd_lanes_put(lane, 1, x->n, y + i, ldy, add);
     }
 }
 
 const wcd_decoder wcd_decoder_sparse = {
-    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse, .product = product_sparse};
+    .id = 4, .version = 1, .name = "sparse", .open = open_sparse, .span = span_sparse, .products = products_sparse};

@@ -26,19 +26,6 @@ enum {
 
 enum { WCD_PLANES = 8 };
 
-/* An input: as it is, and its whole blocks of 64 columns in 8 bits, x = d q. */
-typedef struct wcd_int8 {
-    const float *x;
-    const wcd_int8_block *block;
-    const float *d;
-} wcd_int8;
-
-/* Makes one of x [cols] in `memory', which is a multiple of 4 and has so many bytes: wcd_int8_block [cols / 64], then
- * their d. wcd_int8_at: one that was made there. */
-uint64_t wcd_int8_bytes(uint64_t cols);
-wcd_int8 wcd_int8_make(uint64_t cols, const float *x, void *memory);
-wcd_int8 wcd_int8_at(uint64_t cols, const float *x, const void *memory);
-
 typedef struct wcd_float_view {
     uint32_t dtype;
     uint8_t coded, width; /* width: bytes of an element; only when coded, as all that follows */
@@ -162,6 +149,17 @@ typedef struct wcd_vectors {
     unsigned n;
 } wcd_vectors;
 
+/* The same, and their whole blocks of 64 columns in 8 bits: input b in wcd_int8_bytes(cols) bytes at memory + b times
+ * that, which wcd_int8_make has filled from x [cols]. memory: a multiple of 4, or NULL: f32 alone. */
+typedef struct wcd_int8 {
+    wcd_vectors x;
+    const void *memory;
+} wcd_int8;
+uint64_t wcd_int8_bytes(uint64_t cols);
+void wcd_int8_make(uint64_t cols, const float *x, void *memory);
+/* The codes from column col on, a multiple of WCD_SCALED. */
+wcd_int8_codes wcd_int8_at(const wcd_int8 *x, uint64_t cols, uint64_t col);
+
 typedef struct wcd_tiles wcd_tiles; /* tiles.h */
 
 typedef struct wcd_decoder {
@@ -185,14 +183,12 @@ typedef struct wcd_decoder {
     void (*child_shape)(const wcd_view *v, unsigned k, uint64_t *rows, uint64_t *cols);
     /* NULL, or span for nr <= WCD_BLOCK_ROWS rows at once: row i goes to dst + i * ld. The same values. */
     void (*block)(const wcd_view *v, uint64_t row, unsigned nr, uint64_t col, unsigned n, float *dst, size_t ld);
-    /* NULL, or y [nr] = or += rows r0 .. times x [cols], in an order of its own. */
+    /* NULL, or wcd_span_product in another way, that is faster for one input: the same bits. */
     void (*product)(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
-    /* NULL, or product with the input in 8 bits as well. */
-    void (*product8)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, int add);
-    /* product gives the bits of wcd_span_product and is only faster: many inputs at once may take that instead. */
-    int product_is_spans;
-    /* NULL, or the same for n inputs at once, in place of product: for kinds whose spans cost less together. */
+    /* NULL, or what wcd_view_products does, in an order of its own or with spans that cost less together. */
     void (*products)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add);
+    /* NULL, or the same with inputs in 8 bits as well, which are there. */
+    void (*products8)(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_int8 *x, float *y, size_t ldy, int add);
 
     /* NULL, or what tiles.h needs to know of a part, in *out, which is zeros: 0 where it cannot be laid out so. steps:
      * s [n] and z [n] of a row and of n <= WCD_SPAN groups from group0 on, for kinds that have numbers of other sizes
@@ -255,8 +251,11 @@ static inline unsigned wcd_span_at(const wcd_view *v, uint64_t col)
 wcd_status wcd_view_set_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float *dst, size_t ld);
 
-/* y [nr] = or += rows r0 .. times x [cols]: the kind's own product, or the next. The caller has checked rows and
- * numeric. wcd_view_dot: of one row. */
+/* y[b * ldy + i] = or += row r0 + i times input b, i < nr, b < x->n: the kind's own products, or the next. The caller
+ * has checked rows and numeric. An input's results are the same bits whatever is beside it. wcd_view_product: of one
+ * input, x [cols], y [nr]; wcd_view_dot: and of one row. */
+void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
+                       int add);
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add);
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x);
 
@@ -266,14 +265,9 @@ void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *
 void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
                        int add);
 
-/* The same for several inputs: results go to y[b * ldy + i], the bits of x->n calls of wcd_view_product. */
-void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy,
-                       int add);
-
 /* wcd_span_product for kinds of packed codes with scales per group of 16, 32 or a multiple of 64 columns, without
  * decoded values on the way. codes_of fills in the rows row .. row + nr from column col on, which begins a group: nr <=
  * WCD_CODE_ROWS, n_groups <= WCD_CODE_GROUPS; s and z are there for it to use. */
-enum { WCD_CODE_ROWS = 4, WCD_CODE_GROUPS = 128 };
 typedef struct wcd_code_rows {
     wcd_codes codes;
     float s[WCD_CODE_ROWS * WCD_CODE_GROUPS], z[WCD_CODE_ROWS * WCD_CODE_GROUPS], levels[WCD_CODE_ROWS * 16];
@@ -282,9 +276,10 @@ typedef void wcd_codes_of(const wcd_view *v, uint64_t row, unsigned nr, uint64_t
                           wcd_code_rows *out);
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                        const float *x, float *y, int add);
-/* The same with whole blocks of the input in 8 bits (wcd_inner_dot8); the last cols mod 64 columns are not. */
-void wcd_codes_product8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
-                        const wcd_int8 *x, float *y, int add);
+/* The same for several inputs with their whole blocks in 8 bits (inner.h, dot8); the last cols mod 64 columns are not.
+ */
+void wcd_codes_products8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                         const wcd_int8 *x, float *y, size_t ldy, int add);
 static inline int wcd_codes_group(uint64_t group)
 {
     return group == 16 || group == 32 || group % WCD_BLOCK == 0;
@@ -314,5 +309,8 @@ static inline float wcd_lanes_sum(float lane[WCD_LANES])
             lane[j] += lane[j + half];
     return lane[0];
 }
+
+/* y[b * ldy + i] = or += the sum of lane[(i nx + b) 16 ..], i < nr <= WCD_BLOCK_ROWS, b < nx <= WCD_VECTORS. */
+void wcd_lanes_put(const float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add);
 
 #endif

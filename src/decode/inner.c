@@ -1,5 +1,7 @@
 #include "decode/inner.h"
 
+#include <string.h>
+
 #include "base/half.h"
 #include "decode/bytes.h"
 #include "decode/decoder.h"
@@ -48,34 +50,31 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
         }
 }
 
-static void dot8_block(const uint8_t q[WCD_BLOCK], const wcd_int8_block *x, float d, float t[16], float u[16])
+/* One row, one input. */
+static void dot8_row(const wcd_codes *c, unsigned row, uint64_t n, const int8_t *x, const float *d, float *lane)
 {
-    for (unsigned j = 0; j < 16; j++) {
-        int sum = 0;
-        for (unsigned i = 4 * j; i < 4 * j + 4; i++)
-            sum += q[i] * x->q[i];
-        t[j] = wcd_fma(d, (float)sum, t[j]);
-        u[j] += x->u[j];
+    const float *s = c->s + row * c->ld, *z = c->z + row * c->ld;
+    int t[16] = {0}, u[16] = {0};
+    uint8_t q[WCD_BLOCK];
+    for (uint64_t col = 0, next; col < n; col = next) {
+        next = col + WCD_BLOCK;
+        wcd_unpack_block(c->at + row * c->stride + col / 8 * c->bits, c->bits, q);
+        for (unsigned i = 0; i < WCD_BLOCK; i++)
+            t[i / 4] += q[i] * x[col + i], u[i / 4] += x[col + i];
+        if (next < n && next % WCD_SCALED && c->group % WCD_SCALED == 0) continue;
+        for (unsigned j = 0; j < 16; j++) {
+            uint64_t g = (col + 4 * j) / c->group;
+            lane[j] = wcd_fma(s[g], d[col / WCD_SCALED] * wcd_fma(-z[g], (float)u[j], (float)t[j]), lane[j]);
+            t[j] = u[j] = 0;
+        }
     }
 }
 
-static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
-    uint8_t q[WCD_BLOCK];
-    for (unsigned r = 0; r < nr; r++, lane += 16) {
-        const float *s = c->s + r * c->ld, *z = c->z + r * c->ld;
-        float t[16] = {0}, u[16] = {0};
-        for (uint64_t col = 0; col < n; col += WCD_BLOCK) {
-            wcd_unpack_block(c->at + r * c->stride + col / 8 * c->bits, c->bits, q);
-            dot8_block(q, x + col / WCD_BLOCK, d[col / WCD_BLOCK], t, u);
-            if (c->group > WCD_BLOCK && (col + WCD_BLOCK) % c->group && col + WCD_BLOCK < n) continue;
-            for (unsigned j = 0; j < 16; j++) {
-                uint64_t g = (col + 4 * j) / c->group;
-                lane[j] = wcd_fma(s[g], wcd_fma(-z[g], u[j], t[j]), lane[j]);
-                t[j] = u[j] = 0;
-            }
-        }
-    }
+    for (unsigned r = 0; r < nr; r++)
+        for (unsigned b = 0; b < x->n; b++, lane += 16)
+            dot8_row(c, r, n, x->q + b * x->ld, x->d + b * (x->ld / 4), lane);
 }
 
 static void lanes(const float *w, size_t ldw, unsigned nr, const float *x, size_t ldx, unsigned nx, unsigned n,
@@ -107,7 +106,16 @@ static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float s
     }
 }
 
-static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+static void sums(const float *lane, unsigned n, float *out)
+{
+    float copy[16];
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(copy, lane + 16 * i, sizeof copy);
+        out[i] = wcd_lanes_sum(copy);
+    }
+}
+
+static const wcd_inner wcd_inner_c = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
 WCD_FAMILY(wcd_inner)
 
 const wcd_inner *wcd_inner_loops(void)
@@ -117,9 +125,4 @@ const wcd_inner *wcd_inner_loops(void)
     if (wcd_cpu_level() == WCD_VNNI) return &wcd_inner_vnni;
 #endif
     return wcd_inner_used();
-}
-
-void wcd_inner_dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
-{
-    (c->group % WCD_BLOCK ? &wcd_inner_c : wcd_inner_loops())->dot8(c, nr, n, x, d, lane);
 }

@@ -162,69 +162,164 @@ static void dot(const wcd_codes *c, unsigned nr, uint64_t n, const float *x, flo
 
 /* ---- codes times inputs in 8 bits ------------------------------------------------------------------------------- */
 
-/* nr rows, groups of whole blocks; bits, nr and vnni are constants where it is called, or bits is slow. */
-INLINE void dot8_rows(const wcd_codes *c, unsigned bits, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x,
-                      const float *d, float *lane)
+/* Columns that are added up as integers. */
+INLINE uint64_t dot8_at_once(const wcd_codes *c, uint64_t left)
+{
+    const uint64_t most = c->group % WCD_SCALED ? WCD_BLOCK : WCD_SCALED;
+    return left < most ? left : most;
+}
+
+/* ROWS rows times one input, groups of whole blocks; bits and vnni are constants where it is called. */
+INLINE void dot8_one(const wcd_codes *c, unsigned bits, int vnni, uint64_t n, const int8_t *x, const float *d,
+                     float *lane)
 {
     const uint8_t *p = c->at;
-    vec sum[ROWS], t[ROWS];
-    for (unsigned r = 0; r < nr; r++)
+    const float *s = c->s, *z = c->z;
+    const uint64_t stride = c->stride;
+    vec sum[ROWS];
+    for (int r = 0; r < ROWS; r++)
         sum[r] = vec_load(lane + 16 * r);
-    for (uint64_t g = 0; n; g++) {
-        uint64_t blocks = (n < c->group ? n : c->group) / WCD_BLOCK;
-        vec minus_u = vec_all(0);
-        for (unsigned r = 0; r < nr; r++)
-            t[r] = vec_all(0);
-        n -= blocks * WCD_BLOCK;
-        for (; blocks; blocks--, p += WCD_BLOCK / 8 * bits, x++, d++) {
-            const vec scale = vec_all(*d);
-            minus_u = vec_sub(minus_u, vec_load(x->u));
-            for (unsigned r = 0; r < nr; r++) {
-                const uint8_t *at = p + r * c->stride;
-                bytes64 q = bytes64_low(codes64(at, bits), bits);
-                PREFETCH((uintptr_t)at + ROWS * c->stride);
-                t[r] = vec_fma(idx_vec(bytes64_fours(q, x->q, bits, vnni)), scale, t[r]);
+    for (uint64_t col = 0, left = c->group, some; col < n; col += some) {
+        idx u = idx_zero(), t[ROWS];
+        for (int r = 0; r < ROWS; r++)
+            t[r] = idx_zero();
+        some = dot8_at_once(c, n - col);
+        for (uint64_t k = 0; k < some; k += WCD_BLOCK, p += WCD_BLOCK / 8 * bits, x += WCD_BLOCK) {
+            const bytes64 v = bytes64_load(x);
+            u = bytes64_fours(u, bytes64_all(1), v, 1, vnni);
+            for (unsigned r = 0; r < ROWS; r++) {
+                const uint8_t *at = p + r * stride;
+                if (bits > 2 || !k) PREFETCH((uintptr_t)at + ROWS * stride);
+                t[r] = bytes64_fours(t[r], codes64_placed(at, bits, vnni), v, bits, vnni);
             }
         }
-        for (unsigned r = 0; r < nr; r++) {
-            t[r] = vec_fma(vec_all(c->z[r * c->ld + g]), minus_u, t[r]);
-            sum[r] = vec_fma(vec_all(c->s[r * c->ld + g]), t[r], sum[r]);
+        const vec minus_u = vec_sub(vec_all(0), idx_vec(u)), scale = vec_all(d[col / WCD_SCALED]);
+        for (int r = 0; r < ROWS; r++) {
+            const vec v = idx_vec(idx_placed(t[r], bits, vnni));
+            const vec w = vec_mul(scale, vec_fma(vec_all(z[r * WCD_CODE_GROUPS]), minus_u, v));
+            sum[r] = vec_fma(vec_all(s[r * WCD_CODE_GROUPS]), w, sum[r]);
         }
+        left -= some;
+        if (!left) left = c->group, s++, z++;
     }
-    for (unsigned r = 0; r < nr; r++)
+    for (int r = 0; r < ROWS; r++)
         vec_store(lane + 16 * r, sum[r]);
 }
 
-INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_block *x, const float *d,
-                     float *lane)
+/* Codes in bytes, rows WCD_SCALED apart, of `some' columns that are added up as integers; their s and z. */
+typedef struct unpacked {
+    uint8_t q[ROWS * WCD_SCALED];
+    vec s[ROWS], z[ROWS];
+    uint64_t some;
+} unpacked;
+
+/* Rows r0 .. r0 + nr times nx inputs, of which x, d and lane are those of the first; step: lanes from row to row. nr,
+ * nx, bits (8, or 7 for fewer) and vnni are constants where it is called. */
+INLINE void dot8_tile(const unpacked *w, unsigned r0, unsigned nr, unsigned nx, unsigned bits, int vnni,
+                      const int8_t *x, const float *d, uint64_t ld, float *lane, size_t step)
 {
+    idx t[ROWS][TILE_X], u[TILE_X];
+    for (unsigned b = 0; b < nx; b++) {
+        u[b] = idx_zero();
+        for (unsigned r = 0; r < nr; r++)
+            t[r][b] = idx_zero();
+    }
+    for (uint64_t k = 0; k < w->some; k += WCD_BLOCK) {
+        bytes64 q[ROWS];
+        UNROLL
+        for (unsigned r = 0; r < nr; r++)
+            q[r] = bytes64_load((const int8_t *)w->q + (r0 + r) * WCD_SCALED + k);
+        UNROLL
+        for (unsigned b = 0; b < nx; b++) {
+            const bytes64 v = bytes64_load(x + b * ld + k);
+            u[b] = bytes64_fours(u[b], bytes64_all(1), v, 1, vnni);
+            UNROLL
+            for (unsigned r = 0; r < nr; r++)
+                t[r][b] = bytes64_fours(t[r][b], q[r], v, bits, vnni);
+        }
+    }
+    UNROLL
+    for (unsigned b = 0; b < nx; b++) {
+        const vec minus_u = vec_sub(vec_all(0), idx_vec(u[b])), scale = vec_all(d[b * (ld / 4)]);
+        UNROLL
+        for (unsigned r = 0; r < nr; r++) {
+            float *to = lane + r * step + 16 * b;
+            const vec v = vec_mul(scale, vec_fma(w->z[r0 + r], minus_u, idx_vec(t[r][b])));
+            vec_store(to, vec_fma(w->s[r0 + r], v, vec_load(to)));
+        }
+    }
+}
+
+/* All inputs; nr is a constant, ROWS or 1. */
+INLINE void dot8_tiles(const unpacked *w, unsigned nr, unsigned bits, int vnni, const wcd_int8_codes *x, uint64_t col,
+                       float *lane)
+{
+    const size_t step = (size_t)16 * x->n;
+    const int8_t *q = x->q + col;
+    const float *d = x->d + col / WCD_SCALED;
+    unsigned b = 0;
+    for (; nr == ROWS && b + TILE_X <= x->n; b += TILE_X)
+        for (unsigned r = 0; r < ROWS; r += TILE_ROWS)
+            dot8_tile(w, r, TILE_ROWS, TILE_X, bits, vnni, q + b * x->ld, d + b * (x->ld / 4), x->ld,
+                      lane + 16 * b + r * step, step);
+    for (; b < x->n; b++)
+        dot8_tile(w, 0, nr, 1, bits, vnni, q + b * x->ld, d + b * (x->ld / 4), x->ld, lane + 16 * b, step);
+}
+
+/* Any bits, groups and inputs: what is unpacked serves all of them. */
+INLINE void dot8_many(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x, float *lane)
+{
+    const unsigned groups = c->group < WCD_BLOCK ? WCD_BLOCK / (unsigned)c->group : 1; /* in a block */
+    const float *s = c->s, *z = c->z;
+    unpacked w;
+    for (uint64_t col = 0, left = c->group * groups; col < n; col += w.some) {
+        w.some = dot8_at_once(c, n - col);
+        for (unsigned r = 0; r < nr; r++) {
+            const uint8_t *p = c->at + r * c->stride + col / 8 * c->bits;
+            w.s[r] = vec_spread(s + r * WCD_CODE_GROUPS, groups), w.z[r] = vec_spread(z + r * WCD_CODE_GROUPS, groups);
+            PREFETCH((uintptr_t)p + nr * c->stride);
+            for (uint64_t k = 0; k < w.some; k += WCD_BLOCK)
+                bytes64_store(w.q + r * WCD_SCALED + k, bytes64_low(codes64(p + k / 8 * c->bits, c->bits), c->bits));
+        }
+        if (vnni || c->bits < 8)
+            dot8_tiles(&w, nr, 7, vnni, x, col, lane);
+        else
+            dot8_tiles(&w, nr, 8, vnni, x, col, lane);
+        left -= w.some;
+        if (!left) left = c->group * groups, s += groups, z += groups;
+    }
+}
+
+INLINE void dot8_any(const wcd_codes *c, unsigned nr, int vnni, uint64_t n, const wcd_int8_codes *x, float *lane)
+{
+    const unsigned which = c->group % WCD_BLOCK || x->n > 1 ? 0 : c->bits;
     wcd_codes at = *c;
     unsigned done = 0;
-    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS) {
-        switch (at.bits) {
-        case 2: dot8_rows(&at, 2, ROWS, vnni, n, x, d, lane); break;
-        case 3: dot8_rows(&at, 3, ROWS, vnni, n, x, d, lane); break;
-        case 4: dot8_rows(&at, 4, ROWS, vnni, n, x, d, lane); break;
-        case 8: dot8_rows(&at, 8, ROWS, vnni, n, x, d, lane); break;
-        default: dot8_rows(&at, at.bits, ROWS, vnni, n, x, d, lane);
+    for (; done + ROWS <= nr; done += ROWS, lane += 16 * ROWS * x->n) {
+        switch (which) {
+        case 2: dot8_one(&at, 2, vnni, n, x->q, x->d, lane); break;
+        case 3: dot8_one(&at, 3, vnni, n, x->q, x->d, lane); break;
+        case 4: dot8_one(&at, 4, vnni, n, x->q, x->d, lane); break;
+        case 8: dot8_one(&at, 8, vnni, n, x->q, x->d, lane); break;
+        default: dot8_many(&at, ROWS, vnni, n, x, lane);
         }
         at.at += ROWS * at.stride, at.s += ROWS * at.ld, at.z += ROWS * at.ld;
     }
-    for (; done < nr; done++, lane += 16) {
-        dot8_rows(&at, at.bits, 1, vnni, n, x, d, lane);
+    for (; done < nr; done++, lane += 16 * x->n) {
+        dot8_many(&at, 1, vnni, n, x, lane);
         at.at += at.stride, at.s += at.ld, at.z += at.ld;
     }
 }
 
-static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+static void dot8(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
-    dot8_any(c, nr, 0, n, x, d, lane);
+    dot8_any(c, nr, 0, n, x, lane);
 }
 
 #ifdef __AVX512F__
-static void dot8_vnni(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_block *x, const float *d, float *lane)
+static void dot8_vnni(const wcd_codes *c, unsigned nr, uint64_t n, const wcd_int8_codes *x, float *lane)
 {
-    dot8_any(c, nr, 1, n, x, d, lane);
+    dot8_any(c, nr, 1, n, x, lane);
 }
 #endif
 
@@ -316,23 +411,49 @@ static void brains(const uint8_t *p, uint64_t n, float *dst)
         *dst++ = wc_bf16_f32(wcd_u16(p));
 }
 
+/* x at n <= 16 columns, 0 for columns from cols on and for the rest of 16. */
+INLINE vec taken(const float *x, const uint8_t *col, unsigned n, uint64_t cols)
+{
+    float v[16] = {0};
+    for (unsigned k = 0; k < n; k++) {
+        unsigned c = wcd_u16(col + 2 * k);
+        v[k] = c < cols ? x[c] : 0;
+    }
+    return vec_load(v);
+}
+
+/* The last values are made 16 by those that change no sum: -0 times 0 is -0, and a - 0 = a. */
 static void listed(const uint8_t *col, const uint8_t *value, uint64_t n, float scale, const float *x, uint64_t cols,
                    float *lane)
 {
     vec sum = vec_load(lane);
-    for (; n >= 16; n -= 16, col += 32, value += 32)
-        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), vec_gather(x, idx_u16(col), (int)cols), sum);
+    uint8_t last[32];
+    for (; n >= 16; n -= 16, col += 32, value += 32) {
+        vec v = idx_below(idx_u16(col), (int)cols) ? vec_at16(x, col) : taken(x, col, 16, cols);
+        sum = vec_fma(vec_mul(vec_f16(value), vec_all(scale)), v, sum);
+    }
+    for (unsigned k = 0; k < 16 && n; k++)
+        last[2 * k] = k < n ? value[2 * k] : 0, last[2 * k + 1] = k < n ? value[2 * k + 1] : 0x80;
+    if (n) sum = vec_fma(vec_mul(vec_f16(last), vec_all(scale)), taken(x, col, (unsigned)n, cols), sum);
     vec_store(lane, sum);
-    for (uint64_t k = 0; k < n; k++) {
-        unsigned c = wcd_u16(col + 2 * k);
-        lane[k] = wcd_fma(wc_f16_f32(wcd_u16(value + 2 * k)) * scale, c < cols ? x[c] : 0, lane[k]);
+}
+
+static void sums(const float *lane, unsigned n, float *out)
+{
+    for (; n >= 4; n -= 4, lane += 64, out += 4)
+        vec_sums4(lane, out);
+    for (; n; n--, lane += 16, out++) {
+        float copy[64] = {0}, four[4];
+        vec_store(copy, vec_load(lane));
+        vec_sums4(copy, four);
+        *out = four[0];
     }
 }
 
-const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed};
+const wcd_inner WCD_NAME(wcd_inner) = {unpack, values, dot, dot8, lanes, halves, brains, listed, sums};
 #ifdef __AVX512F__
 extern const wcd_inner wcd_inner_vnni;
-const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed};
+const wcd_inner wcd_inner_vnni = {unpack, values, dot, dot8_vnni, lanes, halves, brains, listed, sums};
 #endif
 
 #endif

@@ -14,6 +14,20 @@
 #define PREFETCH(p) _mm_prefetch((const char *)(p), _MM_HINT_T0)
 #endif
 
+#ifdef __AVX2__
+/* x at four columns of u16. CPUs that gather by one instruction do it more slowly, since it must not leak. */
+static inline __m128 four_at(const float *x, const uint8_t *col)
+{
+    uint16_t c[4];
+    __builtin_memcpy(c, col, 8);
+    return _mm_set_ps(x[c[3]], x[c[2]], x[c[1]], x[c[0]]);
+}
+static inline __m256 eight_at(const float *x, const uint8_t *col)
+{
+    return _mm256_set_m128(four_at(x, col + 8), four_at(x, col));
+}
+#endif
+
 #if defined __AVX512F__
 
 typedef __m512 vec;  /* 16 floats */
@@ -34,6 +48,14 @@ static inline vec vec_all(float x)
 {
     return _mm512_set1_ps(x);
 }
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n == 1) return vec_all(*p);
+    if (n == 2) return _mm512_insertf32x8(vec_all(p[0]), _mm256_set1_ps(p[1]), 1);
+    const __m512i from = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return _mm512_permutexvar_ps(from, _mm512_castps128_ps512(_mm_loadu_ps(p)));
+}
 static inline vec vec_add(vec a, vec b)
 {
     return _mm512_add_ps(a, b);
@@ -50,14 +72,20 @@ static inline vec vec_fma(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+/* out [4] = the sums of four vectors at p, each added in halves */
+static inline void vec_sums4(const float p[64], float out[4])
+{
+    __m512 a = vec_load(p), b = vec_load(p + 16), c = vec_load(p + 32), d = vec_load(p + 48);
+    a = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); /* 8 of a, 8 of b */
+    c = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    a = _mm512_add_ps(_mm512_shuffle_f32x4(a, c, 0x88), _mm512_shuffle_f32x4(a, c, 0xdd)); /* 4 of each */
+    a = _mm512_add_ps(a, _mm512_permute_ps(a, 0x4e));
+    a = _mm512_add_ps(a, _mm512_permute_ps(a, 0xb1));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, a)));
+}
 static inline vec vec_f16(const uint8_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
-}
-/* x[i], or 0 where i >= n */
-static inline vec vec_gather(const float *x, idx i, int n)
-{
-    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), _mm512_cmplt_epi32_mask(i, _mm512_set1_epi32(n)), i, x, 4);
 }
 static inline idx idx_u16(const uint8_t *p)
 {
@@ -91,6 +119,20 @@ static inline vec idx_bits(idx i)
 static inline vec idx_vec(idx i)
 {
     return _mm512_cvtepi32_ps(i);
+}
+/* x at 16 columns of u16 */
+static inline vec vec_at16(const float *x, const uint8_t *col)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(eight_at(x, col)), eight_at(x, col + 16), 1);
+}
+/* All are. */
+static inline int idx_below(idx i, int n)
+{
+    return !_mm512_cmpge_epi32_mask(i, _mm512_set1_epi32(n));
+}
+static inline idx idx_zero(void)
+{
+    return _mm512_setzero_si512();
 }
 static inline idx idx_iota(void)
 {
@@ -163,20 +205,52 @@ static inline bytes64 bytes64_low(bytes64 b, unsigned bits)
 {
     return (bytes64){_mm512_and_si512(b.v, all8((1 << bits) - 1))};
 }
-/* Of every four neighbours the sum of q x, exactly; q < 2^bits. vnni: the CPU has vpdpbusd, which is written as
- * assembly so that this file needs no flag that the level's CPUs may not have. */
-static inline idx bytes64_fours(bytes64 q, const int8_t x[64], unsigned bits, int vnni)
+static inline bytes64 bytes64_all(int x)
 {
-    const __m512i v = _mm512_loadu_si512(x), one = _mm512_set1_epi16(1);
-    __m512i sum = _mm512_setzero_si512();
+    return (bytes64){all8(x)};
+}
+static inline bytes64 bytes64_load(const int8_t *p)
+{
+    return (bytes64){_mm512_loadu_si512(p)};
+}
+/* codes64 for bytes64_fours. With vnni, whose sums have the room, codes of 2 and 4 bits stay in their place in the
+ * byte, and idx_placed brings down their sums. */
+static inline bytes64 codes64_placed(const uint8_t *p, unsigned bits, int vnni)
+{
+    const __m512i by4 =
+        _mm512_set_epi64(-0x3f3f3f3f3f3f3f40, -0x3f3f3f3f3f3f3f40, 0x3030303030303030, 0x3030303030303030,
+                         0x0c0c0c0c0c0c0c0c, 0x0c0c0c0c0c0c0c0c, 0x0303030303030303, 0x0303030303030303);
+    const __m512i by16 = _mm512_xor_si512(all8(15), _mm512_set_epi64(-1, -1, -1, -1, 0, 0, 0, 0));
+    if (vnni && bits == 2)
+        return (bytes64){
+            _mm512_and_si512(by4, _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)p)))};
+    if (vnni && bits == 4)
+        return (bytes64){
+            _mm512_and_si512(by16, _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)p)))};
+    return bytes64_low(codes64(p, bits), bits);
+}
+static inline idx idx_placed(idx sum, unsigned bits, int vnni)
+{
+    if (vnni && bits == 2)
+        return _mm512_srav_epi32(sum, _mm512_set_epi32(6, 6, 6, 6, 4, 4, 4, 4, 2, 2, 2, 2, 0, 0, 0, 0));
+    if (vnni && bits == 4)
+        return _mm512_srav_epi32(sum, _mm512_set_epi32(4, 4, 4, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0));
+    return sum;
+}
+/* sum and of every four neighbours the sum of q x, exactly; q < 2^bits, or placed. vnni: the CPU has vpdpbusd, which is
+ * written as assembly so that this file needs no flag that the level's CPUs may not have. */
+static inline idx bytes64_fours(idx sum, bytes64 q, bytes64 x, unsigned bits, int vnni)
+{
+    const __m512i one = _mm512_set1_epi16(1);
     if (vnni) {
-        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(q.v), "v"(v));
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(q.v), "v"(x.v));
         return sum;
     }
-    if (bits < 8) return _mm512_madd_epi16(_mm512_maddubs_epi16(q.v, v), one); /* 2 * 127 * 127 < 2^15 */
+    if (bits < 8) /* 2 * 127 * 127 < 2^15 */
+        return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q.v, x.v), one));
     const __m512i low = _mm512_and_si512(q.v, all8(127)), high = _mm512_and_si512(_mm512_srli_epi64(q.v, 7), all8(1));
-    return _mm512_add_epi32(_mm512_madd_epi16(_mm512_maddubs_epi16(low, v), one),
-                            _mm512_madd_epi16(_mm512_maddubs_epi16(high, v), _mm512_set1_epi16(128)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(low, x.v), one));
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(high, x.v), _mm512_set1_epi16(128)));
 }
 static inline void bytes64_store(uint8_t out[64], bytes64 b)
 {
@@ -208,6 +282,13 @@ static inline vec vec_all(float x)
 {
     return (vec){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
+/* p[j / (16 / n)] in lane j, n = 1, 2 or 4 */
+static inline vec vec_spread(const float *p, unsigned n)
+{
+    if (n < 4) return (vec){_mm256_set1_ps(p[0]), _mm256_set1_ps(p[n - 1])};
+    return (vec){_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0])),
+                 _mm256_set_m128(_mm_set1_ps(p[3]), _mm_set1_ps(p[2]))};
+}
 static inline vec vec_add(vec a, vec b)
 {
     return (vec){_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)};
@@ -224,20 +305,25 @@ static inline vec vec_fma(vec a, vec b, vec c)
 {
     return (vec){_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)};
 }
+/* out [4] = the sums of four vectors at p, each added in halves */
+static inline __m256 half_sum(const float *p)
+{
+    return _mm256_add_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8));
+}
+static inline void vec_sums4(const float p[64], float out[4])
+{
+    __m256 a = half_sum(p), b = half_sum(p + 16), c = half_sum(p + 32), d = half_sum(p + 48);
+    a = _mm256_add_ps(_mm256_permute2f128_ps(a, c, 0x20), _mm256_permute2f128_ps(a, c, 0x31)); /* 4 of a, 4 of c */
+    b = _mm256_add_ps(_mm256_permute2f128_ps(b, d, 0x20), _mm256_permute2f128_ps(b, d, 0x31));
+    a = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee)); /* 2 of a, b; c, d */
+    a = _mm256_add_ps(_mm256_shuffle_ps(a, a, 0x88), _mm256_shuffle_ps(a, a, 0xdd));
+    _mm_storel_pi((__m64 *)(void *)out, _mm256_castps256_ps128(a));
+    _mm_storel_pi((__m64 *)(void *)(out + 2), _mm256_extractf128_ps(a, 1));
+}
 static inline vec vec_f16(const uint8_t *p)
 {
     const __m128i *q = (const __m128i *)(const void *)p;
     return (vec){_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
-}
-static inline __m256 gather_half(const float *x, __m256i i, __m256i n)
-{
-    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), x, i, _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, i)), 4);
-}
-/* x[i], or 0 where i >= n */
-static inline vec vec_gather(const float *x, idx i, int n)
-{
-    __m256i end = _mm256_set1_epi32(n);
-    return (vec){gather_half(x, i.a, end), gather_half(x, i.b, end)};
 }
 static inline idx idx_u16(const uint8_t *p)
 {
@@ -275,6 +361,22 @@ static inline vec idx_bits(idx i)
 static inline vec idx_vec(idx i)
 {
     return (vec){_mm256_cvtepi32_ps(i.a), _mm256_cvtepi32_ps(i.b)};
+}
+/* x at 16 columns of u16 */
+static inline vec vec_at16(const float *x, const uint8_t *col)
+{
+    return (vec){eight_at(x, col), eight_at(x, col + 16)};
+}
+/* All are. */
+static inline int idx_below(idx i, int n)
+{
+    const __m256i end = _mm256_set1_epi32(n);
+    __m256i below = _mm256_and_si256(_mm256_cmpgt_epi32(end, i.a), _mm256_cmpgt_epi32(end, i.b));
+    return _mm256_movemask_epi8(below) == -1;
+}
+static inline idx idx_zero(void)
+{
+    return (idx){_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 static inline idx idx_iota(void)
 {
@@ -361,20 +463,40 @@ static inline bytes64 bytes64_low(bytes64 b, unsigned bits)
     __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
     return (bytes64){_mm256_and_si256(b.a, mask), _mm256_and_si256(b.b, mask)};
 }
-static inline __m256i fours_half(__m256i q, const int8_t *x, unsigned bits)
+static inline bytes64 bytes64_all(int x)
 {
-    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x), one = _mm256_set1_epi16(1);
-    if (bits < 8) return _mm256_madd_epi16(_mm256_maddubs_epi16(q, v), one); /* 2 * 127 * 127 < 2^15 */
-    const __m256i low = _mm256_and_si256(q, _mm256_set1_epi8(127));
-    const __m256i high = _mm256_and_si256(_mm256_srli_epi64(q, 7), _mm256_set1_epi8(1));
-    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(low, v), one),
-                            _mm256_madd_epi16(_mm256_maddubs_epi16(high, v), _mm256_set1_epi16(128)));
+    return (bytes64){_mm256_set1_epi8((char)x), _mm256_set1_epi8((char)x)};
 }
-/* Of every four neighbours the sum of q x, exactly; q < 2^bits. */
-static inline idx bytes64_fours(bytes64 q, const int8_t x[64], unsigned bits, int vnni)
+static inline bytes64 bytes64_load(const int8_t *p)
+{
+    return (bytes64){_mm256_loadu_si256((const __m256i *)(const void *)p),
+                     _mm256_loadu_si256((const __m256i *)(const void *)(p + 32))};
+}
+static inline bytes64 codes64_placed(const uint8_t *p, unsigned bits, int vnni)
 {
     (void)vnni;
-    return (idx){fours_half(q.a, x, bits), fours_half(q.b, x + 32, bits)};
+    return bytes64_low(codes64(p, bits), bits);
+}
+static inline idx idx_placed(idx sum, unsigned bits, int vnni)
+{
+    (void)bits, (void)vnni;
+    return sum;
+}
+static inline __m256i fours_half(__m256i sum, __m256i q, __m256i x, unsigned bits)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    if (bits < 8) /* 2 * 127 * 127 < 2^15 */
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), one));
+    const __m256i low = _mm256_and_si256(q, _mm256_set1_epi8(127));
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi64(q, 7), _mm256_set1_epi8(1));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), one));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, x), _mm256_set1_epi16(128)));
+}
+/* sum and of every four neighbours the sum of q x, exactly; q < 2^bits. */
+static inline idx bytes64_fours(idx sum, bytes64 q, bytes64 x, unsigned bits, int vnni)
+{
+    (void)vnni;
+    return (idx){fours_half(sum.a, q.a, x.a, bits), fours_half(sum.b, q.b, x.b, bits)};
 }
 static inline void bytes64_store(uint8_t out[64], bytes64 b)
 {

@@ -141,13 +141,15 @@ wcd_status wcd_view_add_rows(const wcd_view *v, uint64_t r0, uint64_t nr, float 
     return WCD_OK;
 }
 
-/* y[b * ldy + i] = or += lane sums of [nr][nx]. */
-static void finish(float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add)
+void wcd_lanes_put(const float *lane, unsigned nr, unsigned nx, float *y, size_t ldy, int add)
 {
+    float sums[WCD_BLOCK_ROWS * WCD_VECTORS];
+    const float *sum = sums;
+    wcd_inner_loops()->sums(lane, nr * nx, sums);
     for (unsigned i = 0; i < nr; i++)
-        for (unsigned b = 0; b < nx; b++, lane += WCD_LANES) {
-            float sum = wcd_lanes_sum(lane), *to = y + b * ldy + i;
-            *to = add ? *to + sum : sum;
+        for (unsigned b = 0; b < nx; b++, sum++) {
+            float *to = y + b * ldy + i;
+            *to = add ? *to + *sum : *sum;
         }
 }
 
@@ -165,7 +167,7 @@ void wcd_span_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_ve
             if (v->d->block) v->d->block(v, r0, k, c, n, w[0], WCD_SPAN);
             inner->lanes(w[0], WCD_SPAN, k, x->x + c, x->ld, x->n, n, lane);
         }
-        finish(lane, k, x->n, y, ldy, add);
+        wcd_lanes_put(lane, k, x->n, y, ldy, add);
     }
 }
 
@@ -174,37 +176,53 @@ void wcd_span_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *
     wcd_span_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
-/* x->block is NULL where the product is of f32. */
-void wcd_codes_product8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
-                        const wcd_int8 *x, float *y, int add)
+static void codes_products(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                           const wcd_int8 *x, float *y, size_t ldy, int add)
 {
-    const wcd_inner *inner = wcd_inner_loops();
     const uint64_t whole = v->cols / WCD_BLOCK * WCD_BLOCK, most = WCD_CODE_GROUPS * group;
+    const unsigned rest = (unsigned)(v->cols - whole), nx = x->x.n;
     for (unsigned k; nr; nr -= k, r0 += k, y += k) {
-        float lane[WCD_CODE_ROWS * WCD_LANES] = {0}, w[WCD_SPAN];
+        float lane[WCD_CODE_ROWS * WCD_VECTORS * WCD_LANES], w[WCD_SPAN];
         k = nr < WCD_CODE_ROWS ? (unsigned)nr : WCD_CODE_ROWS;
+        memset(lane, 0, k * nx * WCD_LANES * sizeof *lane);
         for (uint64_t c = 0, n; c < whole; c += n) {
             wcd_code_rows rows;
             n = whole - c < most ? whole - c : most;
             codes_of(v, r0, k, c, (unsigned)((n - 1) / group) + 1, &rows);
-            if (x->block)
-                wcd_inner_dot8(&rows.codes, k, n, x->block + c / WCD_BLOCK, x->d + c / WCD_BLOCK, lane);
+            const wcd_int8_codes codes = wcd_int8_at(x, v->cols, c);
+            if (x->memory)
+                wcd_inner_loops()->dot8(&rows.codes, k, n, &codes, lane);
             else
-                inner->dot(&rows.codes, k, n, x->x + c, lane);
+                wcd_inner_loops()->dot(&rows.codes, k, n, x->x.x + c, lane);
         }
-        for (unsigned i = 0; i < k && whole < v->cols; i++) {
+        for (unsigned i = 0; i < k && rest; i++) {
             uint64_t c = v->cols / WCD_SPAN * WCD_SPAN;
             v->d->span(v, r0 + i, c, (unsigned)(v->cols - c), w);
-            wcd_lanes_add(lane + WCD_LANES * i, w + (whole - c), x->x + whole, (unsigned)(v->cols - whole));
+            for (unsigned b = 0; b < nx; b++)
+                wcd_lanes_add(lane + (i * nx + b) * WCD_LANES, w + (whole - c), x->x.x + b * x->x.ld + whole, rest);
         }
-        finish(lane, k, 1, y, 0, add);
+        wcd_lanes_put(lane, k, nx, y, ldy, add);
+    }
+}
+
+/* As many inputs at a time as stay in a second cache while all rows are multiplied by them. */
+void wcd_codes_products8(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
+                         const wcd_int8 *x, float *y, size_t ldy, int add)
+{
+    enum { NEAR = 1 << 18, FEW = 8 };
+    const uint64_t bytes = wcd_int8_bytes(v->cols), fit = NEAR / (bytes + 1);
+    const unsigned most = fit < FEW ? FEW : fit < WCD_VECTORS ? (unsigned)fit / FEW * FEW : WCD_VECTORS;
+    for (unsigned b = 0, n; b < x->x.n; b += n) {
+        n = x->x.n - b < most ? x->x.n - b : most;
+        const wcd_int8 some = {{x->x.x + b * x->x.ld, x->x.ld, n}, (const uint8_t *)x->memory + b * bytes};
+        codes_products(v, codes_of, group, r0, nr, &some, y + b * ldy, ldy, add);
     }
 }
 
 void wcd_codes_product(const wcd_view *v, wcd_codes_of *codes_of, uint64_t group, uint64_t r0, uint64_t nr,
                        const float *x, float *y, int add)
 {
-    wcd_codes_product8(v, codes_of, group, r0, nr, &(wcd_int8){x, NULL, NULL}, y, add);
+    codes_products(v, codes_of, group, r0, nr, &(wcd_int8){{x, 0, 1}, NULL}, y, 0, add);
 }
 
 float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
@@ -216,21 +234,15 @@ float wcd_view_dot(const wcd_view *v, uint64_t row, const float *x)
 
 void wcd_view_product(const wcd_view *v, uint64_t r0, uint64_t nr, const float *x, float *y, int add)
 {
-    if (v->d->product)
-        v->d->product(v, r0, nr, x, y, add);
-    else
-        wcd_view_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
+    wcd_view_products(v, r0, nr, &(wcd_vectors){x, 0, 1}, y, 0, add);
 }
 
 void wcd_view_products(const wcd_view *v, uint64_t r0, uint64_t nr, const wcd_vectors *x, float *y, size_t ldy, int add)
 {
-    if (v->d->product && (x->n == 1 || !v->d->product_is_spans)) {
-        for (unsigned b = 0; b < x->n; b++)
-            v->d->product(v, r0, nr, x->x + b * x->ld, y + b * ldy, add);
-        return;
-    }
     if (v->d->products)
         v->d->products(v, r0, nr, x, y, ldy, add);
+    else if (v->d->product && x->n == 1)
+        v->d->product(v, r0, nr, x->x, y, add);
     else
         wcd_span_products(v, r0, nr, x, y, ldy, add);
 }

@@ -476,9 +476,8 @@ wcd_status wcd_transform(const wcd_tensor *t, const float *x, float *z)
     return WCD_OK;
 }
 
-/* All parts. nx <= WCD_VECTORS. x8: NULL, or the only input in 8 bits, for the parts that can use it. */
-static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_vectors *x, const wcd_int8 *x8,
-                           float *y, size_t ldy)
+/* All parts. x->x.n <= WCD_VECTORS. With inputs in 8 bits the parts that can use them do. */
+static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const wcd_int8 *x, float *y, size_t ldy)
 {
     for (uint32_t p = 0; p < t->n_parts; p++) {
         wcd_view v[WCD_VIEWS];
@@ -486,10 +485,10 @@ static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const w
         if (s != WCD_OK) return s;
         if (!v->numeric) return WCD_E_NOT_NUMERIC;
         if (!n) continue; /* a question: a low-rank part would multiply all the same */
-        if (x8 && v->d->product8)
-            v->d->product8(v, r0, n, x8, y, p > 0);
+        if (x->memory && v->d->products8)
+            v->d->products8(v, r0, n, x, y, ldy, p > 0);
         else
-            wcd_view_products(v, r0, n, x, y, ldy, p > 0);
+            wcd_view_products(v, r0, n, &x->x, y, ldy, p > 0);
     }
     return WCD_OK;
 }
@@ -497,28 +496,46 @@ static wcd_status multiply(const wcd_tensor *t, uint64_t r0, uint64_t n, const w
 wcd_status wcd_matvec_transformed(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, float *y)
 {
     if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
-    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, NULL, y, 0);
+    return multiply(t, r0, n, &(wcd_int8){{x, 0, 1}, NULL}, y, 0);
 }
 
-wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory, float *y)
-{
-    if (!t || r0 > t->rows || n > t->rows - r0 || (!x && t->cols) || (!y && n)) return WCD_E_ARGUMENT;
-    if ((!memory && t->cols >= WCD_BLOCK) || (uintptr_t)memory % 4) return WCD_E_ARGUMENT;
-    const wcd_int8 x8 = wcd_int8_at(t->cols, x, memory);
-    return multiply(t, r0, n, &(wcd_vectors){x, 0, 1}, t->cols < WCD_BLOCK ? NULL : &x8, y, 0);
-}
-
-wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx, float *y,
-                      size_t ldy)
+/* wcd_matmul, or with memory wcd_matmul_int8. */
+static wcd_status matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
+                         const void *memory, float *y, size_t ldy)
 {
     wcd_status s = WCD_OK;
     if (!t || r0 > t->rows || n > t->rows - r0 || ldx < t->cols || ldy < n) return WCD_E_ARGUMENT;
     if (nx && ((!x && t->cols) || (!y && n))) return WCD_E_ARGUMENT;
     for (size_t b = 0, some; s == WCD_OK && b < nx; b += some) {
         some = nx - b < WCD_VECTORS ? nx - b : WCD_VECTORS;
-        s = multiply(t, r0, n, &(wcd_vectors){x + b * ldx, ldx, (unsigned)some}, NULL, y + b * ldy, ldy);
+        const uint8_t *at = memory ? (const uint8_t *)memory + b * wcd_int8_bytes(t->cols) : NULL;
+        s = multiply(t, r0, n, &(wcd_int8){{x + b * ldx, ldx, (unsigned)some}, at}, y + b * ldy, ldy);
     }
     return s;
+}
+
+/* Without a block there is nothing in 8 bits. */
+static int fits_int8(const wcd_tensor *t, const void **memory)
+{
+    if (t && t->cols < WCD_BLOCK) *memory = NULL;
+    return t && (uintptr_t)*memory % 4 == 0 && (*memory || t->cols < WCD_BLOCK);
+}
+
+wcd_status wcd_matmul(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx, float *y,
+                      size_t ldy)
+{
+    return matmul(t, r0, n, x, ldx, nx, NULL, y, ldy);
+}
+
+wcd_status wcd_matmul_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, size_t ldx, size_t nx,
+                           const void *memory, float *y, size_t ldy)
+{
+    return !nx || fits_int8(t, &memory) ? matmul(t, r0, n, x, ldx, nx, memory, y, ldy) : WCD_E_ARGUMENT;
+}
+
+wcd_status wcd_matvec_int8(const wcd_tensor *t, uint64_t r0, uint64_t n, const float *x, const void *memory, float *y)
+{
+    return t ? wcd_matmul_int8(t, r0, n, x, (size_t)t->cols, 1, memory, y, (size_t)n) : WCD_E_ARGUMENT;
 }
 
 typedef struct share {
@@ -526,6 +543,7 @@ typedef struct share {
     uint64_t rows; /* of every task but the last */
     const float *x;
     size_t ldx, nx;
+    const void *memory;
     float *y;
     size_t ldy;
 } share;
@@ -534,7 +552,7 @@ static void task(void *arg, unsigned i)
 {
     const share *a = arg;
     uint64_t r0 = i * a->rows, n = a->t->rows - r0 < a->rows ? a->t->rows - r0 : a->rows;
-    wcd_matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->y + r0, a->ldy); /* what it could refuse was tried before */
+    matmul(a->t, r0, n, a->x, a->ldx, a->nx, a->memory, a->y + r0, a->ldy); /* what it could refuse was tried before */
 }
 
 uint64_t wcd_tensor_grain(const wcd_tensor *t)
@@ -549,18 +567,31 @@ uint64_t wcd_tensor_grain(const wcd_tensor *t)
     return rows;
 }
 
-wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx, float *y,
-                           size_t ldy)
+/* matmul of all rows. */
+static wcd_status matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx,
+                              const void *memory, float *y, size_t ldy)
 {
     if (!t || (pool && (!pool->run || !pool->threads)) || ldy < t->rows) return WCD_E_ARGUMENT;
     const uint64_t step = wcd_tensor_grain(t);
-    if (!pool || pool->threads == 1 || t->rows <= step) return wcd_matmul(t, 0, t->rows, x, ldx, nx, y, ldy);
-    wcd_status s = wcd_matmul(t, 0, 0, x, ldx, nx, y, ldy);
+    if (!pool || pool->threads == 1 || t->rows <= step) return matmul(t, 0, t->rows, x, ldx, nx, memory, y, ldy);
+    wcd_status s = matmul(t, 0, 0, x, ldx, nx, memory, y, ldy);
     if (s != WCD_OK || !nx) return s;
-    share a = {t, (t->rows - 1) / pool->threads + 1, x, ldx, nx, y, ldy};
+    share a = {t, (t->rows - 1) / pool->threads + 1, x, ldx, nx, memory, y, ldy};
     a.rows = (a.rows + step - 1) / step * step;
     pool->run(pool->self, task, &a, (unsigned)((t->rows - 1) / a.rows + 1));
     return WCD_OK;
+}
+
+wcd_status wcd_matmul_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx, float *y,
+                           size_t ldy)
+{
+    return matmul_pool(t, pool, x, ldx, nx, NULL, y, ldy);
+}
+
+wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *pool, const float *x, size_t ldx, size_t nx,
+                                const void *memory, float *y, size_t ldy)
+{
+    return !nx || fits_int8(t, &memory) ? matmul_pool(t, pool, x, ldx, nx, memory, y, ldy) : WCD_E_ARGUMENT;
 }
 
 wcd_status wcd_matmul_gemm(const wcd_tensor *t, wcd_gemm *gemm, void *self, float *tile, size_t tile_rows,

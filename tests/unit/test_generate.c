@@ -163,31 +163,31 @@ static double distance(const float *a, const float *b, size_t n)
     return worst / most;
 }
 
-enum { TOKENS = 37 };
+enum { TOKENS = 37, MANY = GEN_BATCH + 5 };
 
-/* Token by token, and in batches of 1, 2, 33 and the rest: how far from the toolkit at most. prepare: with weights laid
- * out anew, of which there have to be some. */
-static double distance_to_toolkit(const char *path, bool prepare)
+/* Token by token, and in batches of 1, 2, all but 4 and the rest: how far from the toolkit at most. n <= MANY. prepare:
+ * with weights laid out anew, of which there have to be some. */
+static double distance_to_toolkit(const char *path, size_t n, bool prepare)
 {
-    uint32_t ids[TOKENS];
+    uint32_t ids[MANY];
     size_t vocab, prepared = 0;
     runner r;
     double worst = 0;
-    runner_open(&r, path, TOKENS, 1);
+    runner_open(&r, path, n, 1);
     if (prepare) gen_must(gen_model_prepare(r.model, &prepared, &e));
     assert_int_equal(prepared > 0, prepare);
-    for (size_t i = 0; i < TOKENS; i++)
+    for (size_t i = 0; i < n; i++)
         ids[i] = (uint32_t)((7 + 13 * i + 5 * i * i) % r.model->c.vocab);
-    float *want = toolkit_logits(path, ids, TOKENS, &vocab);
-    for (size_t i = 0; i < TOKENS; i++) {
+    float *want = toolkit_logits(path, ids, n, &vocab);
+    for (size_t i = 0; i < n; i++) {
         gen_must(gen_forward(r.model, ids + i, 1, r.logits, &e));
         worst = fmax(worst, distance(r.logits, want + i * vocab, vocab));
     }
     r.model->n = 0;
-    for (size_t i = 0, n, turn = 0; i < TOKENS; i += n) {
-        n = wc_min((const size_t[]){1, 2, 33, TOKENS}[turn++], TOKENS - i);
-        gen_must(gen_forward(r.model, ids + i, n, r.logits, &e));
-        worst = fmax(worst, distance(r.logits, want + (i + n - 1) * vocab, vocab));
+    for (size_t i = 0, some, turn = 0; i < n; i += some) {
+        some = wc_min((const size_t[]){1, 2, n - 4, n}[turn++], n - i);
+        gen_must(gen_forward(r.model, ids + i, some, r.logits, &e));
+        worst = fmax(worst, distance(r.logits, want + (i + some - 1) * vocab, vocab));
     }
     free(want);
     runner_close(&r);
@@ -220,7 +220,7 @@ static void every_family_gives_the_toolkits_logits(void **state)
                                         "rope_yarn_attention"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        double d = distance_to_toolkit(compress(text("%s/%s", models_dir, names[i]), "lossless"), false);
+        double d = distance_to_toolkit(compress(text("%s/%s", models_dir, names[i]), "lossless"), TOKENS, false);
         if (!(d < 2e-5)) fail_msg("%s: %g", names[i], d);
     }
 }
@@ -228,7 +228,7 @@ static void every_family_gives_the_toolkits_logits(void **state)
 static void prepared_weights_give_the_toolkits_logits(void **state)
 {
     (void)state;
-    double d = distance_to_toolkit(compress(text("%s/llama", models_dir), "rtn(bits=4,group=16)"), true);
+    double d = distance_to_toolkit(compress(text("%s/llama", models_dir), "rtn(bits=4,group=16)"), TOKENS, true);
     if (!(d < 2e-5)) fail_msg("%g", d); /* usually 2e-6 */
 }
 
@@ -253,7 +253,8 @@ static void every_kind_of_part_gives_the_toolkits_logits(void **state)
     static const char *const recipes[] = {NULL, "rotate | rtn(bits=3)"};
     (void)state;
     for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
-        double d = distance_to_toolkit(compress(text("%s/small", models_dir), recipes[i]), false);
+        double d =
+            distance_to_toolkit(compress(text("%s/small", models_dir), recipes[i]), recipes[i] ? TOKENS : MANY, false);
         if (!(d < 2e-5)) fail_msg("%s: %g", recipes[i] ? recipes[i] : "zoo", d);
     }
 }
@@ -273,6 +274,30 @@ static void threads_change_no_bit(void **state)
     }
     runner_close(&one);
     runner_close(&three);
+}
+
+/* Inputs in 8 bits: near, another result, and the same for any batch and number of threads. 0.01 is usual. */
+static void inputs_in_8_bits(void **state)
+{
+    const char *path = compress(text("%s/small", models_dir), "hadamard | rtn(bits=4)");
+    uint32_t ids[MANY];
+    runner r, other;
+    (void)state;
+    runner_open(&r, path, MANY, 1);
+    runner_open(&other, path, MANY, 3);
+    for (size_t i = 0; i < MANY; i++)
+        ids[i] = (uint32_t)(7 + 13 * i);
+    gen_must(gen_forward(r.model, ids, MANY, r.logits, &e));
+    other.model->int8 = true;
+    gen_must(gen_forward(other.model, ids, MANY, other.logits, &e));
+    double d = distance(other.logits, r.logits, r.model->c.vocab);
+    if (!(d > 1e-4 && d < 0.05)) fail_msg("%g", d);
+    r.model->n = 0, r.model->int8 = true;
+    for (size_t i = 0; i < MANY; i++)
+        gen_must(gen_forward(r.model, ids + i, 1, r.logits, &e));
+    assert_true(distance(other.logits, r.logits, r.model->c.vocab) == 0);
+    runner_close(&r);
+    runner_close(&other);
 }
 
 static void misuse_is_named(void **state)
@@ -684,6 +709,7 @@ int main(void)
         cmocka_unit_test(what_is_not_done_is_refused_by_name),
         cmocka_unit_test(every_kind_of_part_gives_the_toolkits_logits),
         cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(inputs_in_8_bits),
         cmocka_unit_test(misuse_is_named),
         cmocka_unit_test(tokenizers_give_the_recorded_ids),
         cmocka_unit_test(other_tokenizers_are_refused_by_name),

@@ -17,20 +17,23 @@ enum { INPUTS = 7 };
 
 /* ---- every level against C -------------------------------------------------------------------------------------- */
 
-/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [2 rows] of one level; guarded by exact allocation. */
+/* rows [rows, cols], y [2 rows], ys [INPUTS, rows], y8 [INPUTS, 2 rows] of one level; guarded by exact allocation. */
 typedef struct results {
     float *rows, *y, *ys, *y8;
 } results;
 
-/* With the input in 8 bits; kinds that have no such product leave zeros. */
-static void compute_int8(const wcd_view *v, const float *x, float *y)
+/* y [nx, 2 rows]: with inputs in 8 bits; kinds that have no such product leave zeros. */
+static void compute_int8(const wcd_view *v, const float *x, unsigned nx, float *y)
 {
-    if (!v->d->product8) return;
-    void *memory = malloc(wcd_int8_bytes(v->cols) + 1);
+    if (!v->d->products8) return;
+    const size_t rows = v->rows, size = wcd_int8_bytes(v->cols);
+    char *memory = malloc(nx * size + 1);
     assert_non_null(memory);
-    wcd_int8 x8 = wcd_int8_make(v->cols, x, memory);
-    v->d->product8(v, 0, v->rows, &x8, y, 0);
-    v->d->product8(v, v->rows / 3, v->rows - v->rows / 3, &x8, y + v->rows + v->rows / 3, 1);
+    for (unsigned b = 0; b < nx; b++)
+        wcd_int8_make(v->cols, x + b * v->cols, memory + b * size);
+    const wcd_int8 x8 = {{x, v->cols, nx}, memory};
+    v->d->products8(v, 0, rows, &x8, y, 2 * rows, 0);
+    v->d->products8(v, rows / 3, rows - rows / 3, &x8, y + rows + rows / 3, 2 * rows, 1);
     free(memory);
 }
 
@@ -38,7 +41,7 @@ static results compute(const encoded *e, wcd_level level, const float *x)
 {
     const wcd_view *v = e->view;
     size_t n = v->rows * v->cols, third = v->rows / 3;
-    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4), calloc(2 * v->rows, 4)};
+    results r = {malloc(n * 4), malloc(2 * v->rows * 4), malloc(INPUTS * v->rows * 4), calloc(INPUTS * 2 * v->rows, 4)};
     assert_true(r.rows && r.y && r.ys && r.y8);
     wcd_cpu_use(level);
     assert_int_equal(wcd_cpu_level(), level);
@@ -48,7 +51,7 @@ static results compute(const encoded *e, wcd_level level, const float *x)
         r.y[v->rows + i] = (float)i;
     wcd_view_product(v, third, v->rows - third, x, r.y + v->rows + third, 1);
     wcd_view_products(v, 0, v->rows, &(wcd_vectors){x, v->cols, INPUTS}, r.ys, v->rows, 0);
-    compute_int8(v, x, r.y8);
+    compute_int8(v, x, INPUTS, r.y8);
     return r;
 }
 
@@ -59,7 +62,7 @@ static void drop_results(results *r)
 
 static int by_columns(const wcd_view *v)
 {
-    return !v->d->product || v->d->product_is_spans;
+    return v->d->id != WC_PART_SPARSE && v->d->id != WC_PART_LOWRANK && v->d->id != WC_PART_CODED;
 }
 
 static void compare_levels(const encoded *e, const float *x, const char *name)
@@ -70,17 +73,23 @@ static void compare_levels(const encoded *e, const float *x, const char *name)
         float want = sum_in_lanes(c.rows + r * v->cols, x, v->cols);
         same(&want, c.y + r, 1, "documented sum", name, WCD_C);
     }
+    float *one8 = malloc(2 * v->rows * sizeof *one8);
+    assert_non_null(one8);
     for (size_t b = 0; b < INPUTS; b++) {
         wcd_view_product(v, 0, v->rows, x + b * v->cols, c.y, 0);
         same(c.y, c.ys + b * v->rows, v->rows, "one of many inputs", name, WCD_C);
+        memset(one8, 0, 2 * v->rows * sizeof *one8);
+        compute_int8(v, x + b * v->cols, 1, one8);
+        same(one8, c.y8 + b * 2 * v->rows, 2 * v->rows, "one of many inputs in 8 bits", name, WCD_C);
     }
+    free(one8);
     wcd_view_product(v, 0, v->rows, x, c.y, 0);
     for (int level = WCD_C + 1; level <= (int)wcd_cpu_best(); level++) {
         results l = compute(e, (wcd_level)level, x);
         same(c.rows, l.rows, v->rows * v->cols, "rows", name, (wcd_level)level);
         same(c.y, l.y, 2 * v->rows, "product", name, (wcd_level)level);
         same(c.ys, l.ys, INPUTS * v->rows, "products", name, (wcd_level)level);
-        same(c.y8, l.y8, 2 * v->rows, "product with 8 bits", name, (wcd_level)level);
+        same(c.y8, l.y8, INPUTS * 2 * v->rows, "products with 8 bits", name, (wcd_level)level);
         drop_results(&l);
     }
     drop_results(&c);
@@ -190,11 +199,12 @@ static input8 round_input(size_t cols)
     assert_true(in.x && in.rounded && in.half);
     for (size_t i = 0; i < cols; i++)
         in.rounded[i] = in.x[i] = gaussian();
-    for (size_t b = 0; b + 64 <= cols; b += 64) {
+    for (size_t b = 0, end, whole = cols / 64 * 64; b < whole; b = end) {
         double most = 0;
-        for (size_t i = b; i < b + 64; i++)
+        end = wc_min(b + 128, whole);
+        for (size_t i = b; i < end; i++)
             most = fmax(most, fabs((double)in.x[i]));
-        for (size_t i = b; i < b + 64; i++)
+        for (size_t i = b; i < end; i++)
             in.half[i] = most / 254, in.rounded[i] = rint((double)in.x[i] * 127 / most) * most / 127;
     }
     return in;
@@ -219,7 +229,7 @@ static void int8_is_the_product_of_rounded_inputs(void **state)
             float *w = malloc(rows * cols * sizeof *w), y[14] = {0};
             assert_non_null(w);
             wcd_cpu_use(wcd_cpu_best());
-            compute_int8(e.view, in.x, y);
+            compute_int8(e.view, in.x, 1, y);
             assert_int_equal(wcd_view_set_rows(e.view, 0, rows, w, cols), WCD_OK);
             for (size_t i = 0; i < rows; i++) {
                 double want = 0, exact = 0, bound = 0, size = 0;
@@ -251,8 +261,8 @@ static void int8_of_odd_inputs(void **state)
             float x[192], y[6] = {0};
             wcd_cpu_use((wcd_level)level);
             for (int j = 0; j < 192; j++)
-                x[j] = j / 64 == 1 ? (j == 70 ? odd[k] : 0) : (float)j;
-            compute_int8(e.view, x, y);
+                x[j] = j / 128 == 0 ? (j == 70 ? odd[k] : 0) : (float)j;
+            compute_int8(e.view, x, 1, y);
             assert_true(isfinite(odd[k]) ? !isnan(y[0]) : isnan(y[0]) && isnan(y[2]));
         }
     free(e.data[0]);
@@ -269,23 +279,37 @@ static bool has_grid(const wcd_tensor *t)
     return false;
 }
 
-/* Any range of rows gives the same bits; what has no grid gives those of f32. Returns whether it was another. */
+/* Any range of rows gives the same bits, and so does any number of inputs, on a pool or not; what has no grid gives
+ * those of f32. Returns whether it was another. */
 static bool check_int8(const wcd_tensor *t)
 {
-    const size_t rows = t->rows, cut = rows / 2;
-    float *x = inputs(t->cols, false), *y = malloc(3 * rows * sizeof *y), *all = y + rows, *halves = all + rows;
-    void *memory = malloc(wcd_int8_size(t) + 1);
+    enum { NX = 66 };
+    const size_t rows = t->rows, cut = rows / 2, cols = t->cols, size = wcd_int8_size(t);
+    float *x = inputs(NX * cols, false), *y = malloc((3 + 2 * NX) * rows * sizeof *y), *all = y + rows;
+    float *halves = all + rows, *many = halves + rows, *pooled = many + NX * rows;
+    char *memory = malloc(NX * size + 1);
+    unsigned tasks;
+    const wcd_pool pool = {&tasks, 3, run_backwards};
     assert_true(y && memory);
-    assert_int_equal(wcd_int8_inputs(t, x, memory), WCD_OK);
+    for (size_t b = 0; b < NX; b++)
+        assert_int_equal(wcd_int8_inputs(t, x + b * cols, memory + b * size), WCD_OK);
     wcd_status s = wcd_matvec_transformed(t, 0, rows, x, y);
-    assert_int_equal(wcd_matvec_int8(t, 0, rows, x, memory, all), s);
-    bool other = s == WCD_OK && memcmp(y, all, rows * sizeof *y) != 0;
-    if (s == WCD_OK) {
-        assert_int_equal(wcd_matvec_int8(t, 0, cut, x, memory, halves), s);
-        assert_int_equal(wcd_matvec_int8(t, cut, rows - cut, x, memory, halves + cut), s);
+    assert_int_equal(wcd_matmul_int8(t, 0, rows, x, cols, NX, memory, many, rows), s);
+    assert_int_equal(wcd_matmul_int8_pool(t, &pool, x, cols, NX, memory, pooled, rows), s);
+    if (s == WCD_OK) assert_memory_equal(many, pooled, NX * rows * sizeof *y);
+    bool other = false;
+    for (size_t b = 0; b < NX; b++) {
+        const float *in = x + b * cols;
+        assert_int_equal(wcd_matvec_transformed(t, 0, rows, in, y), s);
+        assert_int_equal(wcd_matvec_int8(t, 0, rows, in, memory + b * size, all), s);
+        if (s != WCD_OK) break;
+        assert_int_equal(wcd_matvec_int8(t, 0, cut, in, memory + b * size, halves), s);
+        assert_int_equal(wcd_matvec_int8(t, cut, rows - cut, in, memory + b * size, halves + cut), s);
         assert_memory_equal(halves, all, rows * sizeof *y);
-        assert_true(has_grid(t) || !other);
+        assert_memory_equal(many + b * rows, all, rows * sizeof *y);
+        other = other || memcmp(y, all, rows * sizeof *y) != 0;
     }
+    assert_true(has_grid(t) || !other);
     free(x), free(y), free(memory);
     return other;
 }
@@ -345,6 +369,18 @@ static void int8_misuse(void **state)
     assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, x, (char *)memory + 1, y), WCD_E_ARGUMENT);
     assert_int_equal(wcd_matvec_int8(&t, 0, t.rows, x, memory, NULL), WCD_E_ARGUMENT);
     assert_int_equal(wcd_matvec_int8(&t, 0, 0, x, memory, NULL), WCD_OK);
+    const size_t c = t.cols, r = t.rows;
+    const wcd_pool pool = {NULL, 0, run_backwards};
+    assert_int_equal(wcd_matmul_int8(NULL, 0, 0, x, c, 1, memory, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8(&t, 0, r, x, c - 1, 1, memory, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8(&t, 0, r, x, c, 1, NULL, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8(&t, 0, r, x, c, 1, (char *)memory + 2, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8(&t, 0, r, x, c, 1, memory, y, r - 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8(&t, 0, r, NULL, c, 0, NULL, NULL, r), WCD_OK);
+    assert_int_equal(wcd_matmul_int8_pool(&t, &pool, x, c, 1, memory, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8_pool(&t, NULL, x, c, 1, memory, y, r - 1), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8_pool(&t, NULL, x, c, 1, NULL, y, r), WCD_E_ARGUMENT);
+    assert_int_equal(wcd_matmul_int8_pool(NULL, NULL, x, c, 1, memory, y, r), WCD_E_ARGUMENT);
 }
 
 /* ---- the fused multiply-add ------------------------------------------------------------------------------------- */
