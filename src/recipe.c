@@ -261,23 +261,41 @@ static wc_status parse_options(wc_ctx *ctx, const char *text, scanner *s, const 
     return accept(s, ')') ? WC_OK : syntax_error(ctx, text, s, "`,' or `)'");
 }
 
-/* Which role may not follow which, and why; WC_N_METHOD_ROLES: none may. Everything else may. */
+#define NOTHING WC_N_METHOD_ROLES
+
+/* Which role may not follow which, and why; WC_N_METHOD_ROLES: any. Everything else may. */
 static const struct {
     wc_method_role step, before;
-    bool unless_mask_kept; /* allowed when the step keeps masks */
+    bool unless_mask_kept;  /* allowed when the step keeps masks */
+    wc_method_role between; /* only with a step of that role between the two; NOTHING: whatever is there */
     const char *reason;
 } illegal[] = {
-    {WC_STEP_TRANSFORM, WC_STEP_BASE, false, "what is stored by then is in another basis: transforms come first"},
-    {WC_STEP_TRANSFORM, WC_STEP_PEEL, false, "what is stored by then is in another basis: transforms come first"},
-    {WC_STEP_TRANSFORM, WC_STEP_PRODUCT, false, "what is stored by then is in another basis: transforms come first"},
-    {WC_STEP_TRANSFORM, WC_STEP_PRUNE, false, "the mask is of another basis: transforms come first"},
-    {WC_STEP_COPY, WC_N_METHOD_ROLES, false,
+    {WC_STEP_TRANSFORM, WC_STEP_BASE, false, NOTHING,
+     "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PEEL, false, NOTHING,
+     "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRODUCT, false, NOTHING,
+     "what is stored by then is in another basis: transforms come first"},
+    {WC_STEP_TRANSFORM, WC_STEP_PRUNE, false, NOTHING, "the mask is of another basis: transforms come first"},
+    {WC_STEP_COPY, WC_N_METHOD_ROLES, false, NOTHING,
      "it stores the tensor's own bytes, all of them: no step goes before or after it"},
-    {WC_N_METHOD_ROLES, WC_STEP_COPY, false, "every bit is stored by then"},
-    {WC_STEP_PRUNE, WC_STEP_PRUNE, false, "a tensor has one mask"},
-    {WC_STEP_PRUNE, WC_STEP_BASE, false, "every value is stored by then: prune first, then quantize what is left"},
-    {WC_STEP_BASE, WC_STEP_PRUNE, true, "it stores a value everywhere, so the mask would be lost"},
+    {WC_N_METHOD_ROLES, WC_STEP_COPY, false, NOTHING, "every bit is stored by then"},
+    {WC_STEP_PRUNE, WC_STEP_PRUNE, false, NOTHING, "a tensor has one mask"},
+    {WC_STEP_PRUNE, WC_STEP_BASE, false, NOTHING,
+     "every value is stored by then: prune first, then quantize what is left"},
+    {WC_STEP_BASE, WC_STEP_PRUNE, true, NOTHING, "it stores a value everywhere, so the mask would be lost"},
+    {WC_STEP_BASE, WC_STEP_PRUNE, false, WC_STEP_PEEL,
+     "the survivors make up for weights that the outliers between them give back: outliers go first or last"},
+    {WC_STEP_BASE, WC_STEP_PRUNE, false, WC_STEP_PRODUCT,
+     "the survivors make up for weights that the product between them gives back: products go first or last"},
 };
+
+static bool has_role(const wc_recipe *r, size_t begin, size_t end, wc_method_role role)
+{
+    for (size_t i = begin; i < end; i++)
+        if (r->step[i].method->role == role) return true;
+    return false;
+}
 
 static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
 {
@@ -289,6 +307,7 @@ static wc_status check_order(wc_ctx *ctx, const char *text, const wc_recipe *r)
                              (illegal[t].before == WC_N_METHOD_ROLES || illegal[t].before == before->role);
                 if (!match) continue;
                 if (illegal[t].unless_mask_kept && step->keeps_mask) continue;
+                if (illegal[t].between != NOTHING && !has_role(r, k + 1, i, illegal[t].between)) continue;
                 return wc_fail(ctx, WC_OPTION, "recipe `%s': %s cannot follow %s: %s", text, step->name, before->name,
                                illegal[t].reason);
             }

@@ -48,6 +48,8 @@ static void printed_recipes_parse_to_themselves(void **state)
         "magnitude(update=obs,pattern=4:8)",
         "gqsa(0)",
         "rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn",
+        "outliers | svd | wanda | gptq | outliers | eora",
+        "wanda | eora",
     };
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -216,6 +218,9 @@ static void bad_recipes_are_refused_with_the_offending_word(void **state)
         {"rtn | hadamard", "hadamard cannot follow rtn: what is stored by then is in another basis"},
         {"outliers | hadamard | rtn", "hadamard cannot follow outliers"},
         {"svd | hadamard | rtn", "hadamard cannot follow svd"},
+        {"wanda | outliers | gptq", "gptq cannot follow wanda: the survivors make up for weights that the outliers"},
+        {"sparsegpt | gptq | eora | rtn",
+         "rtn cannot follow sparsegpt: the survivors make up for weights that the product"},
         {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn", "more than 8 steps"},
         {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|spqr", "more than 8 steps"},
         {"rtn|rtn|rtn|rtn|rtn|rtn|rtn|rtn|spqr", "more than 8 steps"},
