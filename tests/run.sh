@@ -64,32 +64,72 @@ cases()
         END { if (code && !bad) bad++; print ok + 0, bad + 0, skip + 0 }' "$1"
 }
 
-# Every test program, its cases counted one by one.
-step_unit()
+# side_by_side RUN REPORT NAME...: RUN NAME for each, as many at once as there are cores; then REPORT NAME CODE SECONDS LOG, in the
+# order given and as early as that allows.
+side_by_side()
 {
-    local o name log code t0 counts
-    echo "unit tests"
-    build WERROR=-Werror all program tests || return
-    o=$($MAKE -s WERROR=-Werror where)
-    for source in tests/unit/test_*.c; do
-        name=$(basename "$source" .c) log=$logs/$name t0=$SECONDS
-        "$o/tests/$name" >"$log" 2>&1
-        code=$?
-        read -ra counts <<<"$(cases "$log" $code)"
-        [ "$code" -lt 128 ] || echo "ended by signal $((code - 128))" >>"$log"
-        note "$name" "${counts[@]}" $((SECONDS - t0)) "$log"
+    local run=$1 report=$2 running=0 next=0 name
+    shift 2
+    local names=("$@")
+    reported()
+    {
+        while [ "$next" -lt ${#names[@]} ] && [ -e "$logs/${names[next]}.end" ]; do
+            read -ra end <"$logs/${names[next]}.end"
+            "$report" "${names[next]}" "${end[@]}" "$logs/${names[next]}"
+            next=$((next + 1))
+        done
+    }
+    for name; do
+        [ $running -lt "$JOBS" ] || { wait -n && : ; running=$((running - 1)); reported; }
+        {
+            t0=$SECONDS
+            "$run" "$name" >"$logs/$name" 2>&1 </dev/null
+            echo "$? $((SECONDS - t0))" >"$logs/$name.now" && mv "$logs/$name.now" "$logs/$name.end"
+        } &
+        running=$((running + 1))
+    done
+    wait
+    reported
+    rm -f "$logs"/*.end
+}
+
+# names PATTERN: those of the files, without folder and ending.
+names()
+{
+    for file in $1; do
+        file=${file##*/}
+        [ "$file" = lib.sh ] || echo "${file%.*}"
     done
 }
 
-# run_script PATH [LABEL]: a script that prints a line per case; one that fails without a FAIL line is one failure.
-run_script()
+# Every test program, its cases counted one by one.
+run_program() { "$o/tests/$1"; }
+report_cases()
 {
-    local name=${2:-$(basename "$1" .sh)} log=$logs/script t0=$SECONDS code ok bad skip
-    "$1" >"$log" 2>&1 </dev/null
-    code=$?
-    ok=$(grep -c '^ok ' "$log") bad=$(grep -c '^FAIL ' "$log") skip=$(grep -c '^skip ' "$log")
-    [ "$code" = 0 ] || [ "$bad" != 0 ] || bad=1
-    note "$name" "$ok" "$bad" "$skip" $((SECONDS - t0)) "$log"
+    local counts
+    [ "$2" -lt 128 ] || echo "ended by signal $(($2 - 128))" >>"$4"
+    read -ra counts <<<"$(cases "$4" "$2")"
+    note "$1" "${counts[@]}" "$3" "$4"
+}
+step_unit()
+{
+    local o
+    echo "unit tests"
+    build WERROR=-Werror all program tests || return
+    o=$($MAKE -s WERROR=-Werror where)
+    # shellcheck disable=SC2046
+    side_by_side run_program report_cases $(names 'tests/unit/test_*.c')
+}
+
+# Scripts print a line per case; one that fails without a FAIL line is one failure.
+run_script() { "tests/$1.sh"; }
+run_command_script() { "tests/cli/$1.sh"; }
+report_script()
+{
+    local ok bad skip
+    ok=$(grep -c '^ok ' "$4") bad=$(grep -c '^FAIL ' "$4") skip=$(grep -c '^skip ' "$4")
+    [ "$2" = 0 ] || [ "$bad" != 0 ] || bad=1
+    note "$1" "$ok" "$bad" "$skip" "$3" "$4"
 }
 
 step_cli()
@@ -98,16 +138,14 @@ step_cli()
     build WERROR=-Werror all program || return
     WC_BIN=$($MAKE -s WERROR=-Werror where)/wcompress
     export WC_BIN
-    for script in tests/cli/*.sh; do
-        [ "$(basename "$script")" = lib.sh ] || run_script "$script"
-    done
+    # shellcheck disable=SC2046
+    side_by_side run_command_script report_script $(names 'tests/cli/*.sh')
 }
 
 step_style()
 {
     echo "style"
-    run_script tests/style.sh
-    run_script tests/include_rules.sh
+    side_by_side run_script report_script style include_rules
 }
 
 # LeakSanitizer needs ptrace, which containers often deny: then leaks go unseen, and that is said.
@@ -124,41 +162,35 @@ sanitizer_options()
     fi
 }
 
-# one_case NAME COMMAND...: a program under sanitizers is one case.
-one_case()
+# A program under sanitizers is one case.
+report_sanitized()
 {
-    local name=$1 log=$logs/case t0=$SECONDS code
-    shift
-    "$@" >"$log" 2>&1 </dev/null
-    code=$?
-    if [ "$code" = 0 ]; then note "$name" 1 0 0 $((SECONDS - t0)) "$log"; else note "$name" 0 1 0 $((SECONDS - t0)) "$log"; fi
+    if [ "$2" = 0 ]; then note "asan $1" 1 0 0 "$3" "$4"; else note "asan $1" 0 1 0 "$3" "$4"; fi
 }
+run_sanitized() { if [ "$1" = smoke ]; then tests/cli/smoke.sh; else "$o/tests/$1"; fi; }
 
 step_asan()
 {
-    local o name
+    local o
     echo "address and undefined behaviour sanitizers"
     build CFLAGS="$SANITIZE" program tests || return
     o=$($MAKE -s CFLAGS="$SANITIZE" where)
     sanitizer_options "$o/wcompress"
-    for source in tests/unit/test_*.c; do
-        name=$(basename "$source" .c)
-        one_case "asan $name" "$o/tests/$name"
-    done
-    WC_BIN=$o/wcompress one_case "asan smoke" tests/cli/smoke.sh
+    export WC_BIN=$o/wcompress
+    # shellcheck disable=SC2046
+    side_by_side run_sanitized report_sanitized $(names 'tests/unit/test_*.c') smoke
 }
 
+run_fuzzer() { WC_FUZZ_CRASH=build/crash-$1 "$o/fuzz/$1"; }
 step_fuzz()
 {
-    local o name
+    local o
     echo "fuzzing"
     build CFLAGS="$SANITIZE" program fuzzers || return
     o=$($MAKE -s CFLAGS="$SANITIZE" where)
     sanitizer_options "$o/wcompress"
-    for source in tests/fuzz/fuzz_*.c; do
-        name=$(basename "$source" .c)
-        WC_FUZZ_CRASH=build/crash-$name one_case "$name" "$o/fuzz/$name"
-    done
+    # shellcheck disable=SC2046
+    side_by_side run_fuzzer report_sanitized $(names 'tests/fuzz/fuzz_*.c')
 }
 
 [ $# != 0 ] || set -- style unit cli asan fuzz
