@@ -122,6 +122,8 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
     gen_error e;
     (void)n;
     if (!o->prompt) return wc_fail(ctx, WC_OPTION, "run: -p TEXT is missing");
+    if (o->int8 && o->prepare)
+        return wc_fail(ctx, WC_OPTION, "run: --int8 or --prepare, not both: prepared weights take inputs as they are");
     gen_options g = {.path = operand[0],
                      .prompt = o->prompt,
                      .prompt_size = strlen(o->prompt),

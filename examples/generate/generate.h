@@ -184,7 +184,7 @@ typedef struct gen_options {
     int threads;     /* 0: all */
     bool ignore_end; /* go on after an end-of-text token */
     bool int8;       /* inputs of products in 8 bits */
-    bool prepare;    /* gen_model_prepare */
+    bool prepare;    /* gen_model_prepare; without int8, which does not use that */
     /* Gets the bytes of every token as it comes; false stops. */
     bool (*sink)(void *arg, const char *bytes, size_t n);
     void *arg;

@@ -20,7 +20,7 @@ static bool print(void *arg, const char *bytes, size_t n)
 static int usage(void)
 {
     fputs(
-        "usage: generate [-n tokens] [-t temperature] [-k top_k] [-p top_p] [-s seed] [-j threads] [-8] [-r] model.wcz "
+        "usage: generate [-n tokens] [-t temperature] [-k top_k] [-p top_p] [-s seed] [-j threads] [-8 | -r] model.wcz "
         "PROMPT\n",
         stderr);
     return 2;
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
         case 'r': o.prepare = true; break;
         default: return usage();
         }
-    if (argc - optind != 2) return usage();
+    if (argc - optind != 2 || (o.int8 && o.prepare)) return usage();
     o.path = argv[optind];
     o.prompt = argv[optind + 1];
     o.prompt_size = strlen(o.prompt);

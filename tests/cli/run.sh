@@ -35,6 +35,7 @@ check 'json has the text and the speed' json "$tmp/out" \
 gives 'json of a prepared run' 0 '' run "$tmp/docs.wcz" -p "$prompt" -n 8 --prepare --json
 check 'json has what preparing took' json "$tmp/out" \
     '(d["prepare_seconds"] > 0, d["prepared_bytes"] > 10**6) == (True, True) and d["tokens"] == 8 or 1/0'
+gives 'two ways to be faster' 2 'int8 or --prepare, not both' run "$tmp/docs.wcz" -p "$prompt" --int8 --prepare
 run run "$tmp/docs.wcz" -p "$prompt" -n 12 --temp 1 --top-k 50 --top-p 0.95 --seed 5
 cp "$tmp/out" "$tmp/first"
 says 'a seed gives the same text, for any number of threads' "$(cat "$tmp/first")" \
