@@ -356,8 +356,8 @@ static double flops(const wc_place *at, const void *opt, bool drift)
     double n = (double)at->cols;
     (void)drift;
     if (o->criterion == SPQR) return n * n * n / 3 + 40 * (double)at->rows * n;
-    return (o->criterion == AUTO || o->criterion == GAIN ? 2 * (double)at->cols : 1) * (double)at->rows *
-           (double)at->cols;
+    /* auto: as the first step; a later one takes the gains, which is little beside what stored values before it */
+    return (o->criterion == GAIN ? 2 * n : 1) * (double)at->rows * n;
 }
 
 const wc_method wc_method_outliers = {
