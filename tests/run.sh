@@ -89,6 +89,9 @@ side_by_side()
         running=$((running + 1))
     done
     wait
+    for name; do # what was killed with the shell around it
+        [ -e "$logs/$name.end" ] || echo '137 0' >"$logs/$name.end"
+    done
     reported
     rm -f "$logs"/*.end
 }

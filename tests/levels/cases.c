@@ -12,6 +12,7 @@
 
 #include "base/half.h"
 #include "decode/bytes.h"
+#include "tests/lanes_util.h"
 #include "tests/samples.h"
 
 #define FAIL(...) return snprintf(why, size, __VA_ARGS__), 1
@@ -121,23 +122,11 @@ static int compute(const wcd_view *v, wcd_level level, const float *x, results *
     return compute_int8(v, x, INPUTS, r->y8, why, size);
 }
 
-/* Lanes of fused multiply-adds, column mod 16, added in halves: for kinds that have no sum of their own. */
-static float documented_sum(const float *w, const float *x, size_t n)
-{
-    float lane[16] = {0};
-    for (size_t i = 0; i < n; i++)
-        lane[i % 16] = fmaf(w[i], x[i], lane[i % 16]);
-    for (int half = 8; half; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
-
 static int check_sums(const wcd_view *v, const results *c, const float *x, char *why, unsigned size)
 {
     const unsigned kind = v->d->id;
     for (size_t r = 0; r < v->rows && kind != SPARSE && kind != LOWRANK && kind != TRELLIS; r++) {
-        float want = documented_sum(c->rows + r * v->cols, x, v->cols);
+        float want = sum_in_lanes(c->rows + r * v->cols, x, v->cols);
         if (same(&want, c->y + r, 1, "documented sum", WCD_C, why, size)) return 1;
     }
     float *y = guarded(Y + 1, v->rows * 4, 0x5a), *y8 = guarded(Y8 + 1, 2 * v->rows * 4, 0);
