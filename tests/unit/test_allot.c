@@ -78,6 +78,25 @@ static void the_knapsack_is_as_good_as_trying_all(void **unused)
     assert_true(exact > rounds * 8 / 10);
 }
 
+/* What is off the hull is taken for the room that the last step left; not without room, and not where it is no better.
+ */
+static void the_rest_goes_to_what_fits(void **unused)
+{
+    wc_choice first[] = {{0, 1, 0}, {4, 0.7, 1}, {5, 0.8, 2}, {10, 0, 3}};
+    static const struct {
+        double room;
+        size_t taken;
+    } table[] = {{3.9, 0}, {4, 1}, {9.9, 1}, {10, 3}};
+    (void)unused;
+    for (size_t t = 0; t < sizeof table / sizeof *table; t++) {
+        wc_ctx ctx;
+        wc_choices list = {.at = first, .n = 4};
+        wc_ctx_init(&ctx, 1);
+        assert_int_equal(wc_knapsack(&ctx, &list, 1, table[t].room), WC_OK);
+        assert_int_equal(list.taken, table[t].taken);
+    }
+}
+
 /* ---- methods ---------------------------------------------------------------------------------------------------- */
 
 static wc_status rows_of(wc_ctx *ctx, const wc_member *m, size_t r0, size_t nr, float *dst)
@@ -248,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_knapsack_is_as_good_as_trying_all),
+        cmocka_unit_test(the_rest_goes_to_what_fits),
         cmocka_unit_test(every_method_gains_by_its_budget),
         cmocka_unit_test(metrics_are_those_of_the_method),
     };

@@ -103,7 +103,7 @@ static void any_numbers_are_a_permutation(void **state)
         unsigned swap[N];
         for (unsigned j = 0; j < N; j++) {
             uint64_t random = XXH3_64bits_withSeed(&j, sizeof j, round);
-            swap[j] = random >> 40 & 1 ? (unsigned)(random % 0x10000) : (unsigned)(random % N);
+            swap[j] = random >> 40 & 1 ? (unsigned)(random % 0x10000) : (unsigned)(random % (N + 1));
             o.blob[2 * j] = (uint8_t)swap[j], o.blob[2 * j + 1] = (uint8_t)(swap[j] >> 8);
             x[j] = y[j] = (float)j;
         }
