@@ -221,8 +221,7 @@ static wc_status memory_ceilings(wc_bench_frame *f)
     return status;
 }
 
-/* ---- linear algebra
- * --------------------------------------------------------------------------------------------------- */
+/* ---- linear algebra ---------------------------------------------------------------------------------------------- */
 
 typedef struct symmetric {
     size_t n, t;
@@ -303,8 +302,7 @@ static wc_status linear_algebra(wc_bench_frame *f)
     return bench_moments(f, large);
 }
 
-/* ---- all
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 wc_status wc_bench(wc_ctx *ctx, const wc_bench_options *opt, wc_report *report)
 {

@@ -379,8 +379,7 @@ out:
     return status;
 }
 
-/* ---- reading weights and text
- * ----------------------------------------------------------------------------------------- */
+/* ---- reading weights and text ------------------------------------------------------------------------------------ */
 
 /* A checkpoint of one tensor in memory. */
 typedef struct stored {

@@ -81,9 +81,7 @@ static void plan(const wc_place *at, const void *opt, wc_part *out)
     *out = (wc_part){.kind = WC_PART_FLOAT, .floats = {.rows = at->rows, .cols = at->cols, .dtype = WC_F16}};
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* Rows that no block fits: the values as f16. */
 static wc_status store_f16(wc_job *job, wc_part *made)
@@ -199,9 +197,7 @@ const wc_method wc_method_ggml = {
     .scratch = scratch,
 };
 
-/* ---- without calibration
- * ---------------------------------------------------------------------------------------------
- */
+/* ---- without calibration ----------------------------------------------------------------------------------------- */
 
 static const wc_opt rtn_opts[] = {TYPE_OPTION, {0}};
 

@@ -180,8 +180,7 @@ const wc_method wc_method_lut = {
     .flops = flops,
 };
 
-/* ---- SqueezeLLM: k-means weighted by sensitivity, nearest levels
- * ----------------------------------------------------- */
+/* ---- SqueezeLLM: k-means weighted by sensitivity, nearest levels ------------------------------------------------- */
 
 static const wc_opt squeezellm_opts[] = {
     {"bits", WC_OPT_INT, FIELD(bits), 3, 2, 8, NULL, "bits per weight"},
@@ -201,8 +200,7 @@ const wc_method wc_method_squeezellm = {
     .flops = flops,
 };
 
-/* ---- NF4: QLoRA's table under scales that cover the range
- * ------------------------------------------------------------ */
+/* ---- NF4: QLoRA's table under scales that cover the range -------------------------------------------------------- */
 
 static const wc_opt nf4_opts[] = {
     {"group", WC_OPT_INT, FIELD(group), 64, 0, 65536, NULL, "columns per scale; 0: the whole row"},

@@ -46,8 +46,7 @@ struct target {
     double ridge;        /* gain: weight[j] = h_jj + ridge */
 };
 
-/* ---- scores
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------------------------------------------------ */
 
 /* score [rows, cols] >= 0. With E = W unexplained and D = E (H + ridge I), adding v to w^_rj alone changes tr(E H E^T)
  * by v^2 H_jj - 2 v D_rj: best v = D / H_jj, fall D^2 / H_jj. Without h a value explains its weight: w^2 weight_j. */
@@ -134,8 +133,7 @@ static void choose(const float *score, wc_sparse *s)
     }
 }
 
-/* ---- values
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* The values of one row that minimise its (e - v) H (e - v)^T over f16, by coordinate descent from 0, so that the error
  * cannot grow. g [n] = D at the row's positions, kept up to date as the values move. */
@@ -195,8 +193,7 @@ static wc_status set_values(const struct target *t, wc_sparse *s)
     return WC_OK;
 }
 
-/* ---- the method
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the method -------------------------------------------------------------------------------------------------- */
 
 static void plan(const wc_place *at, const void *opt, wc_part *out)
 {

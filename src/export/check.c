@@ -264,8 +264,7 @@ static wc_status tile(job *j, const wc_scheme *s)
     return WC_OK;
 }
 
-/* ---- rules for what a runtime fuses
- * ---------------------------------------------------------------------------------- */
+/* ---- rules for what a runtime fuses ------------------------------------------------------------------------------ */
 
 static bool same_scheme(const wc_scheme *a, const wc_scheme *b)
 {
@@ -318,8 +317,7 @@ static wc_status one_scheme(job *j, const wc_scheme *s)
                  j->format->mixed ? " for " : "", j->format->mixed ? j->target->name : "");
 }
 
-/* ---- rules for llama.cpp
- * ---------------------------------------------------------------------------------------------- */
+/* ---- rules for llama.cpp ----------------------------------------------------------------------------------------- */
 
 static wc_status blocks(job *j, const wc_scheme *s)
 {
@@ -328,8 +326,7 @@ static wc_status blocks(job *j, const wc_scheme *s)
                  "has no type in GGUF (%s): it will be written as floats", s->what);
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 enum { INTEGER_RUNTIME = 1, GGUF_RUNTIME = 2, INTEGERS_ONLY = 4, FUSING_ONLY = 8 };
 
@@ -363,8 +360,7 @@ static wc_status look_at(job *j, const wc_scheme *s)
     return WC_OK;
 }
 
-/* ---- the model
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------------------------------------------------- */
 
 static wc_status architecture(job *j)
 {

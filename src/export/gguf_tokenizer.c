@@ -22,8 +22,7 @@ typedef struct tokenizer {
     uint32_t *rank;       /* [n] the first merge that makes it; n_merges: none */
 } tokenizer;
 
-/* ---- which way of cutting text
- * --------------------------------------------------------------------------------------- */
+/* ---- which way of cutting text ----------------------------------------------------------------------------------- */
 
 typedef struct cutting {
     const char *pattern;
@@ -110,8 +109,7 @@ static wc_status put_model(tokenizer *t, const char *asked)
     return put_text(t, "tokenizer.ggml.pre", pre);
 }
 
-/* ---- tokens
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
 static bool looks_special(const char *s)
 {
@@ -272,8 +270,7 @@ static void compare_merges(tokenizer *t)
                t->in->path, json_array_size(t->merges), pairs);
 }
 
-/* ---- special tokens
- * -------------------------------------------------------------------------------------------------- */
+/* ---- special tokens ---------------------------------------------------------------------------------------------- */
 
 /* The id that a key of tokenizer_config.json names, as "</s>" or {"content": "</s>"}. */
 static bool named_id(const tokenizer *t, const json_t *config, const char *key, uint32_t *id)
@@ -322,8 +319,7 @@ static wc_status put_special(tokenizer *t, const json_t *config, const json_t *e
                               json_string_length(chat));
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static wc_status put_all(tokenizer *t, const json_t *config, const json_t *extra, const char *pre)
 {

@@ -156,8 +156,7 @@ static json_t *awq(const wci_linears *l, const base *b)
                      group_size(b->group), "zero_point", true, "version", "gemm", "modules_to_not_convert", ignored(l));
 }
 
-/* ---- compressed-tensors
- * ----------------------------------------------------------------------------------------------- */
+/* ---- compressed-tensors ------------------------------------------------------------------------------------------ */
 
 static json_t *weights(const base *b)
 {
@@ -205,8 +204,7 @@ static json_t *compressed_tensors(const wci_linears *l, const base *b)
                      "kv_cache_scheme", "ignore", ignored(l), "config_groups", groups);
 }
 
-/* ---- texts
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static json_t *quantization(const wci_linears *l)
 {

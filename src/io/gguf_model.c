@@ -106,8 +106,7 @@ wc_status wc_gguf_interleaved(wc_ctx *ctx, const wc_gguf *g, const char *name, u
     return WC_OK;
 }
 
-/* ---- config.json
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- config.json ------------------------------------------------------------------------------------------------- */
 
 static const wc_gguf_tensor *find_tensor(const wc_gguf *g, const char *name)
 {

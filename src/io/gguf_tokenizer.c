@@ -136,8 +136,7 @@ static wc_status list_tokens(wc_ctx *ctx, const vocab *v, json_t *all, json_t *a
     return WC_OK;
 }
 
-/* ---- byte-level BPE
- * -------------------------------------------------------------------------------------------------- */
+/* ---- byte-level BPE ---------------------------------------------------------------------------------------------- */
 
 static wc_status stored_merges(wc_ctx *ctx, const wc_gguf *g, json_t *out)
 {
@@ -183,8 +182,7 @@ static json_t *pre_tokenizer(const wc_gguf_pre *pre)
     return json_pack("{s:s, s:o}", "type", "Sequence", "pretokenizers", steps);
 }
 
-/* ---- SentencePiece BPE: merges follow from scores
- * --------------------------------------------------------------------- */
+/* ---- SentencePiece BPE: merges follow from scores ---------------------------------------------------------------- */
 
 typedef struct merge {
     uint32_t left, right;
@@ -234,8 +232,7 @@ static json_t *space_normalizer(bool prefix)
     return json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", steps);
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static void add_special(json_t *single, json_t *specials, const vocab *v, uint64_t id)
 {

@@ -269,8 +269,7 @@ static void refit_run(struct panel *p, size_t sub)
     expand(p, sub, 1);
 }
 
-/* ---- descent: codes
- * -------------------------------------------------------------------------------------------------- */
+/* ---- descent: codes ---------------------------------------------------------------------------------------------- */
 
 /* Columns first .. first + n: D is complete but for changes among themselves, which go to local [n, nr]. */
 static void descend_columns(struct panel *p, size_t first, size_t n)
@@ -376,8 +375,7 @@ static void descend(struct panel *p)
     wc_sweep_run(&blocks);
 }
 
-/* ---- the matrix
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the matrix -------------------------------------------------------------------------------------------------- */
 
 static double solve_panel(struct panel *p, size_t r0, size_t nr)
 {

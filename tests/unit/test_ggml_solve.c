@@ -189,8 +189,7 @@ static void octets_come_near_the_best(void **state)
     if (ours > 1.1 * best) fail_msg("%g times the best", ours / best);
 }
 
-/* ---- the search
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the search -------------------------------------------------------------------------------------------------- */
 
 /* The least error over a dense grid of scales (and minimums) in f32: 1.00 is usual, absmax rounding gives 1.2 and more.
  */
@@ -230,8 +229,7 @@ static void scales_come_near_a_dense_search(void **state)
     }
 }
 
-/* ---- feedback and descent
- * ---------------------------------------------------------------------------------------------- */
+/* ---- feedback and descent ---------------------------------------------------------------------------------------- */
 
 static void feedback_and_descent_lower_the_objective(void **state)
 {
@@ -314,8 +312,7 @@ static void odd_matrices_have_sound_results(void **state)
     free(w), free(h);
 }
 
-/* ---- the method
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the method -------------------------------------------------------------------------------------------------- */
 
 static void other_types_take_over_where_blocks_do_not_fit(void **state)
 {

@@ -113,8 +113,7 @@ static void a_recorded_file_is_a_model(void **state)
     free(want);
 }
 
-/* ---- what is refused
- * -------------------------------------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------------------------------------- */
 
 /* A file in memory, piece by piece. */
 typedef struct file {
@@ -292,8 +291,7 @@ static void truncation_is_refused_and_damage_is_harmless(void **state)
     free(data);
 }
 
-/* ---- names, rows, the writer
- * ------------------------------------------------------------------------------------------ */
+/* ---- names, rows, the writer ------------------------------------------------------------------------------------- */
 
 static void names_go_there_and_back(void **state)
 {
@@ -374,8 +372,7 @@ static void what_is_written_is_read(void **state)
     wc_gguf_writer_free(&w);
 }
 
-/* ---- tokenizers: tokenizer.json -> GGUF -> tokenizer.json
- * ------------------------------------------------------------- */
+/* ---- tokenizers: tokenizer.json -> GGUF -> tokenizer.json -------------------------------------------------------- */
 
 /* A model of nothing but a tokenizer. */
 static wc_input only_tokenizer(wc_ctx *ctx, const char *name)

@@ -446,8 +446,7 @@ static void no_drift_changes_no_byte(void **unused)
     free(w), free(h), free(zero), free(c);
 }
 
-/* ---- trouble
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- trouble ----------------------------------------------------------------------------------------------------- */
 
 /* H = I - (1 + dent) v v^T with |v| = 1: a positive diagonal, one eigenvalue -dent, cured by damping above dent. */
 static void damping_escalates_and_gives_up(void **unused)
@@ -566,8 +565,7 @@ static void every_shape_and_magnitude(void **unused)
                 }
 }
 
-/* ---- the same bytes
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the same bytes ---------------------------------------------------------------------------------------------- */
 
 static void same_bytes_for_any_threads_and_level(void **unused)
 {
@@ -614,8 +612,7 @@ static void options_that_contradict_are_refused(void **unused)
     }
 }
 
-/* ---- a trained layer
- * -------------------------------------------------------------------------------------------------- */
+/* ---- a trained layer --------------------------------------------------------------------------------------------- */
 
 /* The f16 tensor `name' of docs4m as f32, or NULL. */
 static float *trained(const char *name, size_t count)

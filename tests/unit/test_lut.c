@@ -46,8 +46,7 @@ static void assert_same_lut(const wc_lut *a, const wc_lut *b)
     if (a->scaled) assert_memory_equal(a->scale, b->scale, a->rows * wc_lut_groups(a) * sizeof *a->scale);
 }
 
-/* ---- against known figures
- * -------------------------------------------------------------------------------------------- */
+/* ---- against known figures --------------------------------------------------------------------------------------- */
 
 /* Relative squared error on N(0, 1) rows. NF4 in groups of 64: 0.00845 by eight lines of numpy on 3 x 524288 samples
  * (0.00843 to 0.00849; the 0.00837 one also reads is a smaller sample's). Fitted tables of 4096 columns: Lloyd-Max less
@@ -123,8 +122,7 @@ static void codes_are_nearest(void **unused)
     free(w), free(h);
 }
 
-/* ---- identities
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- identities -------------------------------------------------------------------------------------------------- */
 
 /* A diagonal H has nothing to feed back, and k-means levels are then the optimum that refitting looks for: its passes
  * may only repair the rounding of levels to f16. */
@@ -226,8 +224,7 @@ static void feedback_and_refinement_help(void **unused)
     free(w), free(h), free(hd);
 }
 
-/* ---- every input
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- every input ------------------------------------------------------------------------------------------------- */
 
 static void same_bytes_for_any_threads(void **unused)
 {
