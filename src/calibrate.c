@@ -169,8 +169,8 @@ static wc_status show_result(job *j, uint64_t tokens)
     wc_report_result(j->report, "wrote   %s  %s, statistics of %llu tokens", j->output,
                      wc_size_text((uint64_t)st.st_size, size), (unsigned long long)tokens);
     json_object_set_new(j->report->facts, "result",
-                        json_pack("{s:s, s:I, s:I}", "output", j->output, "bytes", (json_int_t)st.st_size, "tokens",
-                                  (json_int_t)tokens));
+                        json_pack("{s:o, s:I, s:I}", "output", wc_report_text(j->output), "bytes",
+                                  (json_int_t)st.st_size, "tokens", (json_int_t)tokens));
     return WC_OK;
 }
 

@@ -120,6 +120,26 @@ static const wc_cli_option *option_of(const wc_command *c, int code)
     return NULL;
 }
 
+/* Why getopt took no option: a letter it knows by itself only (of `-nz' with the others), a word as it was given. */
+static wc_status refuse(wc_ctx *ctx, const wc_command *c, int code, const char *word)
+{
+    char letter[] = {'-', (char)optopt, 0};
+    const wc_cli_option *known = optopt >= LONG_BASE ? option_of(c, optopt) : NULL;
+    if (optopt > 0 && optopt < LONG_BASE) word = letter;
+    if (code == ':') return wc_fail(ctx, WC_OPTION, "%s: option `%s' needs a value", c->name, word);
+    if (known) return wc_fail(ctx, WC_OPTION, "%s: option `--%s' takes no value", c->name, known->name);
+    size_t n = strcspn(word, "=");
+    const char *first = NULL; /* getopt takes the beginning of a name, if there is one such name */
+    for (const wc_cli_option *o = c->options; n > 2 && o->name; o++) {
+        if (strncmp(o->name, word + 2, n - 2) != 0) continue;
+        if (first)
+            return wc_fail(ctx, WC_OPTION, "%s: option `%.*s' could be --%s or --%s", c->name, (int)n, word, first,
+                           o->name);
+        first = o->name;
+    }
+    return wc_fail(ctx, WC_OPTION, "%s: unknown option `%s'", c->name, word);
+}
+
 wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, void *opt, int *n_operands,
                        char **operand)
 {
@@ -131,16 +151,16 @@ wc_status wc_cli_parse(wc_ctx *ctx, const wc_command *c, int argc, char **argv, 
     opterr = 0;
     optind = 0; /* GNU: start anew, permuting operands to the end */
     for (int code; (code = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
-        const char *word = argv[optind - 1];
-        if (code == '?') return wc_fail(ctx, WC_OPTION, "%s: unknown option `%s'", c->name, word);
-        if (code == ':') return wc_fail(ctx, WC_OPTION, "%s: option `%s' needs a value", c->name, word);
+        if (code == '?' || code == ':') return refuse(ctx, c, code, argv[optind - 1]);
         WC_TRY(store(ctx, option_of(c, code), optarg, opt));
     }
     *n_operands = argc - optind;
     for (int i = 0; i < *n_operands; i++)
         operand[i] = argv[optind + i];
     if (((const wc_cli_common *)opt)->help) return WC_OK;
-    if (*n_operands < c->min_operands) return wc_fail(ctx, WC_OPTION, "%s: %s is missing", c->name, c->operands);
+    if (*n_operands < c->min_operands)
+        return wc_fail(ctx, WC_OPTION, "%s: %s%s", c->name, c->operands,
+                       *n_operands ? ": only one of them is given" : " is missing");
     if (*n_operands > c->max_operands)
         return wc_fail(ctx, WC_OPTION, "%s: `%s' is one operand too many", c->name, operand[c->max_operands]);
     return WC_OK;
@@ -156,7 +176,8 @@ void wc_cli_free(const wc_command *c, void *opt)
 
 void wc_cli_help(const wc_command *c, FILE *out)
 {
-    fprintf(out, "usage: wcompress %s [options] %s\n\n%s\n\noptions:\n", c->name, c->operands, c->description);
+    fprintf(out, "usage: wcompress %s [options]%s%s\n\n%s\n\noptions:\n", c->name, *c->operands ? " " : "", c->operands,
+            c->description);
     for (const wc_cli_option *o = c->options; o->name; o++) {
         char left[64], letter[8] = "    ";
         if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);

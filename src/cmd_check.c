@@ -28,7 +28,7 @@ static void defaults(void *p)
 
 static wc_status check(wc_ctx *ctx, const options *o, const wc_input *in, wc_report *report)
 {
-    wc_check_options opt = {.target = o->target, .format = o->to, .tp = (unsigned)wc_min(o->tp, UINT32_MAX)};
+    wc_check_options opt = {.target = o->target, .format = o->to, .tp = o->tp};
     wc_plan_options plan = {.linear = o->recipe, .embed = "keep", .head = "keep", .last_block = SIZE_MAX};
     wc_findings found = {0};
     if (o->recipe && in->has_wcz)

@@ -96,8 +96,8 @@ static wc_status to_gguf(wc_ctx *ctx, const options *o, const wc_input *in, cons
     snprintf(rest, sizeof rest, "%zu tensors, %zu copied as they were stored", result.tensors, result.copied);
     show(report, o, path, result.bytes, rest);
     json_object_set_new(report->facts, "export",
-                        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "format", "gguf", "output", path, "bytes",
-                                  (json_int_t)result.bytes, "tensors", (json_int_t)result.tensors, "copied",
+                        json_pack("{s:s, s:o, s:I, s:I, s:I, s:I}", "format", "gguf", "output", wc_report_text(path),
+                                  "bytes", (json_int_t)result.bytes, "tensors", (json_int_t)result.tensors, "copied",
                                   (json_int_t)result.copied, "converted", (json_int_t)result.converted));
     return WC_OK;
 }
@@ -105,7 +105,7 @@ static wc_status to_gguf(wc_ctx *ctx, const options *o, const wc_input *in, cons
 /* Refuses what the target will not load; says what vLLM, which asks for more than others, would not. */
 static wc_status check(wc_ctx *ctx, const options *o, const wc_input *in, const wc_scheme *list, size_t n)
 {
-    wc_check_options opt = {.target = o->target ? o->target : "transformers", .format = o->to, .tp = (unsigned)o->tp};
+    wc_check_options opt = {.target = o->target ? o->target : "transformers", .format = o->to, .tp = o->tp};
     wc_findings found = {0}, strict = {0};
     wc_status status = wc_check(ctx, in, list, n, &opt, &found);
     if (status == WC_OK) status = wc_check_failure(ctx, in, &opt, &found);
@@ -142,10 +142,10 @@ static wc_status to_folder(wc_ctx *ctx, const options *o, const wc_input *in, co
              r.files, r.files == 1 ? "" : "s", r.integers, r.rounded_scales ? ", their scales rounded" : "");
     show(report, o, path, r.bytes, rest);
     json_object_set_new(report->facts, "export",
-                        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "format", o->to, "output", path, "bytes",
-                                  (json_int_t)r.bytes, "tensors", (json_int_t)r.tensors, "files", (json_int_t)r.files,
-                                  "integers", (json_int_t)r.integers, "rounded", (json_int_t)r.rounded,
-                                  "rounded_scales", (json_int_t)r.rounded_scales));
+                        json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "format", o->to, "output",
+                                  wc_report_text(path), "bytes", (json_int_t)r.bytes, "tensors", (json_int_t)r.tensors,
+                                  "files", (json_int_t)r.files, "integers", (json_int_t)r.integers, "rounded",
+                                  (json_int_t)r.rounded, "rounded_scales", (json_int_t)r.rounded_scales));
 out:
     free(list);
     return status;

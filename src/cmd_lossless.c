@@ -59,7 +59,7 @@ const wc_command wc_command_lossless = {
     .summary = "compress without loss: about 66 % of BF16, 85 % of F16",
     .description =
         "Any safetensors model, one file out; `wcompress restore' writes the originals back, equal to the byte. The\n"
-        "result is a .wcz like any other: eval, generate and the decode library read it as it is.\n\n"
+        "result is a .wcz like any other: eval, run and the decode library read it as it is.\n\n"
         "  wcompress lossless llama/ -o llama.wcz\n"
         "  wcompress restore llama.wcz -o llama-again/",
     .opt_size = sizeof(options),

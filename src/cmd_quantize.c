@@ -24,12 +24,12 @@ typedef struct options {
 } options;
 
 /* Embedding and head: 8 bits, and with --target as they are, since runtimes read them as floats. */
-enum { UNSAID = 255, END_BITS = 8 };
+enum { UNSAID = 255, END_BITS = 8, LINEAR_BITS = 3 };
 
 static void defaults(void *p)
 {
     options *o = p;
-    o->bits = 3;
+    o->bits = NAN; /* unsaid */
     o->tp = 1;
     o->rounds = 2;
     o->probe_tokens = 4096;
@@ -129,6 +129,9 @@ static wc_status build_prune(wc_ctx *ctx, const options *o, wc_buf *out)
     const wc_method *m = wc_method_find(name);
     if (!o->pattern) return wc_fail(ctx, WC_OPTION, "prune: --pattern is missing, write 50%% or 2:4");
     if (!m || m->role != WC_STEP_PRUNE) return wc_fail(ctx, WC_OPTION, "prune: `%s' is no method that prunes", name);
+    char *end;
+    if (strtod(o->pattern, &end) > 1 && !*end)
+        return wc_fail(ctx, WC_OPTION, "prune: --pattern %s: write %s%% for a part, or 2:4", o->pattern, o->pattern);
     if (o->bits != 0 && (o->bits < 1 || o->bits > 8))
         return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
     WC_TRY(wc_buf_printf(ctx, out, "%s(%s", name, o->pattern));
@@ -231,7 +234,7 @@ static wc_status show_cost(wc_ctx *ctx, const options *o, const char *model, con
 /* Refuses, before anything else is done, a plan whose result the runtime would not load. */
 static wc_status check_target(wc_ctx *ctx, const options *o, const char *model, const wc_plan_options *plan)
 {
-    wc_check_options opt = {.target = o->target, .tp = (unsigned)o->tp};
+    wc_check_options opt = {.target = o->target, .tp = o->tp};
     wc_plan_options planned = *plan;
     wc_findings found = {0};
     wc_input in;
@@ -259,6 +262,7 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const
     wc_run_result result = {0};
     if (!(o->attention >= 0 && o->attention <= 1))
         return wc_fail(ctx, WC_OPTION, "--attention %g: allowed is 0 to 1", o->attention);
+    if (o->tp != 1 && !o->target) return wc_fail(ctx, WC_OPTION, "--tp needs --target, whose shards it means");
     if (o->attention > 0 && o->stats)
         return wc_fail(ctx, WC_OPTION, "--attention: the statistics of --stats are made already, all tokens alike");
     wc_run_options run = {.model = model,
@@ -291,17 +295,13 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const
     if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
     if (o->target) WC_TRY_OUT(check_target(ctx, o, model, &run.plan));
-    if (q->search) {
-        wc_search_options s = {.run = run,
-                               .options = linear,
-                               .bits = o->size ? 0 : o->bits,
-                               .size = o->size,
-                               .probe_tokens = o->probe_tokens,
-                               .rounds = (int)o->rounds};
-        WC_TRY_OUT(wc_search(ctx, &s, report));
-        goto out;
-    }
-    WC_TRY_OUT(wc_run(ctx, &run, report, &result));
+    wc_search_options search = {.run = run,
+                                .options = linear,
+                                .bits = o->size ? 0 : o->bits,
+                                .size = o->size,
+                                .probe_tokens = o->probe_tokens,
+                                .rounds = (int)o->rounds};
+    WC_TRY_OUT(q->search ? wc_search(ctx, &search, report, &result) : wc_run(ctx, &run, report, &result));
     if (o->eval && !o->dry_run) WC_TRY_OUT(show_cost(ctx, o, model, &result, report));
 out:
     wc_run_result_free(&result);
@@ -314,11 +314,12 @@ out:
 
 static wc_status quantize(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
 {
-    const options *o = opt;
+    options said = *(const options *)opt, *o = &said;
     wc_buf linear = {0};
     (void)n;
-    if (o->format && (o->method || o->opt.n))
-        return wc_fail(ctx, WC_OPTION, "--format chooses the method: leave out --method and --opt");
+    if (o->format && (o->method || o->opt.n || !isnan(o->bits)))
+        return wc_fail(ctx, WC_OPTION, "--format chooses method and bits: leave out --method, --opt and --bits");
+    if (isnan(o->bits)) o->bits = LINEAR_BITS;
     if (o->bits < 1 || o->bits > 8) return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 1 to 8", o->bits);
     wc_status status = build_recipe(ctx, o, &linear);
     bool chosen = o->method || o->opt.n ||
@@ -364,10 +365,12 @@ static wc_status compress(wc_ctx *ctx, const void *opt, int n, char **operand, w
 
 static wc_status search(wc_ctx *ctx, const void *opt, int n, char **operand, wc_report *report)
 {
-    const options *o = opt;
+    options said = *(const options *)opt, *o = &said;
     wc_buf more = {0};
     wc_status status = WC_OK;
     (void)n;
+    if (o->size && !isnan(o->bits)) return wc_fail(ctx, WC_OPTION, "search: --size and --bits contradict each other");
+    if (isnan(o->bits)) o->bits = LINEAR_BITS;
     if (!o->size && (o->bits < 0.5 || o->bits > 8))
         return wc_fail(ctx, WC_OPTION, "--bits %g: allowed is 0.5 to 8", o->bits);
     if (o->rounds > 8) return wc_fail(ctx, WC_OPTION, "--rounds %" PRIu64 ": allowed is 0 to 8", o->rounds);

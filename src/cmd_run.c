@@ -78,29 +78,11 @@ static double rate(size_t n, double seconds)
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
-/* A text that ends inside a character, or is none, still makes JSON: what is not ASCII then becomes U+FFFD. */
-static json_t *json_text(const wc_buf *b)
-{
-    json_t *v = json_stringn((const char *)b->data, b->size);
-    if (v || !b->size) return v ? v : json_string("");
-    wc_ctx quiet;
-    wc_buf out = {0};
-    wc_ctx_init(&quiet, 1);
-    for (size_t i = 0; i < b->size; i++) {
-        bool ascii = b->data[i] < 0x80;
-        if (wc_buf_append(&quiet, &out, ascii ? (const char *)&b->data[i] : "\xef\xbf\xbd", ascii ? 1 : 3) != WC_OK)
-            break;
-    }
-    v = json_stringn((const char *)out.data, out.size);
-    wc_buf_free(&out);
-    return v;
-}
-
 static void report_facts(wc_report *report, const options *o, const sink *s, const gen_result *r)
 {
     json_t *f = report->facts;
-    json_object_set_new(f, "prompt", json_string(o->prompt));
-    if (s->keep) json_object_set_new(f, "text", json_text(&s->text));
+    json_object_set_new(f, "prompt", wc_report_text(o->prompt));
+    if (s->keep) json_object_set_new(f, "text", wc_report_bytes((const char *)s->text.data, s->text.size));
     json_object_set_new(f, "prompt_tokens", json_integer((json_int_t)r->prompt_tokens));
     json_object_set_new(f, "tokens", json_integer((json_int_t)r->tokens));
     json_object_set_new(f, "open_seconds", json_real(r->open_seconds));
@@ -136,11 +118,11 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                      .ignore_end = o->ignore_eos,
                      .int8 = o->int8,
                      .prepare = o->prepare,
+                     .echo = !report->json,
                      .sink = take,
                      .arg = &s};
-    if (!report->json) print(&s, o->prompt, g.prompt_size);
     gen_status status = gen_run(&g, &r, &e);
-    if (!report->json) print(&s, "\n", 1); /* now: the report follows on stderr */
+    if (status == GEN_OK && !report->json) print(&s, "\n", 1); /* now: the report follows on stderr */
     if (status == GEN_OK && s.status == WC_OK) {
         report_facts(report, o, &s, &r);
         if (o->prepare)

@@ -103,8 +103,8 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                          operand[0], wcd_count(&r.file), wc_size_text(r.map.size, size),
                          o->against ? ", made from " : "", o->against ? o->against : "");
     json_object_set_new(report->facts, "result",
-                        json_pack("{s:s, s:b, s:s}", "file", operand[0], "good", status == WC_OK, "reason",
-                                  status == WC_OK ? "" : ctx->error));
+                        json_pack("{s:o, s:b, s:o}", "file", wc_report_text(operand[0]), "good", status == WC_OK,
+                                  "reason", wc_report_text(status == WC_OK ? "" : ctx->error)));
     wc_wcz_close(&r);
     return status;
 }

@@ -282,8 +282,8 @@ static void show(const cut *c, const char *output, wc_report *report)
                      wc_size_text(c->r.map.size, whole), c->keep, c->order.made, bits, linear);
     wc_report_result(report, "error   mean %.5f, worst %.5f", mean, c->error_max);
     json_object_set_new(report->facts, "result",
-                        json_pack("{s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "output", output, "bytes",
-                                  (json_int_t)c->size, "levels", (json_int_t)c->keep, "levels_made",
+                        json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:o, s:o}", "output", wc_report_text(output),
+                                  "bytes", (json_int_t)c->size, "levels", (json_int_t)c->keep, "levels_made",
                                   (json_int_t)c->order.made, "levels_floor", (json_int_t)c->order.floor,
                                   "bits_per_weight", bits, "bits_per_linear_weight", linear, "error_mean",
                                   wc_report_number(mean), "error_worst", wc_report_number(c->error_max)));

@@ -347,11 +347,12 @@ static void summarize(diff *d)
                      "%zu equal, %zu close, %zu different, %zu only in A, %zu only in B; relative error %.6f, max %.6g",
                      r->equal, r->close, r->different, r->only_a, r->only_b, r->error, r->max_abs);
     json_object_set_new(d->report->facts, "diff",
-                        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:f}", "a", d->opt->a, "b",
-                                  d->opt->b, "tensors", (json_int_t)r->tensors, "equal", (json_int_t)r->equal, "close",
-                                  (json_int_t)r->close, "different", (json_int_t)r->different, "only_a",
-                                  (json_int_t)r->only_a, "only_b", (json_int_t)r->only_b, "relative_error",
-                                  number(r->error), "max_abs", number(r->max_abs), "tolerance", d->opt->tolerance));
+                        json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:f}", "a",
+                                  wc_report_text(d->opt->a), "b", wc_report_text(d->opt->b), "tensors",
+                                  (json_int_t)r->tensors, "equal", (json_int_t)r->equal, "close", (json_int_t)r->close,
+                                  "different", (json_int_t)r->different, "only_a", (json_int_t)r->only_a, "only_b",
+                                  (json_int_t)r->only_b, "relative_error", number(r->error), "max_abs",
+                                  number(r->max_abs), "tolerance", d->opt->tolerance));
 }
 
 wc_status wc_diff(wc_ctx *ctx, const wc_diff_options *opt, wc_report *report, wc_diff_result *out)

@@ -388,11 +388,11 @@ static wc_status evaluate(eval *e, wc_score scores[])
     WC_TRY(score_protocols(e, scores));
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)e->windows.text_hash);
     json_object_set_new(e->report->facts, "text",
-                        json_pack("{s:s, s:I, s:s}", "source", e->windows.source, "bytes",
+                        json_pack("{s:o, s:I, s:s}", "source", wc_report_text(e->windows.source), "bytes",
                                   (json_int_t)e->windows.text_bytes, "xxh3", hash));
     json_object_set_new(e->report->facts, "model",
-                        json_pack("{s:s, s:I, s:I}", "path", e->opt->model, "bytes", (json_int_t)e->in[0].file_bytes,
-                                  "weights", (json_int_t)e->in[0].weights));
+                        json_pack("{s:o, s:I, s:I}", "path", wc_report_text(e->opt->model), "bytes",
+                                  (json_int_t)e->in[0].file_bytes, "weights", (json_int_t)e->in[0].weights));
     json_object_set_new(e->report->facts, "scores", json_array());
     for (int p = 0; p < WC_N_PROTOCOLS; p++) {
         if (!e->opt->want[p]) continue;

@@ -212,6 +212,7 @@ static size_t stem(const char *model)
 wc_status wc_output_names(wc_ctx *ctx, const char *model, const char *suffix, const char *asked, const char *asked_work,
                           char **output, char **partial, char **work)
 {
+    if (asked && !*asked) return wc_fail(ctx, WC_OPTION, "-o: the name of the output is empty");
     *output = asked ? strdup(asked) : concat(model, stem(model), suffix);
     *partial = *output ? concat(*output, strlen(*output), ".partial") : NULL;
     *work = asked_work ? strdup(asked_work) : *output ? concat(*output, strlen(*output), ".work") : NULL;
@@ -241,6 +242,8 @@ wc_status wc_output_check(wc_ctx *ctx, const wc_input *in, const char *output, b
     if (S_ISDIR(st.st_mode)) return wc_fail(ctx, WC_OPTION, "%s: is a folder; -o takes a file name", output);
     if (is_source(in, &st))
         return wc_fail(ctx, WC_OPTION, "%s: is the source itself; a model is never overwritten by its result", output);
+    if (!S_ISREG(st.st_mode))
+        return wc_fail(ctx, WC_OPTION, "%s: is no regular file, which the result could replace", output);
     if (!replace) return wc_fail(ctx, WC_OPTION, "%s: exists; give -f to replace it, or -o another name", output);
     return WC_OK;
 }

@@ -1,4 +1,5 @@
 /* main.c - arguments -> command -> exit code. The only file that calls exit(). */
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -36,7 +37,8 @@ static void catch_signals(void)
     sigaction(SIGTERM, &a, NULL);
     a.sa_handler = on_status;
     sigaction(SIGUSR1, &a, NULL);
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe and a limit on the size of files are write errors like any other */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 static void print_overview(FILE *out)
@@ -50,7 +52,7 @@ static void print_overview(FILE *out)
         fprintf(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
     fputs(
         "  version    print versions and what this machine offers\n\n"
-        "`wcompress COMMAND --help' explains one. Exit codes: 0 success, 1 failure, 2 wrong use, 3 bad input, 4 "
+        "`wcompress help COMMAND' explains one. Exit codes: 0 success, 1 failure, 2 wrong use, 3 bad input, 4 "
         "verification\n"
         "failed, 5 budget too small, 6 not supported, 7 input/output, 8 resume state does not match, 128+n signal n.\n",
         out);
@@ -98,8 +100,10 @@ static int run_command(const wc_command *c, int argc, char **argv)
             wc_report_free(&report);
         }
     }
-    if (fflush(stdout) && status == WC_OK) status = wc_fail(&ctx, WC_IO, "cannot write to standard output");
-    int code = status == WC_OK ? 0 : fail(&ctx, status, c);
+    bool unwritten = fflush(stdout) && status == WC_OK;
+    bool closed = unwritten && errno == EPIPE; /* `| head': its reader has what it wanted */
+    if (unwritten && !closed) status = wc_fail(&ctx, WC_IO, "cannot write to standard output: %s", strerror(errno));
+    int code = closed ? 128 + SIGPIPE : status == WC_OK ? 0 : fail(&ctx, status, c);
     if (opt) wc_cli_free(c, opt);
     free(opt);
     free(operand);
@@ -120,15 +124,21 @@ int main(int argc, char **argv)
     bound_the_heap();
     catch_signals();
     const char *word = argc > 1 ? argv[1] : "--help";
+    bool help = !strcmp(word, "help") && argc > 2; /* `help COMMAND', as `COMMAND --help' */
+    if (help) word = argv[2];
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         print_overview(argc > 1 ? stdout : stderr);
         return argc > 1 ? 0 : 2;
     }
-    if (!strcmp(word, "--version") || !strcmp(word, "version")) {
+    if (!strcmp(word, "--version") || !strcmp(word, "-V") || !strcmp(word, "version")) {
         print_version();
         return 0;
     }
     const wc_command *c = wc_command_find(word);
+    if (c && help) {
+        wc_cli_help(c, stdout);
+        return 0;
+    }
     if (c) return run_command(c, argc - 1, argv + 1);
     fprintf(stderr, "wcompress: unknown command `%s'\nsee `wcompress --help'\n", word);
     return 2;

@@ -256,6 +256,18 @@ static wc_status check_use(wc_ctx *ctx, const wc_plan *plan)
                    (unsigned long long)first->source->cols, first->kept_because);
 }
 
+/* A range beyond the last block would leave out, in silence, what was asked for. */
+static wc_status check_blocks(wc_ctx *ctx, const wc_plan *plan, const wc_plan_options *opt)
+{
+    size_t blocks = 0, asked = opt->last_block == SIZE_MAX ? opt->first_block : opt->last_block;
+    for (size_t i = 0; i < plan->n; i++)
+        if (plan->tensor[i].layer != SIZE_MAX)
+            blocks = plan->tensor[i].layer + 1 > blocks ? plan->tensor[i].layer + 1 : blocks;
+    if (asked < blocks || (opt->first_block == 0 && opt->last_block == SIZE_MAX)) return WC_OK;
+    return wc_fail(ctx, WC_OPTION, "--blocks: there is no block %zu among the %zu of the model, counted from 0", asked,
+                   blocks);
+}
+
 wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *config, const wc_plan_options *opt,
                        wc_plan **out)
 {
@@ -276,6 +288,7 @@ wc_status wc_plan_make(wc_ctx *ctx, const wc_checkpoint *cp, const wc_config *co
         classify(t, config);
         WC_TRY_OUT(apply_rules(ctx, plan, t, opt, config, hit));
     }
+    WC_TRY_OUT(check_blocks(ctx, plan, opt));
     for (size_t i = 0; i < opt->n_rules; i++)
         if (!hit[i])
             WC_TRY_OUT(wc_fail(ctx, WC_OPTION, "rule `%s=%s' matches none of the %zu tensors", opt->rule[i].pattern,

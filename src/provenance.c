@@ -8,6 +8,7 @@
 #include "base/hash.h"
 
 #include "cut.h"
+#include "report.h"
 #include "restore.h"
 #include "version.h"
 
@@ -22,10 +23,11 @@ static json_t *calibration(const wc_provenance *p)
 {
     const wc_windows *w = p->windows;
     if (p->stats)
-        return json_pack("{s:s, s:I, s:I, s:o}", "source", p->stats->source, "tokens", (json_int_t)p->stats->tokens,
-                         "seqlen", (json_int_t)p->stats->seqlen, "windows_xxh3", hex(p->stats->windows));
+        return json_pack("{s:o, s:I, s:I, s:o}", "source", wc_report_text(p->stats->source), "tokens",
+                         (json_int_t)p->stats->tokens, "seqlen", (json_int_t)p->stats->seqlen, "windows_xxh3",
+                         hex(p->stats->windows));
     if (!w) return json_null();
-    json_t *o = json_pack("{s:s, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", w->source, "text_bytes",
+    json_t *o = json_pack("{s:o, s:I, s:o, s:I, s:I, s:b, s:o, s:b}", "source", wc_report_text(w->source), "text_bytes",
                           (json_int_t)w->text_bytes, "text_xxh3", hex(w->text_hash), "windows", (json_int_t)w->n,
                           "seqlen", (json_int_t)w->seqlen, "bos_per_window", w->bos, "windows_xxh3", hex(w->hash),
                           "two_streams", p->two_streams);
@@ -75,8 +77,8 @@ static wc_status describe(wc_ctx *ctx, const wc_provenance *p, char **text)
     const char *name = last_word(p->input->path, &n);
     WC_TRY(recipes(ctx, p->plan, &list, &tensors));
     json_t *root =
-        json_pack("{s:s, s:s, s:i, s:{s:s%, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
-                  "schema_version", 1, "model", "name", name, n, "architecture",
+        json_pack("{s:s, s:s, s:i, s:{s:o, s:s, s:o}, s:s, s:o, s:o, s:o}", "tool", "wcompress", "version", WC_VERSION,
+                  "schema_version", 1, "model", "name", wc_report_bytes(name, n), "architecture",
                   p->input->has_config ? p->input->config.model_type : "unknown", "fingerprint", hex(p->model), "mode",
                   p->mode, "calibration", calibration(p), "recipes", list, "tensors", tensors);
     if (root && *p->passes) json_object_set_new(root, "passes", json_string(p->passes));

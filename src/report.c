@@ -22,11 +22,27 @@ static void log_line(void *user, wc_log_level level, const char *line)
         clear_line(r);
         fprintf(stderr, "%swarning%s %s\n", r->color ? "\033[33m" : "", r->color ? "\033[0m" : "", line);
         json_t *list = json_object_get(r->facts, "warnings");
-        json_array_append_new(list, json_string(line));
+        json_array_append_new(list, wc_report_text(line));
     } else if (r->verbose || (level == WC_LOG_INFO && !r->quiet)) {
         clear_line(r);
         fprintf(stderr, "note    %s\n", line);
     }
+}
+
+json_t *wc_report_bytes(const char *bytes, size_t n)
+{
+    json_t *v = json_stringn(n ? bytes : "", n);
+    char *ascii = v ? NULL : malloc(3 * n + 1), *p = ascii;
+    for (size_t i = 0; ascii && i < n; i++)
+        p = (unsigned char)bytes[i] < 0x80 ? (*p = bytes[i], p + 1) : stpcpy(p, "\xef\xbf\xbd");
+    if (ascii) v = json_stringn(ascii, (size_t)(p - ascii));
+    free(ascii);
+    return v;
+}
+
+json_t *wc_report_text(const char *text)
+{
+    return wc_report_bytes(text, strlen(text));
 }
 
 wc_status wc_report_init(wc_report *r, wc_ctx *ctx, const char *command)

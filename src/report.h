@@ -41,6 +41,10 @@ void wc_report_step(wc_report *r, const char *fmt, ...) __attribute__((format(pr
 /* Prints the facts if --json. */
 void wc_report_finish(wc_report *r);
 
+/* A text for the facts, such as a path, of any bytes: where they are not UTF-8, what is not ASCII becomes U+FFFD. */
+json_t *wc_report_text(const char *text);
+json_t *wc_report_bytes(const char *bytes, size_t n);
+
 /* A number for the facts; null when it is infinite or none, which JSON cannot write. */
 static inline json_t *wc_report_number(double x)
 {

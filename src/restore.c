@@ -182,9 +182,9 @@ wc_status wc_restore(wc_ctx *ctx, const char *wcz_path, const char *dir, bool fo
     if (status == WC_OK) {
         wc_report_result(report, "restored %zu files to %s, %s of safetensors, equal to the byte", r.files, dir,
                          wc_size_text(r.bytes, size));
-        json_object_set_new(
-            report->facts, "result",
-            json_pack("{s:s, s:I, s:I}", "output", dir, "files", (json_int_t)r.files, "bytes", (json_int_t)r.bytes));
+        json_object_set_new(report->facts, "result",
+                            json_pack("{s:o, s:I, s:I}", "output", wc_report_text(dir), "files", (json_int_t)r.files,
+                                      "bytes", (json_int_t)r.bytes));
     }
     wc_wcz_close(&r.wcz);
     return status;

@@ -172,12 +172,12 @@ static void show_result(wc_run_state *r, const wc_run_result *x)
     wc_report_result(r->report, "took    %s, peak %s, mode: %s", wc_time_text(x->seconds, took),
                      wc_size_text(wc_peak_rss(), rss), r->mode);
     json_object_set_new(r->report->facts, "result",
-                        json_pack("{s:s, s:I, s:f, s:f, s:f, s:o, s:o, s:i, s:i, s:f, s:I, s:s}", "output", r->output,
-                                  "bytes", (json_int_t)x->bytes, "bits_per_weight", x->bits, "bits_per_linear_weight",
-                                  x->linear_bits, "ratio", ratio, "error_mean", wc_report_number(x->error_mean),
-                                  "error_worst", wc_report_number(x->error_max), "fallbacks", (int)x->fallbacks,
-                                  "escalations", (int)x->escalations, "seconds", x->seconds, "peak_rss_bytes",
-                                  (json_int_t)wc_peak_rss(), "mode", r->mode));
+                        json_pack("{s:o, s:I, s:f, s:f, s:f, s:o, s:o, s:i, s:i, s:f, s:I, s:s}", "output",
+                                  wc_report_text(r->output), "bytes", (json_int_t)x->bytes, "bits_per_weight", x->bits,
+                                  "bits_per_linear_weight", x->linear_bits, "ratio", ratio, "error_mean",
+                                  wc_report_number(x->error_mean), "error_worst", wc_report_number(x->error_max),
+                                  "fallbacks", (int)x->fallbacks, "escalations", (int)x->escalations, "seconds",
+                                  x->seconds, "peak_rss_bytes", (json_int_t)wc_peak_rss(), "mode", r->mode));
 }
 
 /* The levels of tensor i's stack, as the journal knows them. */

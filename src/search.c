@@ -342,19 +342,17 @@ static wc_status average_bits(search *s, double *bits)
                    (unsigned long long)s->o->size, s->n, (unsigned long long)s->rest_bytes, lowest * s->weights / 8);
 }
 
-static wc_status final_run(search *s)
+static wc_status final_run(search *s, wc_run_result *result)
 {
     wc_run_options r = s->o->run;
-    wc_run_result result = {0};
     write_recipes(s);
     r.plan.linear = "keep";
     r.plan.rule = s->rule;
     r.plan.n_rules = s->n;
     s->report->done = s->report->work = 0;
     if (!s->o->run.stats_file) unlink(s->stats);
-    wc_status status = wc_run(s->ctx, &r, s->report, &result);
-    wc_run_result_free(&result);
-    if (status != WC_OK || r.dry_run) return status;
+    WC_TRY(wc_run(s->ctx, &r, s->report, result));
+    if (r.dry_run) return WC_OK;
     unlink(s->saved);
     if (rmdir(s->work) && errno != ENOENT)
         wc_log(s->ctx, WC_LOG_WARN, "%s: cannot be removed: %s", s->work, strerror(errno));
@@ -405,7 +403,7 @@ static wc_status find_bits(search *s)
     return fit_size(s, bits);
 }
 
-static wc_status run_search(search *s)
+static wc_status run_search(search *s, wc_run_result *result)
 {
     char key[64];
     WC_TRY(open_all(s));
@@ -417,13 +415,13 @@ static wc_status run_search(search *s)
         WC_TRY(find_bits(s));
         WC_TRY(remember(s, key));
     }
-    return final_run(s);
+    return final_run(s, result);
 }
 
-wc_status wc_search(wc_ctx *ctx, const wc_search_options *opt, wc_report *report)
+wc_status wc_search(wc_ctx *ctx, const wc_search_options *opt, wc_report *report, wc_run_result *result)
 {
     search s = {.ctx = ctx, .o = opt, .report = report};
-    wc_status status = run_search(&s);
+    wc_status status = run_search(&s, result);
     for (size_t i = 0; i < s.n; i++)
         free(s.layer[i].name);
     free(s.layer), free(s.rule);

@@ -22,7 +22,7 @@ typedef struct wc_search_options {
 } wc_search_options;
 
 /* Finds the bits and runs the job. Calibration statistics are made unless run.stats_file is given; bits and the KL
- * behind them are printed and among the report's facts. WC_BUDGET: the size cannot be had. */
-wc_status wc_search(wc_ctx *ctx, const wc_search_options *opt, wc_report *report);
+ * behind them are printed and among the report's facts. *result as wc_run's. WC_BUDGET: the size cannot be had. */
+wc_status wc_search(wc_ctx *ctx, const wc_search_options *opt, wc_report *report, wc_run_result *result);
 
 #endif

@@ -185,6 +185,7 @@ typedef struct gen_options {
     bool ignore_end; /* go on after an end-of-text token */
     bool int8;       /* inputs of products in 8 bits */
     bool prepare;    /* gen_model_prepare; without int8, which does not use that */
+    bool echo;       /* the prompt to the sink first, once nothing but the numbers can go wrong */
     /* Gets the bytes of every token as it comes; false stops. */
     bool (*sink)(void *arg, const char *bytes, size_t n);
     void *arg;

@@ -78,6 +78,7 @@ static gen_status run(const gen_options *o, session *s, gen_result *r, gen_error
     double opened = gen_now();
     if (o->prepare) GEN_TRY(gen_model_prepare(s->model, &r->prepared_bytes, e));
     double prepared = gen_now();
+    if (o->echo) (void)o->sink(o->arg, o->prompt, o->prompt_size); /* one that wants no more says so again */
     GEN_TRY(gen_forward(s->model, s->ids, s->n, s->logits, e));
     double prompted = gen_now();
     memset(s->model->seconds, 0, sizeof s->model->seconds);

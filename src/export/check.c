@@ -480,7 +480,8 @@ wc_status wc_check(wc_ctx *ctx, const wc_input *in, const wc_scheme *list, size_
     if (opt->format) j.format = wc_hf_format_find(opt->format);
     if (opt->format && (!j.format || !j.target->integers))
         return wc_fail(ctx, WC_OPTION, "--to %s: %s does not read that", opt->format, opt->target);
-    if (opt->tp < 1 || opt->tp > 1024) return wc_fail(ctx, WC_OPTION, "--tp %u: allowed is 1 to 1024", opt->tp);
+    if (opt->tp < 1 || opt->tp > 1024)
+        return wc_fail(ctx, WC_OPTION, "--tp %llu: allowed is 1 to 1024", (unsigned long long)opt->tp);
     if (opt->tp > 1 && !j.target->shards)
         return wc_fail(ctx, WC_OPTION, "--tp: %s splits models as it likes", opt->target);
     if (in->checkpoint.quant && j.target->integers)

@@ -9,7 +9,7 @@
 typedef struct wc_check_options {
     const char *target; /* "vllm", "transformers", "llama.cpp" */
     const char *format; /* of the export (wc_hf_formats), NULL: any that the target reads */
-    unsigned tp;        /* tensor parallel shards, 1.. */
+    uint64_t tp;        /* tensor parallel shards, 1.. */
 } wc_check_options;
 
 typedef struct wc_finding {

@@ -28,6 +28,21 @@ const char *wc_wcz_name(const wc_wcz_reader *r, const wcd_tensor *t)
     return r->names + (t->name - (const char *)r->file.names) + t->index;
 }
 
+/* A file that does not open, in a sentence. */
+static wc_status refuse(wc_ctx *ctx, const char *path, const wc_map *m, wcd_status s)
+{
+    unsigned long long stated = 0; /* u64 at byte 16 of the header's 64 */
+    for (size_t i = 24; m->size >= 64 && i-- > 16;)
+        stated = stated << 8 | m->data[i];
+    if (!m->size) return wc_fail(ctx, WC_BADFILE, "%s: not a .wcz file: it is empty", path);
+    if (s == WCD_E_TRUNCATED && stated > m->size)
+        return wc_fail(ctx, WC_BADFILE,
+                       "%s: truncated file: it has %zu bytes, its header says %llu; likely an interrupted copy", path,
+                       m->size, stated);
+    return wc_fail(ctx, s == WCD_E_VERSION ? WC_UNSUPPORTED : WC_BADFILE, "%s: %s: %s", path, wcd_status_text(s),
+                   wcd_open_reason(m->data, m->size));
+}
+
 wc_status wc_wcz_open(wc_ctx *ctx, const char *path, wc_wcz_reader *out)
 {
     wc_wcz_reader r = {0};
@@ -35,11 +50,7 @@ wc_status wc_wcz_open(wc_ctx *ctx, const char *path, wc_wcz_reader *out)
     memset(out, 0, sizeof *out);
     WC_TRY(wc_map_open(ctx, path, &r.map));
     wcd_status s = wcd_open(&r.file, r.map.data, r.map.size);
-    if (s != WCD_OK) {
-        status = wc_fail(ctx, s == WCD_E_VERSION ? WC_UNSUPPORTED : WC_BADFILE, "%s: %s: %s", path, wcd_status_text(s),
-                         wcd_open_reason(r.map.data, r.map.size));
-        goto out;
-    }
+    if (s != WCD_OK) WC_TRY_OUT(refuse(ctx, path, &r.map, s));
     WC_TRY_OUT(copy_names(ctx, &r));
     r.path = strdup(path);
     status = r.path ? WC_OK : wc_fail(ctx, WC_NOMEM, "no memory for a file name");

@@ -100,6 +100,16 @@ done <<'END'
 2|does not apply.*embedding|quantize --rule *embed_tokens.weight=gptq(bits=3)
 2|expected|compress --recipe gptq(bits
 2|--recipe is missing|compress
+2|no block 5 among the 2|quantize --blocks 5
+2|no block 9 among the 2|quantize --blocks 1-9
+2|--tp needs --target|quantize --tp 2
+2|--tp 18446744073709551615: allowed|quantize --target vllm --tp 18446744073709551615
+2|leave out --method, --opt and --bits|quantize --format Q4_K_M --bits 4
+2|--size and --bits contradict|search --size 2MiB --bits 3
+2|--pattern 50: write 50% for a part|prune --pattern 50
+2|option .--json. takes no value|quantize --json=yes
+2|unknown option .-z|quantize -qz
+2|.--cali. could be --calib or --calib-ids|quantize --cali x
 2|--blocks 3-1|quantize --blocks 3-1
 2|--blocks x|quantize --blocks x
 2|--bos maybe|quantize --bos maybe
@@ -114,12 +124,18 @@ gives 'recipe of nine steps' 2 'more than 8 steps' compress --recipe 'rtn|rtn|rt
 gives 'option without its value' 2 "needs a value" quantize "$small" -o
 gives 'no operand' 2 'MODEL is missing' quantize --bits 3
 gives 'one operand too many' 2 'one operand too many' quantize "$small" "$small"
+gives 'one operand of two' 2 'A B: only one of them' diff "$small"
+gives 'an output without a name' 2 'name of the output is empty' quantize "$small" -o ''
 gives 'unknown command' 2 'unknown command .zap' zap
 gives 'eval: unknown protocol' 2 'daslab' eval "$small" --protocol zap
 gives 'eval: --max-kl alone' 2 'needs --against' eval "$small" --max-kl 1
 gives 'methods: unknown' 2 'unknown method .zap' methods zap
 run
 if [ "$code" = 2 ] && grep -q 'commands:' "$tmp/err"; then ok 'no command at all'; else fail 'no command at all' "code $code"; fi
+"$wc" cut --help >"$tmp/help"
+gives 'help of a command' 0 '' help cut
+check 'help of a command is its --help' cmp "$tmp/out" "$tmp/help"
+gives 'help of no command' 2 'unknown command .zap' help zap
 absent 'options leave nothing' "$tmp/x.wcz" "$tmp/x.wcz.partial" "$tmp/x.wcz.work"
 
 # ---- places -------------------------------------------------------------------------------------------------------------
@@ -130,6 +146,8 @@ gives 'a FIFO as model' 7 'fifo: .*regular' quantize "$tmp/fifo" -o "$tmp/x.wcz"
 gives 'a FIFO as text' 7 'fifo: .*regular' eval "$small" --text "$tmp/fifo"
 mkdir "$tmp/folder"
 gives 'an empty folder as model' '[37]' 'folder: .*safetensors' quantize "$tmp/folder" -o "$tmp/x.wcz"
+gives 'a FIFO as output' 2 'fifo: is no regular file' quantize "$small" -o "$tmp/fifo" -f
+check 'a FIFO as output: still one' [ -p "$tmp/fifo" ]
 gives 'a folder as output' 2 'folder: is a folder' quantize "$small" -o "$tmp/folder" -f
 gives 'an output in no folder' 7 'nowhere/x\.wcz' quantize -m rtn "$small" -o "$tmp/nowhere/x.wcz"
 gives 'a text as .wcz' 3 'tiny' inspect "$tmp/tiny"
@@ -137,8 +155,16 @@ gives 'a text as .wcz, verified' 3 'tiny' verify "$tmp/tiny"
 printf 'PK\003\004pickle' >"$tmp/model.bin"
 gives 'a pickle as model' '[36]' 'model\.bin' quantize "$tmp/model.bin"
 
+head -c 4096 /dev/zero >"$tmp/none.wcz"
+: >"$tmp/empty.wcz"
+gives 'zeros as .wcz' 3 'none.wcz: not a .wcz file' inspect "$tmp/none.wcz"
+gives 'an empty .wcz' 3 'not a .wcz file: it is empty' inspect "$tmp/empty.wcz"
 gives 'an output' 0 '' quantize -m rtn "$small" -o "$tmp/a.wcz"
 cp "$tmp/a.wcz" "$tmp/a.copy"
+head -c 300000 "$tmp/a.wcz" >"$tmp/short.wcz"
+gives 'a .wcz cut short' 3 "it has 300000 bytes, its header says $(stat -c %s "$tmp/a.wcz")" inspect "$tmp/short.wcz"
+gives 'run says nothing before the file is open' 3 'truncated' run "$tmp/short.wcz" -p 'Once upon'
+check 'run says nothing on standard output' [ ! -s "$tmp/out" ]
 gives 'output exists' 2 'a\.wcz: exists; give -f' quantize -m rtn "$small" -o "$tmp/a.wcz"
 check 'output exists: untouched' cmp "$tmp/a.wcz" "$tmp/a.copy"
 gives 'output replaced with -f' 0 '' quantize -m rtn --bits 4 "$small" -o "$tmp/a.wcz" -f
@@ -173,6 +199,16 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=700k wcompress-test "$tmp/disk" 
 else
     skip 'full disk' 'needs root and a mount'
 fi
+cp -r "$small" "$tmp"/$'caf\xe9'
+gives 'a name that is not UTF-8' 0 '' quantize -m rtn "$tmp"/$'caf\xe9' --json
+cp "$tmp/out" "$tmp/name.json"
+check 'a name that is not UTF-8: in JSON' [ "$(json "$tmp/name.json" 'd["result"]["output"].endswith("caf\ufffd.wcz")')" = True ]
+gives 'a name that is not UTF-8: inspect' 0 '' inspect "$tmp"/$'caf\xe9.wcz'
+
+(ulimit -f 500 && gives 'a limit on the size of files' 7 'x\.wcz\.partial: .* bytes.*: File too large' quantize -m rtn "$small" -o "$tmp/x.wcz")
+absent 'a limit on the size of files: no output' "$tmp/x.wcz"
+{ sleep 0.2 && "$wc" methods 2>"$tmp/err"; echo $? >"$tmp/code"; } | :
+if [ "$(cat "$tmp/code")" = 141 ] && [ ! -s "$tmp/err" ]; then ok 'a reader that has enough'; else fail 'a reader that has enough' "$(cat "$tmp/err")"; fi
 if [ -w /dev/full ]; then
     if "$wc" methods >/dev/full 2>"$tmp/err"; [ $? = 7 ]; then ok 'full standard output'; else fail 'full standard output' "$(cat "$tmp/err")"; fi
 fi
