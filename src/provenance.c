@@ -135,7 +135,11 @@ static wc_status add_header(wc_ctx *ctx, const wc_checkpoint *cp, const wc_safet
     size_t n, dir = strlen(cp->dir);
     uint8_t size[8];
     const char *file = st->path;
-    if (!strncmp(file, cp->dir, dir) && file[dir] == '/') file += dir + 1;
+    if (!strncmp(file, cp->dir, dir) && (!dir || file[dir] == '/' || file[dir - 1] == '/')) file += dir;
+    file += strspn(file, "/");
+    if (!wc_restore_name(file))
+        return wc_fail(ctx, WC_UNSUPPORTED, "%s: could not be restored under the name `%s': give it a plain one",
+                       st->path, file);
     WC_TRY(wc_safetensors_header_size(ctx, st->map.data, wc_min(st->map.size, 8), st->map.size, st->path, &n));
     for (int i = 0; i < 8; i++)
         size[i] = (uint8_t)(st->map.size >> 8 * i);

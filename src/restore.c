@@ -14,8 +14,7 @@
 
 enum { PIECE = 4 << 20 };
 
-/* Names come from the file, which may be anybody's: one plain word, so that nothing outside the folder is touched. */
-static bool plain_name(const char *name)
+bool wc_restore_name(const char *name)
 {
     if (!*name || *name == '.' || strlen(name) > 200) return false;
     for (const char *p = name; *p; p++)
@@ -56,7 +55,7 @@ static wc_status check_all(restore *r)
         bool header;
         if (!file_of(r, i, name, &header)) continue;
         headers += header;
-        if (!plain_name(name))
+        if (!wc_restore_name(name))
             return wc_fail(ctx, WC_BADFILE, "%s: `%s' is no name of a file to restore", r->wcz.path,
                            wc_escape_name(shown, sizeof shown, name));
         char *path = wc_path_join(r->dir, name);

@@ -8,6 +8,10 @@
  * and the file's name. wcompress lossless writes one for each file. */
 #define WC_HEADER_PREFIX "safetensors/"
 
+/* Whether a file of that name can be restored. Names come from a .wcz, which may be anybody's: one plain word, so that
+ * nothing outside the folder is touched. */
+bool wc_restore_name(const char *name);
+
 /* Writes every safetensors file of the model at wcz_path into the folder `dir' (made if absent), equal to the byte, and
  * the text files that the .wcz carries. Each file appears when it is complete. force: existing files are replaced;
  * otherwise one is WC_OPTION, before anything is written. WC_UNSUPPORTED: the .wcz was not made by `lossless', or a

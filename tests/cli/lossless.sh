@@ -38,6 +38,12 @@ if grep -qE 'KL divergence +0\.0+ ' "$tmp/out"; then ok 'KL 0'; else fail 'KL 0'
 # Odd types and bits, several shards.
 /usr/bin/python3 tests/cli/make_broken.py odd "$tmp/odd"
 there_and_back 'odd types, NaN payloads, empty tensors' "$tmp/odd"
+there_and_back 'a folder with a slash behind it' "$tmp/odd/"
+there_and_back 'a folder with slashes and dots' "$tmp/./odd//"
+cp "$tmp/odd/model.safetensors" "$tmp/.hidden.safetensors" && cp "$tmp/.hidden.safetensors" "$tmp/plain.safetensors"
+gives 'a name that restore would refuse' 6 'could not be restored under the name .\.hidden' lossless "$tmp/.hidden.safetensors" -o "$tmp/h.wcz"
+(cd "$tmp" && gives 'a file in this folder' 0 '' lossless plain.safetensors -o h.wcz && gives 'restored' 0 '' restore h.wcz -o h.d)
+check 'equal to the byte' cmp "$tmp/plain.safetensors" "$tmp/h.d/plain.safetensors"
 /usr/bin/python3 tests/cli/make_broken.py sharded "$tmp/sharded"
 there_and_back 'shards and their index' "$tmp/sharded"
 
