@@ -52,6 +52,7 @@ typedef struct wc_command {
     int min_operands, max_operands;
     const char *summary;     /* one line */
     const char *description; /* --help: what it does, an example */
+    bool resumes;            /* interrupted, the same command goes on */
     size_t opt_size;
     const wc_cli_option *options;
     void (*defaults)(void *opt); /* NULL: zeros */

@@ -73,6 +73,7 @@ const wc_command wc_command_calibrate = {
         "FILE.wcstats in the place of MODEL.\n\n"
         "  wcompress calibrate llama/ -o llama.wcstats\n"
         "  wcompress quantize --bits 3 --stats llama.wcstats llama/",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = calibrate_options,
     .defaults = defaults,

@@ -36,6 +36,7 @@ static wc_status check(wc_ctx *ctx, const options *o, const wc_input *in, wc_rep
     wc_status status = wc_precheck(ctx, in, o->recipe ? &plan : NULL, &opt, &found);
     if (status == WC_OK) {
         wc_precheck_show(report, &found);
+        report->whole = true;
         if (!found.fatal) wc_report_result(report, "%s: %s will load it", in->path, o->target);
         status = wc_check_failure(ctx, in, &opt, &found);
     }

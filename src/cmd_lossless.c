@@ -62,6 +62,7 @@ const wc_command wc_command_lossless = {
         "result is a .wcz like any other: eval, run and the decode library read it as it is.\n\n"
         "  wcompress lossless llama/ -o llama.wcz\n"
         "  wcompress restore llama.wcz -o llama-again/",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = lossless_options,
     .defaults = defaults,

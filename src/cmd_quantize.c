@@ -398,6 +398,7 @@ const wc_command wc_command_quantize = {
         "  wcompress quantize --bits 4 --opt group=64 --calib my.txt -o small.wcz llama/\n"
         "  wcompress quantize --format Q4_K_M -o model.wcz llama/      then: wcompress export --to gguf model.wcz\n"
         "  wcompress quantize --bits 4 --target vllm llama/            then: wcompress export --to gptq llama.wcz",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = quantize_options,
     .defaults = defaults,
@@ -417,6 +418,7 @@ const wc_command wc_command_prune = {
                    "  wcompress prune --pattern 2:4 model/\n"
                    "  wcompress prune --pattern 50% --bits 4 model/\n"
                    "  wcompress prune --pattern 50% -m wanda --opt update=none model/",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = prune_options,
     .defaults = prune_defaults,
@@ -435,6 +437,7 @@ const wc_command wc_command_compress = {
         "  wcompress compress --recipe 'gptq(bits=3,group=64)' model/\n"
         "  wcompress compress --recipe 'gptq(bits=2) | rtn(bits=2)' --rule '*.down_proj.weight=gptq(bits=4)' model/\n"
         "  wcompress compress --like other.wcz model/",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = compress_options,
     .defaults = defaults,
@@ -454,6 +457,7 @@ const wc_command wc_command_search = {
         "takes is that of running half the model once per layer on the probe tokens.\n\n"
         "  wcompress search --bits 2.5 model/\n"
         "  wcompress search --size 4.2GiB -o small.wcz model/",
+    .resumes = true,
     .opt_size = sizeof(options),
     .options = search_options,
     .defaults = defaults,

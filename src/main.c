@@ -67,7 +67,8 @@ static void print_version(void)
 static int fail(const wc_ctx *ctx, wc_status status, const wc_command *c)
 {
     if (status == WC_INTERRUPTED) {
-        fprintf(stderr, "wcompress: interrupted; what is finished is kept: repeat the same command to continue\n");
+        fprintf(stderr, "wcompress: interrupted%s\n",
+                c->resumes ? "; what is finished is kept: repeat the same command to continue" : "");
         return 128 + stop;
     }
     fprintf(stderr, "wcompress: %s\n", ctx->error[0] ? ctx->error : wc_status_text(status));
@@ -96,7 +97,7 @@ static int run_command(const wc_command *c, int argc, char **argv)
             report.asked = &status_asked;
             report.json = common->json, report.quiet = common->quiet, report.verbose = common->verbose;
             status = c->run(&ctx, opt, n, operand, &report);
-            if (status == WC_OK || status == WC_VERIFY) wc_report_finish(&report);
+            if (status == WC_OK || status == WC_VERIFY || report.whole) wc_report_finish(&report);
             wc_report_free(&report);
         }
     }

@@ -21,6 +21,7 @@ typedef struct wc_report {
     double start, last_draw;
     double work, done;   /* total and finished work (work.h), for the ETA */
     bool line_open;      /* a progress line is on the terminal */
+    bool whole;          /* the facts are complete although the command fails: they say why */
     volatile int *asked; /* non-NULL and set (SIGUSR1): the next progress prints a plain line and clears it */
 } wc_report;
 

@@ -125,6 +125,9 @@ gives 'check' 0 '' check --target vllm "$tmp/four.wcz"
 gives 'check of shards' 6 '64 x 128|shards' check --target vllm --tp 8 "$tmp/four.wcz"
 gives 'check of a recipe' 6 'integer scales.*scale_bits=0.*and 13 more' check --target vllm --recipe 'gptq(bits=4)' "$tiny"
 gives 'check of a sound one' 0 '' check --target transformers --recipe "rotate(down=no) | gptq(bits=4,$grid)" "$tiny"
+run check --target vllm --recipe 'gptq(bits=4)' "$tiny" --json
+cp "$tmp/out" "$tmp/check.json"
+check 'check that refuses: all findings in JSON' [ "$(json "$tmp/check.json" 'len(d["findings"]) > 10 and d["fatal"] > 10')" = True ]
 gives 'check without a target' 2 'target is missing' check "$tmp/four.wcz"
 gives 'check of what' 2 'write vllm, transformers or llama.cpp' check --target ollama "$tmp/four.wcz"
 make_small
