@@ -232,13 +232,15 @@ static wc_status show_cost(wc_ctx *ctx, const options *o, const char *model, con
 }
 
 /* Refuses, before anything else is done, a plan whose result the runtime would not load. */
-static wc_status check_target(wc_ctx *ctx, const options *o, const char *model, const wc_plan_options *plan)
+static wc_status check_target(wc_ctx *ctx, const options *o, bool search, const char *model,
+                              const wc_plan_options *plan)
 {
     wc_check_options opt = {.target = o->target, .tp = o->tp};
     wc_plan_options planned = *plan;
     wc_findings found = {0};
     wc_input in;
     if (!planned.linear) planned.linear = "keep"; /* the mix decides */
+    if (search) planned.linear = "rd";            /* of whatever bits */
     WC_TRY(wc_input_open(ctx, model, &in));
     wc_status status = wc_precheck(ctx, &in, &planned, &opt, &found);
     if (status == WC_OK) status = wc_check_failure(ctx, &in, &opt, &found);
@@ -294,7 +296,7 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const
     if (q->like) run.plan.embed = run.plan.head = "keep";
     if (o->format) WC_TRY_OUT(find_mix(ctx, o->format, &run.plan.mix));
     WC_TRY_OUT(parse_blocks(ctx, o->blocks, &run.plan.first_block, &run.plan.last_block));
-    if (o->target) WC_TRY_OUT(check_target(ctx, o, model, &run.plan));
+    if (o->target) WC_TRY_OUT(check_target(ctx, o, q->search, model, &run.plan));
     wc_search_options search = {.run = run,
                                 .options = linear,
                                 .bits = o->size ? 0 : o->bits,

@@ -29,6 +29,13 @@ fi
 gives 'one thread' 0 '' search --bits 2 "$small" -o "$tmp/b.wcz" $few -j 1
 check 'same bytes: one thread' cmp "$tmp/a.wcz" "$tmp/b.wcz"
 
+# With a target, and with what it cost.
+gives 'search: a target that takes no such integers' 6 'vllm' search --bits 2 --target vllm "$small" -o "$tmp/no.wcz"
+head -c 2000 tests/data/eval/technical.txt >"$tmp/text"
+# shellcheck disable=SC2086
+gives 'search: what it cost' 0 '' search --bits 2 "$small" -o "$tmp/e.wcz" --calib-tokens 1024 --seqlen 128 --rounds 0 --opt states=4 --eval "$tmp/text"
+check 'search: the table of --eval' grep -q '^KL divergence' "$tmp/out"
+
 # Stopped when the bits are found, the same command takes them over.
 # shellcheck disable=SC2086
 "$wc" search --bits 2 "$small" -o "$tmp/c.wcz" $few >/dev/null 2>"$tmp/half" &
