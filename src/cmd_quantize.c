@@ -255,6 +255,52 @@ typedef struct request {
     const wc_replay *like; /* or NULL: rules before those of the options, and all else is kept */
 } request;
 
+/* What would be left aside in silence. */
+static wc_status check_options(wc_ctx *ctx, const options *o, const request *q)
+{
+    bool ends = o->embed_bits != UNSAID || o->head_bits != UNSAID;
+    if (!(o->attention >= 0 && o->attention <= 1))
+        return wc_fail(ctx, WC_OPTION, "--attention %g: allowed is 0 to 1", o->attention);
+    if (o->attention > 0 && o->stats)
+        return wc_fail(ctx, WC_OPTION, "--attention: the statistics of --stats are made already, all tokens alike");
+    if (o->tp != 1 && !o->target) return wc_fail(ctx, WC_OPTION, "--tp needs --target, whose shards it means");
+    if (ends && (o->format || q->like))
+        return wc_fail(ctx, WC_OPTION, "%s chooses for embedding and head, too: leave out --embed-bits and --head-bits",
+                       o->format ? "--format" : "--like");
+    return WC_OK;
+}
+
+/* The text of --eval is wanted when all work is done: that it is there is known before. */
+static wc_status check_eval(wc_ctx *ctx, const options *o)
+{
+    wc_map text;
+    if (!o->eval) return WC_OK;
+    WC_TRY(wc_map_open(ctx, o->eval, &text));
+    wc_map_close(&text);
+    return WC_OK;
+}
+
+/* The options that are handed on as they are. */
+static wc_run_options run_options(const options *o, const char *model)
+{
+    return (wc_run_options){.model = model,
+                            .output = o->output,
+                            .work_dir = o->work_dir,
+                            .stats_file = o->stats,
+                            .bits = o->bits,
+                            .memory = o->memory,
+                            .attention = o->attention,
+                            .one_stream = o->one_stream,
+                            .force = o->force,
+                            .fresh = o->fresh,
+                            .dry_run = o->dry_run,
+                            .calib = {.files = o->calib.item,
+                                      .n_files = o->calib.n,
+                                      .ids_file = o->calib_ids,
+                                      .seqlen = o->seqlen,
+                                      .max_tokens = o->calib_tokens}};
+}
+
 static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const char *model, wc_report *report)
 {
     size_t replayed = q->like ? q->like->n : 0;
@@ -262,28 +308,10 @@ static wc_status run_with(wc_ctx *ctx, const options *o, const request *q, const
     char embed[64], head[64], **texts = NULL;
     wc_plan_rule *rules = NULL;
     wc_run_result result = {0};
-    if (!(o->attention >= 0 && o->attention <= 1))
-        return wc_fail(ctx, WC_OPTION, "--attention %g: allowed is 0 to 1", o->attention);
-    if (o->tp != 1 && !o->target) return wc_fail(ctx, WC_OPTION, "--tp needs --target, whose shards it means");
-    if (o->attention > 0 && o->stats)
-        return wc_fail(ctx, WC_OPTION, "--attention: the statistics of --stats are made already, all tokens alike");
-    wc_run_options run = {.model = model,
-                          .output = o->output,
-                          .work_dir = o->work_dir,
-                          .stats_file = o->stats,
-                          .bits = o->bits,
-                          .memory = o->memory,
-                          .attention = o->attention,
-                          .one_stream = o->one_stream,
-                          .force = o->force,
-                          .fresh = o->fresh,
-                          .dry_run = o->dry_run};
-    run.calib = (wc_text_options){.files = o->calib.item,
-                                  .n_files = o->calib.n,
-                                  .ids_file = o->calib_ids,
-                                  .seqlen = o->seqlen,
-                                  .max_tokens = o->calib_tokens};
+    wc_run_options run = run_options(o, model);
     wc_status status = WC_OK;
+    WC_TRY_OUT(check_options(ctx, o, q));
+    WC_TRY_OUT(check_eval(ctx, o));
     WC_TRY_OUT(WC_ALLOC(ctx, rules, replayed + o->rule.n, "rules"));
     WC_TRY_OUT(WC_ALLOC(ctx, texts, o->rule.n, "rules"));
     if (replayed) memcpy(rules, q->like->rule, replayed * sizeof *rules);

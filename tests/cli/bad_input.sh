@@ -69,6 +69,7 @@ printf '\377\377\000\000%.0s' $(seq 300) >"$tmp/large_ids"
 gives 'text: empty' 3 'empty: .*0 tokens.*window' quantize "$small" -o "$tmp/x.wcz" --calib "$tmp/empty"
 gives 'text: tiny' 3 'tiny: [0-9]+ tokens.*needs 256.*seqlen' quantize "$small" -o "$tmp/x.wcz" --calib "$tmp/tiny"
 gives 'text: absent' 7 'nowhere: ' quantize "$small" -o "$tmp/x.wcz" --calib "$tmp/nowhere"
+gives 'text: absent, for --eval' 7 'nowhere: ' quantize "$small" -o "$tmp/x.wcz" --eval "$tmp/nowhere"
 gives 'text: a folder' 7 'small' quantize "$small" -o "$tmp/x.wcz" --calib "$small"
 gives 'ids: not a multiple of four' 3 'odd: 3 bytes' quantize "$small" -o "$tmp/x.wcz" --calib-ids "$tmp/odd"
 gives 'ids: beyond the vocabulary' 3 'id 65535.*4096' quantize "$small" -o "$tmp/x.wcz" --calib-ids "$tmp/large_ids"
@@ -105,6 +106,7 @@ done <<'END'
 2|--tp needs --target|quantize --tp 2
 2|--tp 18446744073709551615: allowed|quantize --target vllm --tp 18446744073709551615
 2|leave out --method, --opt and --bits|quantize --format Q4_K_M --bits 4
+2|leave out --embed-bits|quantize --format Q4_K_M --embed-bits 4
 2|--size and --bits contradict|search --size 2MiB --bits 3
 2|--pattern 50: write 50% for a part|prune --pattern 50
 2|option .--json. takes no value|quantize --json=yes
