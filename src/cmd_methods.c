@@ -91,7 +91,7 @@ const wc_command wc_command_methods = {
     .min_operands = 0,
     .max_operands = 1,
     .summary = "list the methods and their options",
-    .description = "Prints what recipes can be made of: name, default, range and meaning of every option. NAME may "
+    .description = "Prints what recipes can be made of: name, default, range and meaning of every option.\nNAME may "
                    "also be one that a "
                    "method was published under.",
     .opt_size = sizeof(options),

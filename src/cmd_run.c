@@ -1,4 +1,5 @@
 /* cmd_run.c - `wcompress run': examples/generate behind the conventions of the other commands. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,23 +46,21 @@ typedef struct sink {
 } sink;
 
 /* Models come from files: on a terminal their control characters do nothing. */
-static void print(const sink *s, const char *bytes, size_t n)
+static wc_status print(const sink *s, const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)bytes[i];
         bool control = (c < ' ' && c != '\n' && c != '\t') || c == 0x7f;
         putchar(s->terminal && control ? '?' : c);
     }
-    fflush(stdout);
+    if (!fflush(stdout) || errno == EPIPE) return WC_OK; /* who reads it has enough: `take' stops */
+    return wc_fail(s->ctx, WC_IO, "cannot write to standard output: %s", strerror(errno));
 }
 
 static bool take(void *arg, const char *bytes, size_t n)
 {
     sink *s = arg;
-    if (s->keep)
-        s->status = wc_buf_append(s->ctx, &s->text, bytes, n);
-    else
-        print(s, bytes, n);
+    s->status = s->keep ? wc_buf_append(s->ctx, &s->text, bytes, n) : print(s, bytes, n);
     return s->status == WC_OK && !(s->ctx->stop && *s->ctx->stop) && !ferror(stdout);
 }
 
@@ -122,7 +121,8 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                      .sink = take,
                      .arg = &s};
     gen_status status = gen_run(&g, &r, &e);
-    if (status == GEN_OK && !report->json) print(&s, "\n", 1); /* now: the report follows on stderr */
+    if (status == GEN_OK && s.status == WC_OK && !report->json)
+        s.status = print(&s, "\n", 1); /* now: the report follows on stderr */
     if (status == GEN_OK && s.status == WC_OK) {
         report_facts(report, o, &s, &r);
         if (o->prepare)

@@ -18,6 +18,22 @@ static bool print(void *arg, const char *bytes, size_t n)
     return fwrite(bytes, 1, n, stdout) == n && !fflush(stdout);
 }
 
+static unsigned long long count(const char *text, bool *good)
+{
+    char *end;
+    unsigned long long x = strtoull(text, &end, 10);
+    *good = *good && *text >= '0' && *text <= '9' && !*end;
+    return x;
+}
+
+static float real(const char *text, bool *good)
+{
+    char *end;
+    float x = strtof(text, &end);
+    *good = *good && end != text && !*end;
+    return x;
+}
+
 static double rate(size_t n, double seconds)
 {
     return seconds > 0 ? (double)n / seconds : 0;
@@ -62,23 +78,23 @@ int main(int argc, char **argv)
     enum { JSON = 256 };
     static const struct option words[] = {{"json", no_argument, NULL, JSON}, {0}};
     gen_options o = {.n = 128, .top_p = 1, .echo = true, .sink = print};
-    bool json = false;
+    bool json = false, good = true;
     gen_result r;
     gen_error e;
     for (int c; (c = getopt_long(argc, argv, "n:t:k:p:s:j:8r", words, NULL)) != -1;)
         switch (c) {
-        case 'n': o.n = strtoul(optarg, NULL, 10); break;
-        case 't': o.temperature = strtof(optarg, NULL); break;
-        case 'k': o.top_k = strtoul(optarg, NULL, 10); break;
-        case 'p': o.top_p = strtof(optarg, NULL); break;
-        case 's': o.seed = strtoull(optarg, NULL, 10); break;
-        case 'j': o.threads = atoi(optarg); break;
+        case 'n': o.n = count(optarg, &good); break;
+        case 't': o.temperature = real(optarg, &good); break;
+        case 'k': o.top_k = count(optarg, &good); break;
+        case 'p': o.top_p = real(optarg, &good); break;
+        case 's': o.seed = count(optarg, &good); break;
+        case 'j': o.threads = (int)(count(optarg, &good) & 0xfff); break;
         case '8': o.int8 = true; break;
         case 'r': o.prepare = true; break;
         case JSON: json = true; break;
         default: return usage();
         }
-    if (argc - optind != 2 || (o.int8 && o.prepare)) return usage();
+    if (!good || argc - optind != 2 || (o.int8 && o.prepare)) return usage();
     o.path = argv[optind];
     o.prompt = argv[optind + 1];
     o.prompt_size = strlen(o.prompt);

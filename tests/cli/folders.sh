@@ -45,6 +45,14 @@ to=gptq-bf16 exported four gptq 14 --dtype bf16
 check 'bf16 is in the config' grep -q '"torch_dtype": "bfloat16"' "$tmp/gptq-bf16/config.json"
 to=sharded exported four gptq 14 --shard-size 300KB
 check 'several files' [ -e "$tmp/sharded/model-00002-of-00003.safetensors" ]
+check 'their tensors fit the size' /usr/bin/python3 - "$tmp/sharded" <<'PY'
+import glob, json, struct, sys
+for path in glob.glob(sys.argv[1] + "/*.safetensors"):
+    f = open(path, "rb")
+    header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    ends = [t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"]
+    assert max(ends) <= 300000 or len(ends) == 1, (path, max(ends))
+PY
 gives 'what is quantized already' 6 'is quantized already .gptq.' export --to awq "$tmp/four-gptq" -o "$tmp/no"
 check 'companions' cmp -s "$tiny/tokenizer_config.json" "$tmp/four-gptq/tokenizer_config.json"
 check 'the key that older tools read' /usr/bin/python3 -c "import json; a = json.load(open('$tmp/four-gptq/quantize_config.json')); \
@@ -114,6 +122,10 @@ gives 'replaced with -f' 0 '' export --to awq "$tmp/four.wcz" -o "$tmp/rounded" 
 check 'nothing of the old one is left' [ "$(ls "$tmp/rounded" | wc -l)" = 3 ]
 touch "$tmp/rounded/notes.odt"
 gives 'but not with other files in it' 2 'notes.odt.* no file of a model' export --to gptq "$tmp/four.wcz" -o "$tmp/rounded" -f
+rm "$tmp/rounded/notes.odt" && mkdir "$tmp/rounded/more.json"
+gives 'nor with a folder in it' 2 'more.json.* no file of a model' export --to gptq "$tmp/four.wcz" -o "$tmp/rounded" -f
+rmdir "$tmp/rounded/more.json" && ln -s "$tiny/config.json" "$tmp/rounded/link.json"
+gives 'nor with a link' 2 'link.json.* no file of a model' export --to gptq "$tmp/four.wcz" -o "$tmp/rounded" -f
 mkdir "$tmp/left.partial" && touch "$tmp/left.partial/model.safetensors.tmp"
 gives 'after a killed one' 0 '' export --to gptq "$tmp/four.wcz" -o "$tmp/left"
 gives 'a file in the place' 2 'is a file; -o takes the name of a folder' export --to gptq "$tmp/four.wcz" -o "$tmp/four.wcz" -f

@@ -172,6 +172,10 @@ check 'a journal of zeros: the same bytes' cmp "$tmp/a.wcz" "$tmp/a.reference"
 }
 
 restore
+printf 'x' | dd of="$tmp/a.wcz.work/edge1.1" bs=1 seek=4096 conv=notrunc 2>/dev/null
+# shellcheck disable=SC2086
+gives 'damaged activations of the original model' 4 'the activations of block 1 are damaged' quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick
+restore
 printf 'x' | dd of="$tmp/a.wcz.work/edge1.0" bs=1 seek=4096 conv=notrunc 2>/dev/null
 # shellcheck disable=SC2086
 gives 'damaged activations' 4 'a\.wcz\.work: the activations of block 1 are damaged; use --fresh' quantize --bits 3 "$mini" -o "$tmp/a.wcz" $quick

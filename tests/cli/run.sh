@@ -56,6 +56,16 @@ gives 'no tokenizer inside' 6 'has no tokenizer.json' run tests/data/golden/tiny
 check 'the example builds on the library alone' make -s -C examples/generate OUT="$tmp/generate" CFLAGS=-O1 \
     WCD="-I$PWD/include $PWD/build/libwcdecode.a"
 check 'the example runs' bash -c "'$tmp/generate' -n 8 '$tmp/docs.wcz' '$prompt' >'$tmp/alone'"
+run_generate() { "$tmp/generate" "$@" >"$tmp/out" 2>"$tmp/err"; code=$?; }
+run_generate --json -n 8 "$tmp/docs.wcz" "$prompt"
+check 'the example: its figures as JSON' [ "$(json "$tmp/err" 'd["tokens"], d["prompt_tokens"] > 3, d["tokens_per_second"] > 0')" = '(8, True, True)' ]
+run_generate -n eight "$tmp/docs.wcz" "$prompt"
+check 'the example: a wrong number' [ "$code" = 2 ]
+run_generate "$tmp/none.wcz" "$prompt"
+check 'the example: nothing before the file is open' bash -c "[ $code = 1 ] && [ ! -s '$tmp/out' ] && grep -q 'none.wcz: No such file' '$tmp/err'"
+if [ -w /dev/full ]; then
+    if "$wc" run "$tmp/docs.wcz" -p "$prompt" -n 8 >/dev/full 2>"$tmp/err"; [ $? = 7 ]; then ok 'full standard output'; else fail 'full standard output' "$(cat "$tmp/err")"; fi
+fi
 says 'the example says the same' "$(cat "$tmp/alone")" run "$tmp/docs.wcz" -p "$prompt" -n 8
 
 check 'bindings' env WCDECODE_LIBRARY="$PWD/build/libwcdecode.so" /usr/bin/python3 -B tests/cli/bindings.py "$tmp/scratch" \
