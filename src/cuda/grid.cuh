@@ -26,22 +26,52 @@ enum {
 
 /* ---- codes ------------------------------------------------------------------------------------------------------ */
 
-/* Four codes from c on of R rows, as subnormal floats; LUT: their levels, of [rows, 2^BITS]. */
+/* Where the levels of a thread's rows are: `own' bytes behind the first table of the block. Each row has 4 << BITS
+ * bytes. */
+struct wcu_levels {
+    const float *all;
+    uint32_t own;
+};
+
+/* Byte i of x in place of the lowest of y. */
+__device__ __forceinline__ uint32_t wcu_lowest_byte(uint32_t x, unsigned i, uint32_t y)
+{
+#ifdef __CUDA_ARCH__
+    return __byte_perm(x, y, 0x7650 | i);
+#else
+    return (x >> 8 * i & 255) | (y & 0xffffff00);
+#endif
+}
+
+/* The place of the level of code c in the first row's table; the row, and the block, are constants of the load. Of 4
+ * bits: 4 WCU_ROWS tables take a multiple of 256 bytes, so that a code times 4 is the lowest byte of the place; two
+ * instructions cut out four of these, and one puts each into its place. Of 2 and 3 bits, three for each. */
+template <int BITS> __device__ __forceinline__ uint32_t wcu_level_place(const uint32_t *w, unsigned c, uint32_t own)
+{
+    const unsigned s = BITS * c % 32;
+    const uint32_t *word = w + BITS * c / 32;
+    if (BITS == 4) return wcu_lowest_byte((s % 8 ? word[0] >> 2 : word[0] << 2) & 0x3c3c3c3c, s / 8, own);
+    uint32_t x = s >= 2 ? word[0] >> (s - 2) : word[0] << (2 - s);
+    if (s + BITS > 32) x |= word[1] << (34 - s);
+    return (x & ((1u << BITS) - 1) << 2) | own;
+}
+
+/* Four codes from c on of R rows, as subnormal floats; LUT: their levels. */
 template <int BITS, int R, bool LUT>
-__device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, const float *levels, float (*q)[4])
+__device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, wcu_levels levels, float (*q)[4])
 {
 #pragma unroll
     for (unsigned r = 0; r < R; r++)
 #pragma unroll
-        for (unsigned k = 0; k < 4; k++) {
-            uint32_t code = wcu_field_bits<BITS>(w[r], c + k);
-            q[r][k] = LUT ? levels[(r << BITS) + (code >> wcu_field_of(BITS, c + k).up)] : wcu_bits_f32(code);
-        }
+        for (unsigned k = 0; k < 4; k++)
+            q[r][k] = !LUT ? wcu_bits_f32(wcu_field_bits<BITS>(w[r], c + k))
+                           : *(const float *)((const uint8_t *)levels.all + (4 << BITS) * r +
+                                              wcu_level_place<BITS>(w[r], c + k, levels.own));
 }
 
 /* dot [R, N] of a unit; vectors behind n are not touched. xs: the unit's panel place of the first vector. */
 template <int BITS, int R, int N, bool LUT>
-__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], const float *levels, const float *xs,
+__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], wcu_levels levels, const float *xs,
                                               uint64_t lds, uint32_t n, float (*dot)[N])
 {
 #pragma unroll
@@ -139,7 +169,7 @@ __device__ __forceinline__ void wcu_add_unit(const wcu_product &a, uint32_t unit
                                              uint32_t n, bool there, float (&acc)[R * N])
 {
     float dot[R][N] = {};
-    wcu_unit_dots<BITS, R, N, false>(w, NULL, wcu_panel_of(xs, unit), a.lds, n, dot);
+    wcu_unit_dots<BITS, R, N, false>(w, wcu_levels{NULL, 0}, wcu_panel_of(xs, unit), a.lds, n, dot);
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
         if (t >= n) continue;
@@ -198,11 +228,11 @@ template <int BITS> struct wcu_ring {
 };
 
 /* Words of plane k < PLANES, and which of the part's codes[] it is: see wcu_load_words. */
-template <int BITS> WCU_HD void wcu_plane(unsigned k, unsigned *words, unsigned *which)
+template <int BITS> WCU_HD void wcu_plane(int k, unsigned *words, unsigned *which)
 {
-    const unsigned fours = (BITS >> 3) * 2 + (BITS >> 2 & 1), two = BITS >> 1 & 1;
-    *words = k < fours ? 4 : k < fours + two ? 2 : 1;
-    *which = k < fours ? k : k < fours + two ? 1 : 2;
+    const int fours = (BITS >> 3) * 2 + (BITS >> 2 & 1), twos = fours + (BITS >> 1 & 1);
+    *words = k < fours ? 4 : k < twos ? 2 : 1;
+    *which = k < fours ? (unsigned)k : k < twos ? 1 : 2;
 }
 
 /* A stage: R rows from `row' on, 128 units from `unit' on. */
@@ -229,9 +259,9 @@ __device__ __forceinline__ void wcu_ask(const wcu_product &a, wcu_stage s, uint3
     __syncwarp();
     if (k >= ring::PLANES || r >= rows) return;
     unsigned words, which, at = 0;
-    for (unsigned i = 0; i < k; i++)
+    for (int i = 0; i < (int)k; i++)
         wcu_plane<BITS>(i, &words, &which), at += words;
-    wcu_plane<BITS>(k, &words, &which);
+    wcu_plane<BITS>((int)k, &words, &which);
     wcu_bulk_copy(slot + (at * ring::R + r * words) * WCU_THREADS * 4,
                   a.base + a.p.codes[which] + ((uint64_t)(s.row + r) * a.p.units + s.unit) * words * 4,
                   units * words * 4, full);
@@ -246,7 +276,7 @@ template <int BITS> __device__ __forceinline__ void wcu_take(const uint8_t *slot
 #pragma unroll
         for (unsigned k = 0, at = 0; k < ring::PLANES; k++) {
             unsigned words, which;
-            wcu_plane<BITS>(k, &words, &which);
+            wcu_plane<BITS>((int)k, &words, &which);
             const uint8_t *from = slot + ((at * ring::R + r * words) * WCU_THREADS + threadIdx.x * words) * 4;
             if (words == 4) {
                 uint4 x = *(const uint4 *)from;
@@ -312,7 +342,7 @@ enum { WCU_LUT_LANES = 16 }; /* least threads of a row: bounds the tables that a
  * that threads of one row look up. Every lookup is one value: a table of pairs would be read half as often, but by
  * threads that wait for each other's banks. */
 template <int BITS, int N>
-__device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint32_t row0, uint32_t unit, const float *levels,
+__device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint32_t row0, uint32_t unit, wcu_levels levels,
                                              const float *xs, uint32_t n, float (&acc)[WCU_ROWS * N])
 {
     uint32_t w[WCU_ROWS][BITS], rows = (uint32_t)a.p.rows, g = a.p.scale_kind ? unit >> a.p.group_shift : 0;
@@ -336,7 +366,8 @@ __device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint32_t row0
 template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lut_product(const wcu_product a)
 {
     __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32];
-    __shared__ float levels[WCU_THREADS / WCU_LUT_LANES * WCU_ROWS << BITS];
+    alignas(128) __shared__ float levels[WCU_THREADS / WCU_LUT_LANES * WCU_ROWS << BITS];
+    const wcu_levels mine = {levels, threadIdx.x / a.lanes * WCU_ROWS * (4u << BITS)};
     unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
     uint32_t rows = WCU_THREADS / a.lanes * WCU_ROWS, block0 = blockIdx.x * rows;
     uint32_t row0 = block0 + threadIdx.x / a.lanes * WCU_ROWS;
@@ -348,8 +379,7 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lu
     }
     __syncthreads();
     for (uint32_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_lut_step<BITS, N>(a, row0, unit, levels + (threadIdx.x / a.lanes * WCU_ROWS << BITS), a.xs + first * a.lds,
-                              n, acc);
+        wcu_lut_step<BITS, N>(a, row0, unit, mine, a.xs + first * a.lds, n, acc);
     wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
