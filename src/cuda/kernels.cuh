@@ -19,9 +19,15 @@ __device__ __forceinline__ void wcu_unit_product(const float *w, unsigned column
                                                  uint32_t n, float *acc)
 {
 #pragma unroll
-    for (unsigned t = 0; t < WCU_BATCH; t++)
-        for (unsigned c = 0; t < n && c < columns; c++)
-            acc[t] = fmaf(w[c], xs[t * lds + c / 4 * 128 + c % 4], acc[t]);
+    for (unsigned t = 0; t < WCU_BATCH; t++) {
+        unsigned c = 0;
+        for (; t < n && c + 4 <= columns; c += 4) {
+            float4 x = wcu_get((const float4 *)(xs + t * lds + c * 32));
+            acc[t] = fmaf(w[c + 3], x.w, fmaf(w[c + 2], x.z, fmaf(w[c + 1], x.y, fmaf(w[c], x.x, acc[t]))));
+        }
+        for (; t < n && c < columns; c++)
+            acc[t] = fmaf(w[c], wcu_get(xs + t * lds + c / 4 * 128 + c % 4), acc[t]);
+    }
 }
 
 /* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
@@ -320,6 +326,66 @@ template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS, WCU_DECODERS
                 out[k / 4] = uint4{x[k], x[k + 1], x[k + 2], x[k + 3]};
         }
     }
+}
+
+/* Products with streams, of 16-bit values in rows of at least 1024 columns, a multiple of 4: threads decode them as
+ * above, and multiply. A stream lies in one row or in two. partial [n, streams, 2] = what it adds to its first row and
+ * to the next, n = a.n <= N vectors. */
+template <int N>
+__global__ void __launch_bounds__(WCU_THREADS, 4) wcu_stream_product(const wcu_product a, float *partial)
+{
+    __shared__ uint16_t look[2][1 << WCU_CODE_BITS];
+    const uint64_t all = a.p.rows * a.p.cols, streams = (all + WCU_STREAM - 1) / WCU_STREAM;
+    wcu_build_tables(a.p, a.base, 2, look);
+    for (uint64_t k = (uint64_t)blockIdx.x * WCU_THREADS + threadIdx.x; k < streams; k += gridDim.x * WCU_THREADS) {
+        uint64_t e = k * WCU_STREAM, end = e + WCU_STREAM < all ? e + WCU_STREAM : all, col = e % a.p.cols;
+        unsigned slot = 0;
+        float acc[N] = {};
+        wcu_stream s[2] = {};
+        wcu_open_streams<2>(a.p, a.base, e, s);
+        for (; e < end; e += 2 * WCU_RUN) {
+            uint32_t w[WCU_RUN];
+            wcu_next_run<2, WCU_RUN>(a.p, a.base, e, look, s, w);
+#pragma unroll
+            for (unsigned c = 0; c < 2 * WCU_RUN; c += 4) {
+                if (e + c >= end) continue;
+                if (col == a.p.cols) { /* the next row begins */
+#pragma unroll
+                    for (unsigned t = 0; t < N; t++) {
+                        if (t < a.n) partial[(t * streams + k) * 2] = acc[t];
+                        acc[t] = 0;
+                    }
+                    col = 0, slot = 1;
+                }
+                const float v[4] = {wcu_float_of(a.p.dtype, w[c / 2] & 0xffff), wcu_float_of(a.p.dtype, w[c / 2] >> 16),
+                                    wcu_float_of(a.p.dtype, w[c / 2 + 1] & 0xffff),
+                                    wcu_float_of(a.p.dtype, w[c / 2 + 1] >> 16)};
+#pragma unroll
+                for (unsigned t = 0; t < N; t++) {
+                    if (t >= a.n) continue;
+                    float4 x = wcu_get((const float4 *)(a.x + t * a.ldx + col));
+                    acc[t] = fmaf(v[3], x.w, fmaf(v[2], x.z, fmaf(v[1], x.y, fmaf(v[0], x.x, acc[t]))));
+                }
+                col += 4;
+            }
+        }
+#pragma unroll
+        for (unsigned t = 0; t < N; t++)
+            if (t < a.n) partial[(t * streams + k) * 2 + slot] = acc[t];
+    }
+}
+
+/* y = prev + what the streams of a row add, and the sparse part. L <= 32 threads have a row; grid (blocks of rows, n).
+ */
+static __global__ void __launch_bounds__(WCU_THREADS) wcu_stream_sum(const wcu_product a, const float *partial)
+{
+    unsigned lane = threadIdx.x % a.lanes, t = blockIdx.y;
+    uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
+    uint64_t streams = (a.p.rows * a.p.cols + WCU_STREAM - 1) / WCU_STREAM, begin = row * a.p.cols;
+    float v[1] = {0};
+    for (uint64_t k = begin / WCU_STREAM + lane; row < a.p.rows && k * WCU_STREAM < begin + a.p.cols; k += a.lanes)
+        v[0] += partial[(t * streams + k) * 2 + (k * WCU_STREAM < begin)];
+    wcu_end_rows<1, 1>(a, row, a.p.rows, t, 1, a.x + t * a.ldx, lane, a.lanes, v, NULL);
 }
 
 /* Rows of a sum of which one part is an entropy-coded float of two bytes a value, of a multiple of 32 columns: a thread

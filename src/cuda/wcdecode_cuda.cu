@@ -63,6 +63,23 @@ bool is_coded(const wcu_part &p)
     return p.kind == WCU_FLOAT && p.form;
 }
 
+/* Its products are made stream by stream; those of others from rows that are decoded before. */
+bool by_streams(const wcu_part &p)
+{
+    return is_coded(p) && width_of(p.dtype) == 2 && p.cols % 4 == 0 && p.cols >= WCU_STREAM;
+}
+
+uint64_t streams_of(const wcu_part &p)
+{
+    return (p.rows * p.cols + WCU_STREAM - 1) / WCU_STREAM;
+}
+
+/* Sums of a vector that a product writes to the workspace first. */
+uint64_t sums_of(const wcu_part &p)
+{
+    return p.kind == WCU_TRELLIS ? p.rows * p.u.l.blocks : by_streams(p) ? 2 * streams_of(p) : 0;
+}
+
 /* ---- workspace -------------------------------------------------------------------------------------------------- */
 
 struct room {
@@ -77,13 +94,13 @@ room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *siz
     uint64_t rank = 0, tile = 0, sums = 0, at = 0, places[9];
     for (uint32_t i = 0; i < w->n_parts; i++) {
         if (p[i].kind == WCU_LOWRANK && p[i].u.r.rank > rank) rank = p[i].u.r.rank;
-        if (!is_coded(p[i])) continue;
+        if (!is_coded(p[i]) || by_streams(p[i])) continue;
         uint64_t row = p[i].cols * width_of(p[i].dtype), rows = TILE_BYTES / row ? TILE_BYTES / row : 1;
         uint64_t bytes = row * (rows < p[i].rows ? rows : p[i].rows);
         tile = bytes > tile ? bytes : tile;
     }
     for (uint32_t i = 0; i < w->n_all; i++)
-        if (p[i].kind == WCU_TRELLIS && p[i].rows * p[i].u.l.blocks > sums) sums = p[i].rows * p[i].u.l.blocks;
+        sums = sums_of(p[i]) > sums ? sums_of(p[i]) : sums;
     uint64_t ldx = pad(w->cols), ldz = pad(rank), batch = n < WCU_BATCH ? n : WCU_BATCH;
     const uint64_t lds = in_panels(ldx > ldz ? ldx : ldz);
     const uint64_t floats[8] = {n * ldx, n * lds, n * lds / WCU_UNIT,     n * w->rows,
@@ -126,7 +143,7 @@ enum way { BY_UNITS, BY_COLUMNS, GRID, LUT };
 way way_of(const wcu_part &p)
 {
     bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < (uint64_t)1 << 31;
-    if (p.kind == WCU_TRELLIS || p.kind == WCU_SPARSE) return BY_COLUMNS;
+    if (p.kind == WCU_TRELLIS || p.kind == WCU_SPARSE || by_streams(p)) return BY_COLUMNS;
     if (p.kind == WCU_GRID && whole) return GRID;
     if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) return LUT;
     return BY_UNITS;
@@ -233,23 +250,59 @@ unsigned readers_of(uint64_t warps)
     return threads;
 }
 
+/* The vectors of a product from `first' on, as many as are multiplied at once. */
+wcu_product batch_of(const wcu_product &all, uint32_t first)
+{
+    wcu_product a = all;
+    a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
+    a.x += first * a.ldx;
+    a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
+    if (a.prev) a.prev += first * a.ldy;
+    return a;
+}
+
+/* Threads that add up n sums of a row. */
+uint32_t adders_of(uint64_t n)
+{
+    return lanes_of(n) < 32 ? lanes_of(n) : 32;
+}
+
 /* The product of kind coded: batches of vectors, each read and then added up over the blocks of columns. */
 void product_trellis(const call *c, const wcu_product &all, float *partial)
 {
     uint64_t warps = warps_of(all.p, 0, all.p.rows);
     unsigned threads = readers_of(warps), blocks = blocks_of(warps * 32, threads);
     for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
-        wcu_product a = all;
-        a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
-        a.x += first * a.ldx;
-        a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
-        if (a.prev) a.prev += first * a.ldy;
+        wcu_product a = batch_of(all, first);
         if (a.n == 1)
             WCU_LAUNCH(wcu_trellis_product<1>, blocks, threads, c->stream, a, partial);
         else
             WCU_LAUNCH(wcu_trellis_product<WCU_BATCH>, blocks, threads, c->stream, a, partial);
-        a.lanes = lanes_of(a.p.u.l.blocks) < 32 ? lanes_of(a.p.u.l.blocks) : 32;
+        a.lanes = adders_of(a.p.u.l.blocks);
         WCU_LAUNCH(wcu_trellis_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
+                   (const float *)partial);
+    }
+}
+
+/* Blocks that decode streams: as many as a device has at once, for each makes tables first. */
+unsigned decoders_of(const wcd_cuda_tensor *w, uint64_t streams)
+{
+    unsigned wanted = blocks_of(streams, WCU_THREADS), most = w->processors * WCU_DECODERS;
+    return most && most < wanted ? most : wanted;
+}
+
+/* The product of entropy-coded floats, stream by stream, in the same way. */
+void product_streams(const call *c, const wcu_product &all, float *partial)
+{
+    unsigned blocks = decoders_of(c->w, streams_of(all.p));
+    for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
+        wcu_product a = batch_of(all, first);
+        if (a.n == 1)
+            WCU_LAUNCH(wcu_stream_product<1>, blocks, WCU_THREADS, c->stream, a, partial);
+        else
+            WCU_LAUNCH(wcu_stream_product<WCU_BATCH>, blocks, WCU_THREADS, c->stream, a, partial);
+        a.lanes = adders_of(a.p.cols / WCU_STREAM + 1);
+        WCU_LAUNCH(wcu_stream_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
                    (const float *)partial);
     }
 }
@@ -263,6 +316,10 @@ void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *
     if (to.y == c->panels_of) c->panels_of = NULL;
     if (p.kind == WCU_TRELLIS) {
         product_trellis(c, a, c->r.partial);
+        return;
+    }
+    if (by_streams(p)) {
+        product_streams(c, a, c->r.partial);
         return;
     }
     way how = way_of(p);
@@ -283,8 +340,7 @@ void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *
 void launch_decode(const wcd_cuda_tensor *w, const wcu_decode &a, cudaStream_t stream)
 {
     uint64_t streams = (a.end - 1) / WCU_STREAM - a.first / WCU_STREAM + 1;
-    unsigned wanted = blocks_of(streams, WCU_THREADS), most = w->processors ? w->processors * WCU_DECODERS : wanted;
-    unsigned blocks = wanted < most ? wanted : most;
+    unsigned blocks = decoders_of(w, streams);
     if (width_of(a.p.dtype) == 4)
         WCU_LAUNCH(wcu_decode_streams<4>, blocks, WCU_THREADS, stream, a);
     else
@@ -297,7 +353,7 @@ wcu_decode decode_rows(const wcd_cuda_tensor *w, const wcu_part &p, uint64_t r0,
     return wcu_decode{p, (const uint8_t *)w->device, r0 * p.cols, (r0 + n) * p.cols, dst, type, ld};
 }
 
-/* Entropy-coded floats: some rows are decoded as they are stored, small enough to stay in the L2 cache, then
+/* Other entropy-coded floats: some rows are decoded as they are stored, small enough to stay in the L2 cache, then
  * multiplied. */
 void product_coded(call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
 {
@@ -349,12 +405,12 @@ void all_products(call *c, void *y, uint32_t ytype)
     const uint64_t ldx = pad(w->cols);
     for (uint32_t i = 0, next; i < w->n_parts; i = next) {
         const wcu_part &p = c->all[i];
-        bool alone = is_coded(p) || (p.kind == WCU_LOWRANK && p.form != WCU_MPO);
+        bool tiles = is_coded(p) && !by_streams(p), alone = tiles || (p.kind == WCU_LOWRANK && p.form != WCU_MPO);
         bool fused = !alone && i + 1 < w->n_parts && c->all[i + 1].kind == WCU_SPARSE;
         next = i + 1 + fused;
         target to = {i ? c->r.y : NULL, c->r.y, WCD_CUDA_F32, w->rows};
         if (next == w->n_parts) to.y = y, to.type = ytype;
-        if (is_coded(p))
+        if (tiles)
             product_coded(c, p, c->r.x, ldx, to);
         else if (alone)
             product_lowrank(c, p, c->r.x, ldx, to);
