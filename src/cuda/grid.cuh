@@ -69,10 +69,27 @@ __device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, 
                                               wcu_level_place<BITS>(w[r], c + k, levels.own));
 }
 
-/* dot [R, N] of a unit; vectors behind n are not touched. xs: the unit's panel place of the first vector. */
+/* Where N vectors of panels are, from the first of them on. Of fewer, the last one is taken again, and its sums are not
+ * written: a branch for each would keep loads from being asked for together. */
+template <int N> struct wcu_vectors {
+    const float *xs, *sx;
+    uint32_t at[N], n;
+};
+
+template <int N> __device__ __forceinline__ wcu_vectors<N> wcu_vectors_of(const wcu_product &a, unsigned first)
+{
+    wcu_vectors<N> v = {a.xs + first * a.lds, a.sx + first * (a.lds / WCU_UNIT), {}, 1};
+    if (N > 1) v.n = a.n - first < N ? a.n - first : N;
+#pragma unroll
+    for (unsigned t = 0; t < N; t++)
+        v.at[t] = (t < v.n ? t : v.n - 1) * (uint32_t)a.lds;
+    return v;
+}
+
+/* dot [R, N] of a unit. */
 template <int BITS, int R, int N, bool LUT>
-__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], wcu_levels levels, const float *xs,
-                                              uint64_t lds, uint32_t n, float (*dot)[N])
+__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], wcu_levels levels, const wcu_vectors<N> &v,
+                                              uint32_t unit, float (*dot)[N])
 {
 #pragma unroll
     for (unsigned c = 0; c < WCU_UNIT; c += 4) {
@@ -80,8 +97,7 @@ __device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], wcu_lev
         wcu_four<BITS, R, LUT>(w, c, levels, q);
 #pragma unroll
         for (unsigned t = 0; t < N; t++) {
-            if (t >= n) continue;
-            float4 x = *(const float4 *)(xs + t * lds + c * 32);
+            float4 x = *(const float4 *)(wcu_panel_of(v.xs, unit) + v.at[t] + c * 32);
 #pragma unroll
             for (unsigned r = 0; r < R; r++)
                 dot[r][t] = fmaf(q[r][3], x.w, fmaf(q[r][2], x.z, fmaf(q[r][1], x.y, fmaf(q[r][0], x.x, dot[r][t]))));
@@ -164,16 +180,14 @@ __device__ __forceinline__ void wcu_tile_stats(const wcu_part &p, const uint8_t 
 
 /* acc [R * N] += the rows' unit, of codes w, times the vectors; nothing unless `there'. */
 template <int BITS, int R, int N>
-__device__ __forceinline__ void wcu_add_unit(const wcu_product &a, uint32_t unit, const uint32_t (*w)[BITS],
-                                             const float *s, const float *z, const float *xs, const float *sx,
-                                             uint32_t n, bool there, float (&acc)[R * N])
+__device__ __forceinline__ void wcu_add_unit(uint32_t unit, const uint32_t (*w)[BITS], const float *s, const float *z,
+                                             const wcu_vectors<N> &v, bool there, float (&acc)[R * N])
 {
     float dot[R][N] = {};
-    wcu_unit_dots<BITS, R, N, false>(w, wcu_levels{NULL, 0}, wcu_panel_of(xs, unit), a.lds, n, dot);
+    wcu_unit_dots<BITS, R, N, false>(w, wcu_levels{NULL, 0}, v, unit, dot);
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
-        if (t >= n) continue;
-        float sum = sx[t * (a.lds / WCU_UNIT) + unit];
+        float sum = v.sx[v.at[t] / WCU_UNIT + unit];
 #pragma unroll
         for (unsigned r = 0; r < R; r++)
             if (there) acc[r * N + t] = fmaf(s[r], fmaf(-z[r], sum, dot[r][t] * WCU_DOT_DOWN), acc[r * N + t]);
@@ -185,10 +199,10 @@ __device__ __forceinline__ void wcu_add_unit(const wcu_product &a, uint32_t unit
 template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_grid_product(const wcu_product a)
 {
     __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32];
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N;
     uint32_t row0 = (blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS,
              rows = (uint32_t)a.p.rows;
-    const float *xs = a.xs + first * a.lds, *sx = a.sx + first * (a.lds / WCU_UNIT);
+    const wcu_vectors<N> v = wcu_vectors_of<N>(a, first);
     float acc[WCU_ROWS * N] = {};
     for (uint32_t unit = lane; unit < a.p.units; unit += a.lanes) {
         uint32_t w[WCU_ROWS][BITS];
@@ -204,9 +218,9 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_gr
             wcu_fetch_stats(a.p, a.base, row0, unit, &stored);
             wcu_stats(a.p, stored, s, z);
         }
-        wcu_add_unit<BITS, WCU_ROWS, N>(a, unit, w, s, z, xs, sx, n, true, acc);
+        wcu_add_unit<BITS, WCU_ROWS, N>(unit, w, s, z, v, true, acc);
     }
-    wcu_end_rows<WCU_ROWS, N>(a, row0, rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, rows, first, v.n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 /* ---- grid, streamed ---------------------------------------------------------------------------------------------
@@ -301,6 +315,7 @@ template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT)
     __shared__ float room[ring::R][WCU_THREADS / 32];
     const uint32_t begin = (uint32_t)(a.p.rows * blockIdx.x / gridDim.x), units = (uint32_t)a.p.units;
     const uint32_t end = (uint32_t)(a.p.rows * (blockIdx.x + 1) / gridDim.x), lane = threadIdx.x;
+    const wcu_vectors<1> v = wcu_vectors_of<1>(a, 0);
     wcu_stage in = {begin, 0}, out = in, next = in;
     wcu_stored<ring::R> stored;
     float acc[ring::R] = {};
@@ -319,7 +334,7 @@ template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT)
         wcu_await(&full[slot], parity);
         __syncwarp();
         wcu_take<BITS>(slots[slot], w);
-        wcu_add_unit<BITS, ring::R, 1>(a, unit, w, s, z, a.xs, a.sx, 1, out.unit + lane < units, acc);
+        wcu_add_unit<BITS, ring::R, 1>(unit, w, s, z, v, out.unit + lane < units, acc);
         __syncthreads(); /* every thread has read the slot */
         if (in.row < end) {
             if (lane < 32) wcu_ask<BITS>(a, in, end, slots[slot], &full[slot]);
@@ -343,7 +358,7 @@ enum { WCU_LUT_LANES = 16 }; /* least threads of a row: bounds the tables that a
  * threads that wait for each other's banks. */
 template <int BITS, int N>
 __device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint32_t row0, uint32_t unit, wcu_levels levels,
-                                             const float *xs, uint32_t n, float (&acc)[WCU_ROWS * N])
+                                             const wcu_vectors<N> &v, float (&acc)[WCU_ROWS * N])
 {
     uint32_t w[WCU_ROWS][BITS], rows = (uint32_t)a.p.rows, g = a.p.scale_kind ? unit >> a.p.group_shift : 0;
     float dot[WCU_ROWS][N] = {}, s[WCU_ROWS];
@@ -353,7 +368,7 @@ __device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint32_t row0
         wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
         s[r] = a.p.scale_kind ? wcu_f16_at(a.base, a.p.u.g.scales, row * a.p.groups + g) : 1;
     }
-    wcu_unit_dots<BITS, WCU_ROWS, N, true>(w, levels, wcu_panel_of(xs, unit), a.lds, n, dot);
+    wcu_unit_dots<BITS, WCU_ROWS, N, true>(w, levels, v, unit, dot);
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++)
 #pragma unroll
@@ -368,9 +383,10 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lu
     __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32];
     alignas(128) __shared__ float levels[WCU_THREADS / WCU_LUT_LANES * WCU_ROWS << BITS];
     const wcu_levels mine = {levels, threadIdx.x / a.lanes * WCU_ROWS * (4u << BITS)};
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N;
     uint32_t rows = WCU_THREADS / a.lanes * WCU_ROWS, block0 = blockIdx.x * rows;
     uint32_t row0 = block0 + threadIdx.x / a.lanes * WCU_ROWS;
+    const wcu_vectors<N> v = wcu_vectors_of<N>(a, first);
     float acc[WCU_ROWS * N] = {};
     for (unsigned i = threadIdx.x; i < rows << BITS; i += WCU_THREADS) {
         uint64_t row = block0 + (i >> BITS) < a.p.rows ? block0 + (i >> BITS) : a.p.rows - 1;
@@ -379,8 +395,8 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lu
     }
     __syncthreads();
     for (uint32_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_lut_step<BITS, N>(a, row0, unit, mine, a.xs + first * a.lds, n, acc);
-    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
+        wcu_lut_step<BITS, N>(a, row0, unit, mine, v, acc);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, v.n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 #endif

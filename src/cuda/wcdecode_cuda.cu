@@ -139,10 +139,10 @@ struct target {
 /* How a part is multiplied. */
 enum way { BY_UNITS, BY_COLUMNS, GRID, LUT };
 
-/* Units are whole: no holes, and none straddles groups. */
+/* Units are whole: no holes, and none straddles groups; places in panels of 8 vectors are u32. */
 way way_of(const wcu_part &p)
 {
-    bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < (uint64_t)1 << 31;
+    bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < 1 << 22;
     if (p.kind == WCU_TRELLIS || p.kind == WCU_SPARSE || by_streams(p)) return BY_COLUMNS;
     if (p.kind == WCU_GRID && whole) return GRID;
     if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) return LUT;
@@ -200,6 +200,15 @@ template <int N> void launch_lut(wcu_product a, cudaStream_t stream)
     }
 }
 
+/* A grid or lut of whole units, N vectors at once. */
+template <int N> void launch_codes(const wcu_product &a, cudaStream_t stream)
+{
+    if (a.p.kind == WCU_LUT)
+        launch_lut<N>(a, stream);
+    else
+        launch_grid<N>(a, stream);
+}
+
 void launch_stream(const wcu_product &a, unsigned processors, cudaStream_t stream)
 {
     unsigned most = processors * WCU_RESIDENT, wanted = blocks_of(a.p.rows, a.p.bits <= 4 ? 8 : 4);
@@ -220,7 +229,8 @@ void launch_stream(const wcu_product &a, unsigned processors, cudaStream_t strea
  * threads of a block; scales of tiles would not be there in time. */
 bool streams(const call *c, const wcu_part &p)
 {
-    return c->n == 1 && c->w->generation >= 90 && p.units % 4 == 0 && p.units > 64 && p.scale_kind != WCU_TILE_SCALES;
+    return p.kind == WCU_GRID && c->n == 1 && c->w->generation >= 90 && p.units % 4 == 0 && p.units > 64 &&
+           p.scale_kind != WCU_TILE_SCALES;
 }
 
 void launch_part(const wcu_product &a, cudaStream_t stream)
@@ -323,18 +333,18 @@ void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *
         return;
     }
     way how = way_of(p);
-    if (how == GRID && streams(c, p))
-        launch_stream(a, c->w->processors, c->stream);
-    else if (how == GRID && c->n == 1)
-        launch_grid<1>(a, c->stream);
-    else if (how == GRID)
-        launch_grid<WCU_BATCH>(a, c->stream);
-    else if (how == LUT && c->n == 1)
-        launch_lut<1>(a, c->stream);
-    else if (how == LUT)
-        launch_lut<WCU_BATCH>(a, c->stream);
-    else
+    if (how == BY_UNITS || how == BY_COLUMNS)
         launch_part(a, c->stream);
+    else if (streams(c, p))
+        launch_stream(a, c->w->processors, c->stream);
+    else if (c->n == 1)
+        launch_codes<1>(a, c->stream);
+    else if (c->n == 2)
+        launch_codes<2>(a, c->stream);
+    else if (c->n <= 4)
+        launch_codes<4>(a, c->stream);
+    else
+        launch_codes<WCU_BATCH>(a, c->stream);
 }
 
 void launch_decode(const wcd_cuda_tensor *w, const wcu_decode &a, cudaStream_t stream)
