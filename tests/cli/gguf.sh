@@ -52,9 +52,22 @@ for name in llama qwen3 qwen3_bias rope_linear rope_llama3 rope_yarn; do
     check "$name: equal logits" [ "$(json "$tmp/out" 'd["scores"][0]["kl"]')" = 0.0 ]
 done
 for case in 'bitnet:type bitnet have no export' 'rope_partial:8 of 16 entries of a head' 'rope_ntk:scaling of rotary positions' \
-    'rope_yarn_options:yarn with options'; do
+    'rope_yarn_options:yarn with options' 'rope_yarn_attention:yarn with options'; do
     gives "${case%%:*} is refused" 6 "${case#*:}" export --to gguf "$tmp/${case%%:*}" -o "$tmp/no.gguf"
 done
+
+# What a file does not say, and what it says wrong: as many keys as queries; divisors that no scaling of Llama 3's makes.
+echo "$tokenizer" >"$tmp/qwen2/tokenizer.json"
+run export --to gguf "$tmp/qwen2" -o "$tmp/qwen2.gguf"
+sed 's/attention.head_count_kv/attention.head_count_xx/' "$tmp/qwen2.gguf" >"$tmp/unsaid.gguf"
+run eval "$tmp/unsaid.gguf" --against "$tmp/qwen2.gguf" --ids "$tmp/x.ids" --seqlen 64 -p daslab --json
+check 'as many keys as queries, unsaid: equal logits' [ "$(json "$tmp/out" 'd["scores"][0]["kl"]')" = 0.0 ]
+cp "$tmp/rope_llama3.gguf" "$tmp/divisors.gguf" # they are the last tensor, 8 numbers
+printf '\0\0\100\100' | dd of="$tmp/divisors.gguf" bs=1 seek=$(($(stat -c %s "$tmp/divisors.gguf") - 32)) conv=notrunc status=none
+gives 'divisors of frequencies that are no scaling' 6 "rope_freqs.weight is not Llama 3's" eval "$tmp/divisors.gguf" --ids "$tmp/x.ids"
+/usr/bin/python3 tests/cli/make_broken.py loud "$tmp/loud" && echo "$tokenizer" >"$tmp/loud/tokenizer.json"
+run compress --recipe 'rtn(bits=8,group=128,scale_bits=0,search=minmax)' "$tmp/loud" -o "$tmp/loud.wcz"
+gives 'floats too large for f16' 6 'proj.weight holds .* beyond f16: use --dtype' export --to gguf --dtype f16 "$tmp/loud.wcz" -o "$tmp/no.gguf"
 
 head -c 200000 "$tmp/q.gguf" >"$tmp/cut.gguf"
 gives 'a truncated GGUF' 3 'cut.gguf: ends inside the data of tensor' inspect "$tmp/cut.gguf"

@@ -45,6 +45,7 @@ without 'the linear in front is kept as it is' '0.self_attn.q 0.self_attn.k 0.se
 without 'not rounded one by one' 'gate_proj down_proj' '*up_proj.weight=svd(rank=8) | rtn(bits=3)'
 without 'not rounded one by one' 'down_proj' '*up_proj.weight=awq(points=5) | gptq(bits=3,group=16,sym=no,scale_bits=3,zero_bits=3,tile=16)'
 without '' '' '*up_proj.weight=awq(points=5) | lut(bits=3)'
+without 'not rounded one by one' 'down_proj' '*up_proj.weight=awq(points=5) | lut(levels=nf4,bits=4)'
 without 'norm in front' 'q_proj k_proj v_proj' '*input_layernorm.weight=rtn(bits=8)'
 
 # 8 bits cost a KL of 8e-5; a factor that is 10 % off on one side of one fold 8e-4.

@@ -1,5 +1,5 @@
-/* What `restore' must not do, whatever a .wcz says: names that lead out of the folder, tensors that are not the
- * original's. */
+/* What a .wcz says about itself may be anybody's words: `restore' writes no names that lead out of the folder and no
+ * tensors that are not the original's, `--like' takes no recipe that is none. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "replay.h"
 #include "restore.h"
 #include "wcz_util.h"
 
@@ -47,13 +48,12 @@ static void must(const wc_ctx *ctx, wc_status status)
 }
 
 /* A .wcz with one grid, not lossless, and a metadata entry. */
-static void forge(const char *path, const char *entry)
+static void forge(const char *path, const char *entry, const void *data, size_t size)
 {
-    static const uint8_t header[] = {10, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
     wc_ctx ctx;
     wc_wcz *z;
     wc_part part = grid_fill(grid_plan(4, 32, 4, 32, 0, false));
-    wc_wcz_meta meta = {entry, header, sizeof header};
+    wc_wcz_meta meta = {entry, data, size};
     wc_wcz_tensor tensor = {
         .name = "w", .source_dtype = WC_F16, .n_dims = 2, .dims = {4, 32}, .n_parts = 1, .parts = &part};
     char partial[300];
@@ -81,6 +81,7 @@ static void forged_files_write_nothing(void **state)
         {"config.json", WC_UNSUPPORTED, "not made by `wcompress lossless'"},
         {WC_HEADER_PREFIX "model.safetensors", WC_UNSUPPORTED, "tensor 0 was compressed with loss"},
     };
+    static const uint8_t header[] = {10, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, '{', '}'};
     char path[256], dir[256], evil[256];
     snprintf(path, sizeof path, "%s/forged.wcz", (char *)*state);
     snprintf(dir, sizeof dir, "%s/out", (char *)*state);
@@ -91,7 +92,7 @@ static void forged_files_write_nothing(void **state)
         wc_ctx_init(&ctx, 1);
         assert_int_equal(wc_report_init(&report, &ctx, "restore"), WC_OK);
         report.json = report.quiet = true;
-        forge(path, cases[i].entry);
+        forge(path, cases[i].entry, header, sizeof header);
         wc_status s = wc_restore(&ctx, path, dir, true, &report);
         if (s != cases[i].status || !strstr(ctx.error, cases[i].says))
             fail_msg("%s: status %d, %s", cases[i].entry, s, ctx.error);
@@ -100,11 +101,44 @@ static void forged_files_write_nothing(void **state)
     }
 }
 
+/* A name is used as a rule's pattern, an index as a place in a list. */
+static void forged_recipes_are_refused(void **state)
+{
+    static const struct {
+        const char *provenance;
+        wc_status status;
+        const char *says;
+    } cases[] = {
+        {"{\"recipes\": [\"rtn(bits=4)\"], \"tensors\": {\"w\": 0}}", WC_OK, ""},
+        {"{\"recipes\": [\"rtn(bits=4)\"], \"tensors\": {\"w*\": 0}}", WC_BADFILE, "no recipe that could be used"},
+        {"{\"recipes\": [\"rtn(bits=4)\"], \"tensors\": {\"[a-z]\": 0}}", WC_BADFILE, "no recipe that could be used"},
+        {"{\"recipes\": [\"rtn(bits=4)\"], \"tensors\": {\"w\": 1}}", WC_BADFILE, "no recipe that could be used"},
+        {"{\"recipes\": [\"rtn(bits=4)\"], \"tensors\": {\"w\": -1}}", WC_BADFILE, "no recipe that could be used"},
+        {"{\"recipes\": [7], \"tensors\": {\"w\": 0}}", WC_BADFILE, "no recipe that could be used"},
+        {"{\"recipes\": {}, \"tensors\": {\"w\": 0}}", WC_BADFILE, "tells no recipes"},
+        {"{}", WC_BADFILE, "tells no recipes"},
+        {"no JSON", WC_BADFILE, "tells no recipes"},
+    };
+    char path[256];
+    snprintf(path, sizeof path, "%s/forged.wcz", (char *)*state);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        wc_ctx ctx;
+        wc_replay r;
+        wc_ctx_init(&ctx, 1);
+        forge(path, "provenance.json", cases[i].provenance, strlen(cases[i].provenance));
+        wc_status s = wc_replay_read(&ctx, path, &r);
+        if (s != cases[i].status || !strstr(ctx.error, cases[i].says))
+            fail_msg("%s: status %d, %s", cases[i].provenance, s, ctx.error);
+        wc_replay_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_files),
         cmocka_unit_test(forged_files_write_nothing),
+        cmocka_unit_test(forged_recipes_are_refused),
     };
     return cmocka_run_group_tests(tests, make_scratch, remove_scratch);
 }
