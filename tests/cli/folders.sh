@@ -130,6 +130,8 @@ mkdir "$tmp/left.partial" && touch "$tmp/left.partial/model.safetensors.tmp"
 gives 'after a killed one' 0 '' export --to gptq "$tmp/four.wcz" -o "$tmp/left"
 gives 'a file in the place' 2 'is a file; -o takes the name of a folder' export --to gptq "$tmp/four.wcz" -o "$tmp/four.wcz" -f
 gives 'never over the source' 2 'is the source itself' export --to safetensors "$tiny" -o "$tiny" -f
+gives 'an option of another format' 2 'gguf-pre is for' export --to awq --gguf-pre llama-bpe "$tmp/four.wcz" -o "$tmp/no"
+gives 'scales where there are none' 2 'scales: safetensors holds no scales' export --to safetensors --scales f16 "$tmp/four.wcz" -o "$tmp/no"
 gives 'export to where' 2 'write --to gguf, gptq' export --to exl3 "$tmp/four.wcz"
 absent 'nothing half-written' "$tmp/no" "$tmp/no.partial" "$tmp/left.partial" "$tmp/left.old"
 
