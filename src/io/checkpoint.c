@@ -406,7 +406,7 @@ static wc_status gguf_tensor(wc_ctx *ctx, const wc_gguf *g, const wc_gguf_tensor
 }
 
 /* Tensors keep pointing into the file; its mapping belongs to the shard. */
-static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
+static wc_status read_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
 {
     WC_TRY(WC_ALLOC(ctx, c->gguf, 1, "a GGUF file"));
     WC_TRY(wc_gguf_open(ctx, path, c->gguf));
@@ -431,6 +431,16 @@ static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
     for (; st->n < g->n; st->n++)
         WC_TRY(gguf_tensor(ctx, g, &g->tensor[st->n], st->text + st->n * WC_GGUF_NAME_ROOM, &st->tensor[st->n]));
     return WC_OK;
+}
+
+/* What is wrong with a key or a tensor is said by those who know no file. */
+static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
+{
+    wc_status status = read_gguf(ctx, path, c);
+    if (status == WC_OK || !ctx || strncmp(ctx->error, "GGUF: ", 6) != 0) return status;
+    char reason[sizeof ctx->error];
+    memcpy(reason, ctx->error, sizeof reason);
+    return wc_fail(ctx, status, "%s: %s", path, reason);
 }
 
 /* ---- quantized checkpoints ---- */

@@ -175,7 +175,7 @@ gives 'a .wcz as model' 6 'already compressed' quantize "$tmp/a.wcz" -o "$tmp/x.
 cp "$small/model.safetensors" "$tmp/original"
 ln -s "$small/model.safetensors" "$tmp/symbolic.wcz"
 ln "$small/model.safetensors" "$tmp/hard.wcz"
-for output in "$small/model.safetensors" "$tmp/symbolic.wcz" "$tmp/hard.wcz" "$small/../small/model.safetensors"; do
+for output in "$small/model.safetensors" "$small/config.json" "$small/tokenizer.json" "$tmp/symbolic.wcz" "$tmp/hard.wcz" "$small/../small/model.safetensors"; do
     gives "source as output: ${output#"$tmp"/}" 2 'is the source itself' quantize -m rtn "$small" -o "$output" -f
 done
 check 'source as output: untouched' cmp "$small/model.safetensors" "$tmp/original"

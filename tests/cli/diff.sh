@@ -89,7 +89,7 @@ gives 'NaN, integers, nothing, zeros' 4 'differ in 3 of 4' diff "$tmp/x.safetens
 check 'a NaN is counted, and in no error' [ "$(json "$tmp/out" '[(t["not_finite"], t["relative_error"]) for t in d["tensors"] if t["name"] in "wo"]')" = "[(0, 'Infinity'), (1, 0.0)]" ]
 gives 'other shapes and types' 4 'differ in 2 of 4' diff "$tmp/x.safetensors" "$tmp/t.safetensors"
 check 'other shapes and types: in words' bash -c "grep -q 'w .*F32 \[3, 4\] and F16 \[4, 3\]  other shapes' '$tmp/out' && grep -q 'i .*I32 \[4\] and I64 \[4\]  other element types' '$tmp/out'"
-gives 'one operand' 2 'A B is missing' diff "$small"
+gives 'one operand' 2 'A B: only one of them' diff "$small"
 gives 'no such model' 7 'nowhere: no such file' diff "$small" "$tmp/nowhere"
 gives 'a negative tolerance' 2 'at least 0' diff "$small" "$small" --tolerance -1
 gives 'options of --eval alone' 2 'belong to --eval' diff "$small" "$small" --tokens 5

@@ -71,6 +71,8 @@ gives 'floats too large for f16' 6 'proj.weight holds .* beyond f16: use --dtype
 
 head -c 200000 "$tmp/q.gguf" >"$tmp/cut.gguf"
 gives 'a truncated GGUF' 3 'cut.gguf: ends inside the data of tensor' inspect "$tmp/cut.gguf"
+sed 's/general.architecture/general.architectuce/' "$tmp/q.gguf" >"$tmp/what.gguf"
+gives 'a GGUF of no architecture' 3 'what.gguf: GGUF: general.architecture is missing' inspect "$tmp/what.gguf"
 gives 'an unknown mix' 2 'there are Q4_0, .*TQ2_0' quantize --format Q9_K "$small" -o "$tmp/no.wcz"
 gives 'format and method' 2 'leave out --method' quantize --format Q4_0 --method rtn "$small" -o "$tmp/no.wcz"
 gives 'export to where' 2 'write --to gguf' export "$tmp/q.wcz"
