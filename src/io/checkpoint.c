@@ -440,6 +440,7 @@ static wc_status open_gguf(wc_ctx *ctx, const char *path, wc_checkpoint *c)
     if (status == WC_OK || !ctx || strncmp(ctx->error, "GGUF: ", 6) != 0) return status;
     char reason[sizeof ctx->error];
     memcpy(reason, ctx->error, sizeof reason);
+    wc_clear_error(ctx);
     return wc_fail(ctx, status, "%s: %s", path, reason);
 }
 
