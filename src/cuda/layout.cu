@@ -351,7 +351,7 @@ void put_levels(writer *w, const wcd_ggml_fields *f, const wcu_part *p, uint64_t
 /* Block number `at' of the part, whose m is 0 when the type has none; mins of 4 bits go above the scales. */
 void put_block(writer *w, const wcd_ggml_fields *f, const wcu_part *p, uint64_t at)
 {
-    unsigned runs = p->u.b.block / p->u.b.sub, units = p->u.b.block / WCU_UNIT;
+    unsigned runs = 1u << (p->u.b.block - p->u.b.run), units = (1u << p->u.b.block) / WCU_UNIT;
     put(w, p->u.b.d, at, wc_f32_f16(f->d));
     if (p->u.b.has_m) put(w, p->u.b.m, at, wc_f32_f16(f->m));
     for (unsigned i = 0; i < runs && p->u.b.scales; i++)
@@ -389,7 +389,11 @@ void lay_out_ggml(writer *w, const wcd_view *v, wcu_part *p)
     const wcd_ggml_block *t = v->u.b.type;
     p->bits = t->bits, p->groups = v->cols / t->block;
     p->u.b.mul = t->mul, p->u.b.add = t->add, p->u.b.lo = t->lo, p->u.b.dim = (uint8_t)t->dim;
-    p->u.b.block = (uint16_t)t->block, p->u.b.sub = (uint16_t)t->sub, p->u.b.table = v->u.b.values->table != NULL;
+    while (1u << p->u.b.block < t->block)
+        p->u.b.block++;
+    while (1u << p->u.b.run < t->sub)
+        p->u.b.run++;
+    p->u.b.table = v->u.b.values->table != NULL;
     p->u.b.has_m = t->has_m != 0, p->u.b.min_bits = (uint8_t)t->min_bits;
     place_blocks(w, v, p);
     for (uint64_t i = 0; i < v->rows * p->groups && w->dst; i++) {

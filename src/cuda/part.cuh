@@ -101,7 +101,7 @@ struct wcu_part {
             uint64_t d, m, scales, mins, signs, words, levels;
             float mul, add;
             int32_t lo;
-            uint16_t block, sub;
+            uint8_t block, run; /* log2 of the weights of a block, and of those that share a scale code */
             uint8_t dim, has_m, min_bits, table; /* table: codes are numbers of levels */
         } b;                                     /* ggml */
         struct {
@@ -762,11 +762,12 @@ WCU_HD_CALL void wcu_vq_unit(const wcu_part &p, const uint8_t *base, uint64_t ro
 {
     uint64_t col = unit * WCU_UNIT, strip = p.u.q.block_rows ? row / p.u.q.block_rows * p.u.q.col_blocks : 0, stop = 0;
     uint32_t minus = p.u.q.has_signs ? wcu_at<uint32_t>(base, p.u.q.signs, row * p.units + unit) : 0;
+    uint64_t vector = col / p.u.q.dim;
+    unsigned skip = (unsigned)(col % p.u.q.dim);
     float s = 0;
-    for (unsigned c = 0, count; c < n; c += count) {
-        uint64_t vector = (col + c) / p.u.q.dim, block = strip + (p.u.q.block_cols ? (col + c) / p.u.q.block_cols : 0);
-        unsigned skip = (unsigned)((col + c) % p.u.q.dim), left = p.u.q.dim - skip;
-        count = left < n - c ? left : n - c;
+    for (unsigned c = 0, count; c < n; c += count, vector++, skip = 0) {
+        uint64_t block = strip + (p.u.q.block_cols ? (col + c) / p.u.q.block_cols : 0);
+        count = p.u.q.dim - skip < n - c ? p.u.q.dim - skip : n - c;
         for (unsigned m = 0; m < p.u.q.books; m++) {
             uint64_t book = block * p.u.q.books + m, entry = (book << p.bits) + wcu_vq_code(p, base, row, m, vector);
             float step = p.u.q.entry_bits == 8 ? wcu_f16_at(base, p.u.q.steps, book) : 0;
@@ -786,10 +787,10 @@ WCU_HD_CALL void wcu_vq_unit(const wcu_part &p, const uint8_t *base, uint64_t ro
 
 /* ---- ggml ------------------------------------------------------------------------------------------------------- */
 
-/* S and M of the run of `sub' weights that a column is in: w = S v - M. Mins of 4 bits lie above their scale's. */
+/* S and M of the run of weights that a column is in: w = S v - M. Mins of 4 bits lie above their scale's. */
 WCU_HD void wcu_ggml_stats(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col, float *s, float *m)
 {
-    uint64_t block = row * p.groups + col / p.u.b.block, run = (row * p.cols + col) / p.u.b.sub;
+    uint64_t block = row * p.groups + (col >> p.u.b.block), run = (row * p.cols + col) >> p.u.b.run;
     uint8_t code = p.u.b.scales ? wcu_at<uint8_t>(base, p.u.b.scales, run) : 0, min = code >> 4;
     if (p.u.b.min_bits == 4) code &= 15;
     if (p.u.b.min_bits > 4) min = wcu_at<uint8_t>(base, p.u.b.mins, run);
@@ -832,7 +833,7 @@ WCU_HD_CALL void wcu_ggml_unit(const wcu_part &p, const uint8_t *base, uint64_t 
     else
         wcu_ggml_levels(p, base, row, unit, w);
     for (unsigned c = 0; c < WCU_UNIT; c++) {
-        if (c % p.u.b.sub == 0) wcu_ggml_stats(p, base, row, unit * WCU_UNIT + c, &s, &m);
+        if (c % (1u << p.u.b.run) == 0) wcu_ggml_stats(p, base, row, unit * WCU_UNIT + c, &s, &m);
         float v = s * w[c];
         if (p.u.b.has_m) v = v - m;
         w[c] = minus >> c & 1 ? -v : v;
