@@ -149,6 +149,7 @@ static int check_product(const wcd_tensor *t, const loaded *l, uint32_t n, int x
         double want = 0, got = (double)element(y, ytype, i);
         for (uint64_t c = 0; c < t->cols; c++)
             want += (double)w[r * t->cols + c] * (double)element(x, xtype, k * t->cols + c);
+        if (ytype == F16 && fabs(want) > 65000) continue; /* infinite, or nearly */
         double output = ytype == F32 ? 0 : fabs(want) / (ytype == F16 ? 2048 : 256) + 0x1p-25;
         double error = (fabs(got - want) - output) / (most + 1e-30);
         if (error > cuda_worst_error) cuda_worst_error = error;
@@ -388,6 +389,7 @@ static int vq_parts(char *why, unsigned size)
         {33, 4200, 8, 2, 8, 8, 3, 0, 96, 0, 0},   {2, 161, 8, 3, 7, 16, -1, 1, 5, 0, 0},
         {5, 100, 4, 2, 11, 16, 0, 0, 64, 0, 0},   {4, 96, 4, 1, 4, 8, 0, 0, 96, 2, 32},
         {6, 75, 4, 2, 9, 8, 0, 1, 24, 0, 0},      {1, 3, 8, 8, 1, 16, 5, 1, 3, 0, 0},
+        {5, 96, 4, 1, 6, 16, 0, 0, 24, 0, 0},
     };
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
         sample s = sample_sized(table[i].rows, table[i].cols, 1, 0);
