@@ -11,7 +11,7 @@
 #ifndef WCU_GGML_CUH
 #define WCU_GGML_CUH
 
-#include "cuda/kernels.cuh"
+#include "cuda/grid.cuh"
 
 /* Columns that share S and M: the types with codes of 2, 3 and 6 bits have runs of 16, or of all 256. */
 WCU_HD constexpr unsigned wcu_ggml_run_of(unsigned bits)
@@ -27,10 +27,17 @@ template <int BITS> __device__ __forceinline__ float wcu_ggml_level_of(const uin
     return wcu_bits_f32(wcu_field_bits<BITS>(w, c) >> (f.up - up) | exponent) - wcu_bits_f32(exponent);
 }
 
-/* Four columns from c on: dot [rows, N] += of their levels, sum [N] += of the inputs. */
+/* What a kernel needs to know of its vectors: panels of the first of them, and how many there are. */
+struct wcu_ggml_inputs {
+    const float *xs, *sx;
+    uint32_t n;
+};
+
+/* Four columns from c on, xs the unit's place in a panel: dot [rows, N] += of their levels, sum [N] += of the inputs.
+ */
 template <int BITS, int N, bool TABLE>
-__device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigned c, const float *table, const float *x,
-                                              uint64_t ldx, uint32_t n, float (*dot)[N], float *sum)
+__device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigned c, const float *table,
+                                              const float *xs, uint64_t lds, uint32_t n, float (*dot)[N], float *sum)
 {
     float q[WCU_ROWS][4];
 #pragma unroll
@@ -42,18 +49,18 @@ __device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigne
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
         if (t >= n) continue;
-        float4 v = wcu_get((const float4 *)(x + t * ldx + c));
-        sum[t] += v.x + v.y + (v.z + v.w);
+        float4 x = wcu_get((const float4 *)(xs + t * lds + c * 32));
+        if (wcu_ggml_run_of(BITS) < WCU_UNIT) sum[t] += x.x + x.y + (x.z + x.w);
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++)
-            dot[r][t] = fmaf(q[r][3], v.w, fmaf(q[r][2], v.z, fmaf(q[r][1], v.y, fmaf(q[r][0], v.x, dot[r][t]))));
+            dot[r][t] = fmaf(q[r][3], x.w, fmaf(q[r][2], x.z, fmaf(q[r][1], x.y, fmaf(q[r][0], x.x, dot[r][t]))));
     }
 }
 
-/* One unit of columns of all rows of a thread: acc [rows, N]. Rows behind the last one repeat it. */
+/* One unit of columns of all rows of a thread. Rows behind the last one repeat it. */
 template <int BITS, int N, bool TABLE>
 __device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *table,
-                                              const float *x, uint32_t n, float (*acc)[N])
+                                              const wcu_ggml_inputs &v, float (&acc)[WCU_ROWS * N])
 {
     uint32_t w[WCU_ROWS][BITS];
     uint64_t row[WCU_ROWS];
@@ -64,19 +71,22 @@ __device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row
     }
 #pragma unroll
     for (unsigned first = 0; first < WCU_UNIT; first += wcu_ggml_run_of(BITS)) {
-        float dot[WCU_ROWS][N] = {}, sum[N] = {}, s[WCU_ROWS], m[WCU_ROWS];
-#pragma unroll
-        for (unsigned r = 0; r < WCU_ROWS; r++)
-            wcu_ggml_stats(a.p, a.base, row[r], unit * WCU_UNIT + first, &s[r], &m[r]);
-#pragma unroll
-        for (unsigned c = first; c < first + wcu_ggml_run_of(BITS); c += 4)
-            wcu_ggml_four<BITS, N, TABLE>(w, c, table, x, a.ldx, n, dot, sum);
+        float dot[WCU_ROWS][N] = {}, sum[N] = {}, s[WCU_ROWS], z[WCU_ROWS];
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++) {
-            float z = fmaf(-s[r], (float)a.p.u.b.lo, m[r]);
+            wcu_ggml_stats(a.p, a.base, row[r], unit * WCU_UNIT + first, &s[r], &z[r]);
+            z[r] = fmaf(-s[r], (float)a.p.u.b.lo, z[r]);
+        }
 #pragma unroll
-            for (unsigned t = 0; t < N; t++)
-                acc[r][t] = fmaf(s[r], dot[r][t], fmaf(-z, sum[t], acc[r][t]));
+        for (unsigned c = first; c < first + wcu_ggml_run_of(BITS); c += 4)
+            wcu_ggml_four<BITS, N, TABLE>(w, c, table, wcu_panel_of(v.xs, unit), a.lds, v.n, dot, sum);
+#pragma unroll
+        for (unsigned t = 0; t < N; t++) {
+            if (t >= v.n) continue;
+            if (wcu_ggml_run_of(BITS) == WCU_UNIT) sum[t] = wcu_get(v.sx + t * (a.lds / WCU_UNIT) + unit);
+#pragma unroll
+            for (unsigned r = 0; r < WCU_ROWS; r++)
+                acc[r * N + t] = fmaf(s[r], dot[r][t], fmaf(-z[r], sum[t], acc[r * N + t]));
         }
     }
 }
@@ -85,16 +95,16 @@ __device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row
 template <int BITS, int N, bool TABLE>
 __global__ void __launch_bounds__(WCU_THREADS) wcu_ggml_product(const wcu_product a)
 {
-    __shared__ float room[WCU_THREADS / 32], table[16];
+    __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32], table[16];
     unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
     uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
-    const float *x = a.x + first * a.ldx;
-    float acc[WCU_ROWS][N] = {};
+    const wcu_ggml_inputs v = {a.xs + first * a.lds, a.sx + first * (a.lds / WCU_UNIT), n};
+    float acc[WCU_ROWS * N] = {};
     if (TABLE && threadIdx.x < 16) table[threadIdx.x] = wcu_at<int8_t>(a.base, a.p.u.b.levels, threadIdx.x);
     if (TABLE) __syncthreads();
     for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_ggml_step<BITS, N, TABLE>(a, row0, unit, table, x + unit * WCU_UNIT, n, acc);
-    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
+        wcu_ggml_step<BITS, N, TABLE>(a, row0, unit, table, v, acc);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 template <int N> static void wcu_launch_ggml_of(const wcu_product &a, cudaStream_t stream)

@@ -111,6 +111,16 @@ uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits)
     return at;
 }
 
+/* Shift from a unit to its group where units do not straddle groups, and groups are 32 columns times a power of two. */
+uint32_t shift_of(uint64_t group, uint64_t groups)
+{
+    uint32_t shift = 0;
+    if (groups == 1) return 31;
+    while ((uint64_t)WCU_UNIT << shift < group)
+        shift++;
+    return (uint64_t)WCU_UNIT << shift == group ? shift : WCU_NO_SHIFT;
+}
+
 /* ---- kinds ------------------------------------------------------------------------------------------------------ */
 
 void lay_out_grid(writer *w, const wcd_view *v, wcu_part *p)
@@ -118,6 +128,7 @@ void lay_out_grid(writer *w, const wcd_view *v, wcu_part *p)
     const wcd_grid_view *g = &v->u.g;
     uint64_t all = v->rows * g->groups, lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
     p->bits = g->bits, p->group = g->group, p->groups = g->groups, p->tile = g->tile;
+    p->group_shift = shift_of(p->group, p->groups);
     p->exp2 = g->exp2, p->zero_kind = g->zero_kind, p->zero_fixed = g->zero_fixed, p->holes = g->holes != 0;
     p->scale_kind = g->tile ? WCU_TILE_SCALES : g->scale_bits ? WCU_ROW_SCALES : WCU_GROUP_SCALES;
     place_codes(w, p);
@@ -135,6 +146,7 @@ void lay_out_lut(writer *w, const wcd_view *v, wcu_part *p)
     const wcd_lut_view *l = &v->u.l;
     uint64_t tables = l->scope == 0 ? 1 : l->scope == 1 ? v->rows : v->rows * l->groups;
     p->bits = l->bits, p->form = l->scope, p->group = l->group, p->groups = l->groups;
+    p->group_shift = shift_of(p->group, l->scaled || l->scope == WCU_TABLE_PER_GROUP ? p->groups : 1);
     p->exp2 = l->exp2, p->scale_kind = l->scaled != 0, p->holes = l->holes != 0;
     place_codes(w, p);
     p->u.g.zeros = copied(w, l->tables, tables * 2 << l->bits, 0);
@@ -188,7 +200,7 @@ void lay_out_float(writer *w, const wcd_view *v, wcu_part *p)
     }
     for (unsigned b = 0; b < f->width; b++) {
         p->u.f.mode[b] = f->mode[b], p->u.f.constant[b] = f->constant[b];
-        if (f->mode[b] == WCU_RAW) p->u.f.first[b] = copied(w, v->blob + f->first[b], n, 16);
+        if (f->mode[b] == WCU_RAW) p->u.f.first[b] = copied(w, v->blob + f->first[b], n, 64); /* read by runs */
         if (f->mode[b] != WCU_CODED) continue;
         p->u.f.first[b] = copied(w, v->blob + f->first[b], 32 + 256, 0);
         p->u.f.bases[b] = copied(w, v->blob + f->bases[b], (chunks + 63) / 64 * 8, 0);

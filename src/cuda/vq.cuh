@@ -9,7 +9,7 @@
 #ifndef WCU_VQ_CUH
 #define WCU_VQ_CUH
 
-#include "cuda/kernels.cuh"
+#include "cuda/grid.cuh"
 
 enum {
     WCU_BOOKS = 8,
@@ -70,10 +70,38 @@ __device__ __forceinline__ void wcu_vq_vector(const wcu_product &a, const wcu_bo
         w[j] = wcu_bits_f32(wcu_f32_bits(w[j]) ^ (minus >> j & 1) << 31);
 }
 
-/* One unit of columns of all rows of a thread: acc [rows, N]. Rows behind the last one repeat it. */
+/* dot [rows, N] += the vector w that begins at column c of a unit, xs the unit's place in a panel. */
+template <int DIM, int N>
+__device__ __forceinline__ void wcu_vq_dots(const float (*w)[DIM], unsigned c, const float *xs, uint64_t lds,
+                                            uint32_t n, float (*dot)[N])
+{
+#pragma unroll
+    for (unsigned t = 0; t < N; t++) {
+        if (t >= n) continue;
+#pragma unroll
+        for (unsigned j = 0; j < DIM; j += 4) {
+            const float *from = xs + t * lds + (c + j) / 4 * 128 + (c + j) % 4;
+            float4 x = {0, 0, 0, 0};
+            if (DIM == 2) {
+                float2 two = wcu_get((const float2 *)from);
+                x.x = two.x, x.y = two.y;
+            } else {
+                x = wcu_get((const float4 *)from);
+            }
+            const float v[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+            for (unsigned r = 0; r < WCU_ROWS; r++)
+#pragma unroll
+                for (unsigned k = 0; k < 4 && j + k < DIM; k++)
+                    dot[r][t] = fmaf(w[r][j + k], v[k], dot[r][t]);
+        }
+    }
+}
+
+/* One unit of columns of all rows of a thread. Rows behind the last one repeat it. */
 template <int DIM, int N>
 __device__ __forceinline__ void wcu_vq_step(const wcu_product &a, const wcu_books &t, uint64_t row0, uint64_t unit,
-                                            const float *x, uint32_t n, float (*acc)[N])
+                                            const float *xs, uint32_t n, float (&acc)[WCU_ROWS * N])
 {
     float dot[WCU_ROWS][N] = {};
     uint32_t minus[WCU_ROWS];
@@ -89,40 +117,29 @@ __device__ __forceinline__ void wcu_vq_step(const wcu_product &a, const wcu_book
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++)
             wcu_vq_vector<DIM>(a, t, row[r], (unit * WCU_UNIT + c) / DIM, minus[r] >> c, w[r]);
-#pragma unroll
-        for (unsigned k = 0; k < N; k++) {
-            if (k >= n) continue;
-#pragma unroll
-            for (unsigned j = 0; j < DIM; j += 2) {
-                float2 v = wcu_get((const float2 *)(x + k * a.ldx + c + j));
-#pragma unroll
-                for (unsigned r = 0; r < WCU_ROWS; r++)
-                    dot[r][k] = fmaf(w[r][j + 1], v.y, fmaf(w[r][j], v.x, dot[r][k]));
-            }
-        }
+        wcu_vq_dots<DIM, N>(w, c, wcu_panel_of(xs, unit), a.lds, n, dot);
     }
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++) {
         float s = wcu_vq_scale(a.p, a.base, row[r], a.p.groups == 1 ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT));
 #pragma unroll
         for (unsigned k = 0; k < N; k++)
-            acc[r][k] = fmaf(s, dot[r][k], acc[r][k]);
+            acc[r * N + k] = fmaf(s, dot[r][k], acc[r * N + k]);
     }
 }
 
 /* Grid (blocks of rows, batches of N vectors). */
 template <int DIM, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_vq_product(const wcu_product a)
 {
-    __shared__ float room[WCU_THREADS / 32];
+    __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32];
     __shared__ wcu_books t;
     unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
     uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
-    const float *x = a.x + first * a.ldx;
-    float acc[WCU_ROWS][N] = {};
+    float acc[WCU_ROWS * N] = {};
     wcu_load_books(a.p, a.base, &t);
     for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_vq_step<DIM, N>(a, t, row0, unit, x + unit * WCU_UNIT, n, acc);
-    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
+        wcu_vq_step<DIM, N>(a, t, row0, unit, a.xs + first * a.lds, n, acc);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 static unsigned wcu_vq_blocks(const wcu_product &a)
