@@ -78,8 +78,8 @@ __device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row
             z[r] = fmaf(-s[r], (float)a.p.u.b.lo, z[r]);
         }
 #pragma unroll
-        for (unsigned c = first; c < first + wcu_ggml_run_of(BITS); c += 4)
-            wcu_ggml_four<BITS, N, TABLE>(w, c, table, wcu_panel_of(v.xs, unit), a.lds, v.n, dot, sum);
+        for (unsigned c = 0; c < wcu_ggml_run_of(BITS); c += 4)
+            wcu_ggml_four<BITS, N, TABLE>(w, first + c, table, wcu_panel_of(v.xs, unit), a.lds, v.n, dot, sum);
 #pragma unroll
         for (unsigned t = 0; t < N; t++) {
             if (t >= v.n) continue;
