@@ -332,7 +332,8 @@ template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT)
         float s[ring::R], z[ring::R];
         wcu_advance(a.p, ring::R, &next);
         wcu_stats(a.p, stored, s, z);
-        wcu_fetch_stats(a.p, a.base, next.row, next.unit + lane < units ? next.unit + lane : units - 1, &stored);
+        wcu_fetch_stats(a.p, a.base, next.row < end ? next.row : out.row,
+                        next.unit + lane < units ? next.unit + lane : units - 1, &stored);
         wcu_await(&full[slot], parity);
         __syncwarp();
         wcu_take<BITS>(slots[slot], w);
