@@ -113,35 +113,37 @@ template <int R> struct wcu_stored {
     uint32_t s[R], z[R];
 };
 
-/* Rows behind the last one repeat it. Nothing for scales of tiles. Kinds are asked for outside of loops: the same for
- * all threads, and one branch each. */
+/* Those of R rows in an array [rows, groups], from `at' on: one place is worked out, and one product away is the next.
+ */
+template <typename T, int R>
+__device__ __forceinline__ void wcu_fetch_column(const uint8_t *base, uint64_t place, uint64_t at, uint32_t groups,
+                                                 uint32_t *to)
+{
+    const uint8_t *p = base + place + at * sizeof(T);
+#pragma unroll
+    for (unsigned r = 0; r < R; r++)
+        to[r] = wcu_get((const T *)(p + (uint64_t)r * (groups * (uint32_t)sizeof(T))));
+}
+
+/* Rows behind the last one have some, too (layout.cu). Nothing for scales of tiles. Kinds are asked for outside of
+ * loops: the same for all threads, and one branch each. */
 template <int R>
 __device__ __forceinline__ void wcu_fetch_stats(const wcu_part &p, const uint8_t *base, uint32_t row0, uint32_t unit,
                                                 wcu_stored<R> *to)
 {
-    uint32_t last = (uint32_t)p.rows - 1, row[R];
-    uint64_t at[R];
-#pragma unroll
-    for (unsigned r = 0; r < R; r++)
-        row[r] = row0 + r < last ? row0 + r : last,
-        at[r] = (uint64_t)row[r] * (uint32_t)p.groups + (unit >> p.group_shift);
-    if (p.scale_kind == WCU_GROUP_SCALES)
-#pragma unroll
-        for (unsigned r = 0; r < R; r++)
-            to->s[r] = wcu_at<uint16_t>(base, p.u.g.scales, at[r]);
-    if (p.scale_kind == WCU_ROW_SCALES)
+    const uint32_t groups = (uint32_t)p.groups;
+    const uint64_t at = (uint64_t)row0 * groups + (unit >> p.group_shift);
+    if (p.scale_kind == WCU_GROUP_SCALES) wcu_fetch_column<uint16_t, R>(base, p.u.g.scales, at, groups, to->s);
+    if (p.scale_kind == WCU_ROW_SCALES) {
+        uint32_t factor[R];
+        wcu_fetch_column<uint16_t, R>(base, p.u.g.scales, row0, 1, to->s);
+        wcu_fetch_column<uint8_t, R>(base, p.u.g.scale_codes, at, groups, factor);
 #pragma unroll
         for (unsigned r = 0; r < R; r++)
-            to->s[r] = wcu_at<uint16_t>(base, p.u.g.scales, row[r]) |
-                       (uint32_t)wcu_at<uint8_t>(base, p.u.g.scale_codes, at[r]) << 16;
-    if (p.zero_kind == WCU_ZERO_INT)
-#pragma unroll
-        for (unsigned r = 0; r < R; r++)
-            to->z[r] = wcu_at<uint8_t>(base, p.u.g.zero_codes, at[r]);
-    if (p.zero_kind == WCU_ZERO_F16)
-#pragma unroll
-        for (unsigned r = 0; r < R; r++)
-            to->z[r] = wcu_at<uint16_t>(base, p.u.g.zeros, at[r]);
+            to->s[r] |= factor[r] << 16;
+    }
+    if (p.zero_kind == WCU_ZERO_INT) wcu_fetch_column<uint8_t, R>(base, p.u.g.zero_codes, at, groups, to->z);
+    if (p.zero_kind == WCU_ZERO_F16) wcu_fetch_column<uint16_t, R>(base, p.u.g.zeros, at, groups, to->z);
 }
 
 /* s, z [R] as numbers, in the operations of wcu_grid_stats. */
@@ -330,7 +332,8 @@ template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT)
         float s[ring::R], z[ring::R];
         wcu_advance(a.p, ring::R, &next);
         wcu_stats(a.p, stored, s, z);
-        wcu_fetch_stats(a.p, a.base, next.row, next.unit + lane < units ? next.unit + lane : units - 1, &stored);
+        wcu_fetch_stats(a.p, a.base, next.row < end ? next.row : out.row,
+                        next.unit + lane < units ? next.unit + lane : units - 1, &stored);
         wcu_await(&full[slot], parity);
         __syncwarp();
         wcu_take<BITS>(slots[slot], w);

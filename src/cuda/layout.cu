@@ -102,10 +102,17 @@ void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
         }
 }
 
-/* A packed sequence as bytes. */
-uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits)
+/* Scales and zeros of rows behind the last one that kernels load and do not use: 8 rows where units are shared out
+ * among 128 threads, else what 128 threads have, 4 rows each for every L, of at most L groups. */
+uint64_t rows_behind(uint64_t groups)
 {
-    uint64_t at = section(w, count);
+    return 8 * groups + 512;
+}
+
+/* A packed sequence as bytes. */
+uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits, uint64_t pad)
+{
+    uint64_t at = section(w, count + pad);
     for (uint64_t i = 0; i < count && w->dst; i += WCD_SPAN)
         wcd_unpack(seq, count, bits, i, (unsigned)(count - i < WCD_SPAN ? count - i : WCD_SPAN), w->dst + at + i);
     return at;
@@ -126,17 +133,18 @@ uint32_t shift_of(uint64_t group, uint64_t groups)
 void lay_out_grid(writer *w, const wcd_view *v, wcu_part *p)
 {
     const wcd_grid_view *g = &v->u.g;
-    uint64_t all = v->rows * g->groups, lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
+    uint64_t behind = rows_behind(g->groups), all = v->rows * g->groups,
+             lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
     p->bits = g->bits, p->group = g->group, p->groups = g->groups, p->tile = g->tile;
     p->group_shift = shift_of(p->group, p->groups);
     p->exp2 = g->exp2, p->zero_kind = g->zero_kind, p->zero_fixed = g->zero_fixed, p->holes = g->holes != 0;
     p->scale_kind = g->tile ? WCU_TILE_SCALES : g->scale_bits ? WCU_ROW_SCALES : WCU_GROUP_SCALES;
     place_codes(w, p);
-    p->u.g.scales = copied(w, g->scales, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all), 0);
-    if (g->scale_bits) p->u.g.scale_codes = put_bytes(w, g->scale_codes, all, g->scale_bits);
-    if (g->zero_kind == WCU_ZERO_F16) p->u.g.zeros = copied(w, g->zeros, 2 * all, 0);
+    p->u.g.scales = copied(w, g->scales, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all), 2 * behind);
+    if (g->scale_bits) p->u.g.scale_codes = put_bytes(w, g->scale_codes, all, g->scale_bits, behind);
+    if (g->zero_kind == WCU_ZERO_F16) p->u.g.zeros = copied(w, g->zeros, 2 * all, 2 * behind);
     if (g->zero_kind == WCU_ZERO_LINE) p->u.g.zeros = copied(w, g->zeros, 2 * lines, 0);
-    if (g->zero_bits) p->u.g.zero_codes = put_bytes(w, g->zero_codes, all, g->zero_bits);
+    if (g->zero_bits) p->u.g.zero_codes = put_bytes(w, g->zero_codes, all, g->zero_bits, behind);
     if (p->holes) p->u.g.mask = section(w, 4 * p->rows * p->units);
     put_codes(w, v, p);
 }
@@ -328,7 +336,7 @@ void lay_out_vq(writer *w, const wcd_view *v, wcu_part *p)
     p->u.q.entries = copied(w, q->entries, values * (q->entry_bits / 8), 0);
     if (q->entry_bits == 8) p->u.q.steps = copied(w, q->steps, 2 * blocks * q->books, 0);
     if (q->scaled) p->u.q.scales = copied(w, q->scales, 2 * (q->scale_bits ? v->rows : all), 0);
-    if (q->scale_bits) p->u.q.scale_codes = put_bytes(w, q->scale_codes, all, q->scale_bits);
+    if (q->scale_bits) p->u.q.scale_codes = put_bytes(w, q->scale_codes, all, q->scale_bits, 0);
     if (q->signs) p->u.q.signs = section(w, 4 * v->rows * p->units);
     for (uint64_t row = 0; row < v->rows && w->dst; row++) {
         for (unsigned m = 0; m < q->books; m++)
