@@ -300,14 +300,16 @@ static int plain_and_coded_floats(char *why, unsigned size)
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("float %u: %s", i, text);
     }
-    /* Streams of ones are codes of 12 bits, one behind the other. */
+    /* A stream of ones is codes of 12 bits, one behind the other. */
     enum { BYTES = 9000 };
     sample s = sample_sized(2, 2048, 1, 0);
     wcd_part_info part;
     loaded l;
     sample_coded_floats(&s, BF16, "02", BYTES);
     if (!sample_build(&s, 1, F32) || wcd_part(&s.t, 0, &part) != WCD_OK) FAIL("the sample does not open");
-    memset((uint8_t *)(uintptr_t)part.blob + part.blob_size - BYTES, 0xff, BYTES);
+    uint8_t *streams = (uint8_t *)(uintptr_t)part.blob + part.blob_size - BYTES;
+    memset(streams, 0xff, BYTES);
+    memset(streams - 24, 0, 24); /* all begin at the first */
     if (upload(&s.t, &l, why, size) || check_all_rows(&s.t, &l, why, size)) return 1;
     unload(&l), free(s.image);
     return 0;
