@@ -301,6 +301,18 @@ static int plain_and_coded_floats(char *why, unsigned size)
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("float %u: %s", i, text);
     }
+    /* A stream of ones is codes of 12 bits, one behind the other. */
+    enum { BYTES = 9000 };
+    sample s = sample_sized(2, 2048, 1, 0);
+    wcd_part_info part;
+    loaded l;
+    sample_coded_floats(&s, BF16, "02", BYTES);
+    if (!sample_build(&s, 1, F32) || wcd_part(&s.t, 0, &part) != WCD_OK) FAIL("the sample does not open");
+    uint8_t *streams = (uint8_t *)(uintptr_t)part.blob + part.blob_size - BYTES;
+    memset(streams, 0xff, BYTES);
+    memset(streams - 24, 0, 24); /* all begin at the first */
+    if (upload(&s.t, &l, why, size) || check_all_rows(&s.t, &l, why, size)) return 1;
+    unload(&l), free(s.image);
     return 0;
 }
 
@@ -322,6 +334,12 @@ static int lowrank_parts(char *why, unsigned size)
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("lowrank %u: %s", i, text);
     }
+    /* Two of them, one after the other, through the same room for B x, and a B that reads x by columns. */
+    sample s = sample_sized(36, 70, 2, 0);
+    sample_lowrank(&s, 9, 0, 0, 0), sample_lowrank(&s, 9, 0, 0, 0);
+    for (unsigned i = 0; i < 2; i++)
+        sample_floats(&s, F16), sample_sparse(&s, F16, 0, 0, 0, 99);
+    if (check(&s, why, size)) return 1;
     return 0;
 }
 
