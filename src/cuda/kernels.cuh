@@ -150,19 +150,6 @@ static __global__ void wcu_permute_step(const wcu_part p, const uint8_t *base, f
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
-/* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has
- * if which is n_parts, and p is the first. */
-struct wcu_sum {
-    wcu_part p;
-    const uint8_t *base;
-    const wcu_part *all; /* device */
-    uint32_t n_parts, which;
-    uint64_t r0, n;
-    void *dst;
-    uint32_t type;
-    uint64_t ld;
-};
-
 /* Unit `unit' of a row of the sum to dst; `known' are its values in part `which'. */
 __device__ __forceinline__ void wcu_put_sum(const wcu_sum &a, uint64_t row, uint64_t unit, const float *known)
 {

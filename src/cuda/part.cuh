@@ -959,4 +959,19 @@ WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t 
         wcu_leaf_unit(p, base, row, unit, w);
 }
 
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+/* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has
+ * if which is n_parts, and p is the first. */
+struct wcu_sum {
+    wcu_part p;
+    const uint8_t *base;
+    const wcu_part *all; /* device */
+    uint32_t n_parts, which;
+    uint64_t r0, n;
+    void *dst;
+    uint32_t type;
+    uint64_t ld;
+};
+
 #endif
