@@ -30,7 +30,7 @@ __device__ __forceinline__ void wcu_unit_product(const float *w, unsigned column
     }
 }
 
-/* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
+/* A unit of a plain float (KIND WCU_FLOAT), of a lut, of kinds vq and ggml, or of any part (KIND 0). */
 template <int KIND>
 __device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, uint64_t unit, float *w)
 {
@@ -38,6 +38,10 @@ __device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, 
         wcu_float_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
     else if (KIND == WCU_LUT)
         wcu_lut_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_VQ)
+        wcu_vq_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_GGML)
+        wcu_ggml_unit(a.p, a.base, row, unit, w);
     else
         wcu_unit(a.all, a.p, a.base, row, unit, w);
 }

@@ -1,9 +1,11 @@
 /* The API: which kernels a tensor needs, in which order, and where the workspace is cut. */
 #include <stdlib.h>
 
+#include "cuda/ggml.cuh"
 #include "cuda/grid.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/layout.cuh"
+#include "cuda/vq.cuh"
 
 namespace
 {
@@ -235,11 +237,16 @@ bool streams(const call *c, const wcu_part &p)
 
 void launch_part(const wcu_product &a, cudaStream_t stream)
 {
+    if (wcu_launch_vq(a, stream) || wcu_launch_ggml(a, stream)) return;
     dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
     if (a.p.kind == WCU_FLOAT && !a.p.form)
         WCU_LAUNCH(wcu_part_product<WCU_FLOAT>, grid, WCU_THREADS, stream, a);
     else if (a.p.kind == WCU_LUT)
         WCU_LAUNCH(wcu_part_product<WCU_LUT>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_VQ)
+        WCU_LAUNCH(wcu_part_product<WCU_VQ>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_GGML)
+        WCU_LAUNCH(wcu_part_product<WCU_GGML>, grid, WCU_THREADS, stream, a);
     else
         WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
 }
