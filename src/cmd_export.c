@@ -163,7 +163,8 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
                        "export: write --to gguf, gptq, gptq_v2, awq, compressed-tensors or safetensors");
     if (o->pre && !gguf) return wc_fail(ctx, WC_OPTION, "--gguf-pre is for --to gguf");
     if (o->scales && !wc_hf_format_find(o->to))
-        return wc_fail(ctx, WC_OPTION, "--scales: %s holds no scales of its own; of floats, --dtype is the type", o->to);
+        return wc_fail(ctx, WC_OPTION, "--scales: %s holds no scales of its own; of floats, --dtype is the type",
+                       o->to);
     snprintf(suffix, sizeof suffix, "%s%s", gguf ? "." : "-", o->to);
     WC_TRY(wc_input_open(ctx, operand[0], &in));
     wc_status status = wc_output_names(ctx, operand[0], suffix, o->output, NULL, &output, &partial, &work);
