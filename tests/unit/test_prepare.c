@@ -30,24 +30,56 @@ typedef struct meaning {
     unsigned bits;
     size_t cols, group;
     const float *s, *z; /* [groups] */
-    float z0;
-    int fixed; /* z is z0 everywhere */
+    bool middle;        /* z is the middle everywhere */
     const float *level;
 } meaning;
 
-static float code_value(const meaning *m, size_t col, unsigned width, unsigned shift)
+/* Of columns that share k: 2^-k and X, found as said: one k after the other is tried. */
+static double fixed_inputs(const float *x, size_t n, int64_t *X)
 {
-    unsigned q = m->q[col] >> shift & ((1u << width) - 1);
-    return m->level ? m->level[q] : (float)(q << shift) - (shift ? 0 : m->z0);
+    double most = 0;
+    int k = 126;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)x[i]));
+    while (ldexp(most, k) >= 8355584)
+        k--;
+    for (size_t i = 0; i < n; i++)
+        X[i] = (int64_t)nearbyint(ldexp((double)x[i], k));
+    return ldexp(1, -k);
+}
+
+/* Sums of three digits, in order of place: of q - z0 times x, and where z counts of x alone. */
+static float fixed_sum(const meaning *m, size_t at, size_t end, const float *x, float *all)
+{
+    float acc = 0;
+    *all = 0;
+    for (size_t first = at, n; first < end; first += n) {
+        int64_t X[128], D[3] = {0}, sum = 0;
+        n = end - first < 128 ? end - first : 128;
+        const double step = fixed_inputs(x + first, n, X);
+        for (size_t i = 0; i < n; i++) {
+            const int64_t q = (int64_t)m->q[first + i] - (1 << m->bits) / 2;
+            int64_t left = X[i];
+            sum += left;
+            for (int j = 0; j < 3; j++) {
+                const int64_t digit = ((left + 128) % 256 + 256) % 256 - 128;
+                D[j] += q * digit, left = (left - digit) / 256;
+            }
+            assert_int_equal(left, 0);
+        }
+        const float t = fmaf((float)D[2], 65536, fmaf((float)D[1], 256, (float)D[0]));
+        acc = fmaf(t, (float)step, acc), *all = fmaf((float)sum, (float)step, *all);
+    }
+    return acc;
 }
 
 /* Eight look-ups from column `at' on. */
-static float chunk_sum(const meaning *m, size_t at, size_t end, unsigned width, unsigned shift, const float *x)
+static float chunk_sum(const meaning *m, size_t at, size_t end, const float *x)
 {
-    const size_t f = 4 / width;
+    const size_t f = 4 / m->bits;
     float u[8] = {0};
     for (size_t c = at; c < end && c < at + 8 * f; c++) {
-        float *to = &u[(c - at) / f], v = code_value(m, c, width, shift);
+        float *to = &u[(c - at) / f], v = m->level[m->q[c]];
         *to = (c - at) % f ? fmaf(v, x[c], *to) : v * x[c];
     }
     return ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
@@ -77,16 +109,17 @@ static float documented(const meaning *m, const float *x)
     float y = 0;
     for (size_t g = 0, at = 0; at < m->cols; g++, at += m->group) {
         const size_t end = at + m->group < m->cols ? at + m->group : m->cols;
-        float acc = 0;
-        for (size_t c = at; m->bits == 8 && c < end; c += 8)
-            acc += byte_sum(m, c, end, x);
-        for (unsigned width = 4, shift = 0; width && m->bits < 8; width /= 2) {
-            if (!(m->bits & width)) continue;
-            for (size_t c = at; c < end; c += 32 / width)
-                acc += chunk_sum(m, c, end, width, shift, x);
-            shift += width;
-        }
-        if (!m->fixed) acc = fmaf(m->z0 - m->z[g], inputs_sum(x + at, end - at), acc);
+        float acc = 0, all = 0;
+        if (m->level)
+            for (size_t c = at; c < end; c += 32 / m->bits)
+                acc += chunk_sum(m, c, end, x);
+        else if (m->bits < 8)
+            acc = fixed_sum(m, at, end, x, &all);
+        else
+            for (size_t c = at; c < end; c += 8)
+                acc += byte_sum(m, c, end, x);
+        if (m->bits == 8) all = inputs_sum(x + at, end - at);
+        if (!m->middle) acc = fmaf((float)(1 << m->bits) / 2 - m->z[g], all, acc);
         y = fmaf(m->s[g], acc, y);
     }
     return y;
@@ -98,10 +131,9 @@ static void documented_rows(const wc_part *p, const wcd_view *v, const float *x,
     const bool grid = p->kind == WC_PART_GRID;
     const size_t cols = v->cols, group = grid ? p->grid.group : p->lut.scaled ? p->lut.group : cols < 256 ? cols : 256;
     float s[256], z[256] = {0}, level[16] = {0};
-    meaning m = {NULL, grid ? p->grid.bits : p->lut.bits, cols, group, s, z, 0, !grid, grid ? NULL : level};
+    meaning m = {NULL, grid ? p->grid.bits : p->lut.bits, cols, group, s, z, !grid, grid ? NULL : level};
     assert_true(grid ? wc_grid_groups(&p->grid) <= 256 : 1);
-    if (grid) m.z0 = m.bits < 8 && p->grid.zero_kind == WC_ZERO_FIXED ? p->grid.zero_fixed : (float)(1 << m.bits) / 2;
-    if (grid) m.fixed = p->grid.zero_kind == WC_ZERO_FIXED && p->grid.zero_fixed == m.z0;
+    if (grid) m.middle = p->grid.zero_kind == WC_ZERO_FIXED && p->grid.zero_fixed == (float)(1 << m.bits) / 2;
     for (unsigned i = 0; !grid && i < 1u << m.bits; i++)
         level[i] = (float)f16_value(p->lut.table[i]);
     for (size_t r = 0; r < v->rows; r++) {
