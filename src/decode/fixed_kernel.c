@@ -67,30 +67,31 @@ INLINE void chunk(const uint8_t *p, unsigned bits, const int8_t *x, sums *sum, i
     }
     UNROLL
     for (unsigned w = 0; w < bits; w++)
-        PREFETCH((uintptr_t)p + 2048 + 64 * w);
+        PREFETCH((uintptr_t)p + 4096 + 64 * w);
 }
 
 INLINE void dot_bits(const uint8_t *p, unsigned vectors, unsigned bits, const wcd_fixed *x, float *acc, int fours)
 {
-    const unsigned n = x->n, often = bits < 3 || fours ? 4 : bits < 4 ? 2 : 1; /* chunks from widening to widening */
-    const size_t end = wcd_fixed_last(bits, n % WCD_CHUNK);
+    const unsigned often = bits < 3 || fours ? 4 : bits < 4 ? 2 : 1; /* chunks from widening to widening; 4 is all */
+    const unsigned n = x->n, rest = n % WCD_CHUNK;
+    const size_t size = wcd_fixed_bytes(bits, n);
     uint8_t last[WCD_CHUNK_MOST];
     int32_t start[WCD_DIGITS];
     for (int j = 0; j < WCD_DIGITS; j++)
         start[j] = -(1 << (bits - 1)) * x->sum[j];
-    for (; vectors; vectors--, acc += 16) {
+    for (; vectors; vectors--, p += size, acc += 16) {
+        const int8_t *digit = x->digit[0], *end = digit + n;
+        const uint8_t *from = p;
         sums sum;
         for (int j = 0; j < WCD_DIGITS; j++) {
             sum.d[j] = ints_all(start[j]);
             for (int k = 0; k < CHAINS; k++)
                 sum.t[j][k] = pairs_zero();
         }
-        for (unsigned c = 0; c < n; c += WCD_CHUNK) {
-            const uint8_t *from = p;
-            if (n - c < WCD_CHUNK) wcd_fixed_whole(p, bits, n - c, last), from = last;
-            chunk(from, bits, x->digit[0] + c, &sum, fours);
-            p += n - c < WCD_CHUNK ? end : 64 * bits;
-            if (c / WCD_CHUNK % often == often - 1) widen(&sum, fours);
+        if (rest) wcd_fixed_whole(p + n / WCD_CHUNK * 64 * bits, bits, rest, last);
+        for (unsigned c = 1; digit < end; c++, digit += WCD_CHUNK, from += 64 * bits) {
+            chunk(digit + WCD_CHUNK <= end ? from : last, bits, digit, &sum, fours);
+            if (often < 4 && c % often == 0) widen(&sum, fours);
         }
         widen(&sum, fours);
         const vec low = vec_fma(ints_vec(sum.d[1]), vec_all(256), ints_vec(sum.d[0]));

@@ -258,6 +258,54 @@ static void luts_of_rows(void **state)
         check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, 4, shapes[i].cols, WC_LUT_ROW, false)), "lut of rows");
 }
 
+/* Inputs in fixed point: zeros, numbers so small or large that 2^k or 2^-k would be none, one large among small ones,
+ * the first below and the first above a power of two that still fits, and halves. They are the documented sum; and one
+ * that is no number makes its own results NaN, and no others. */
+static void inputs_at_the_limits(void **state)
+{
+    enum { ROWS = 40, COLS = 300 };
+    static const float limits[][3] = {{0, 0, 0},
+                                      {0x1p-149f, -0x1p-130f, 0x1p-126f},
+                                      {0x1p-104f, 0x1.fdfbfep-104f, -0x1p-120f},
+                                      {0x1.fffffep127f, -0x1.fffffep127f, 1},
+                                      {1, 0x1p-23f, -0x1p-24f},
+                                      {0x1.fdfbfep0f, -0x1.fdfbfep0f, 0x1p-22f},
+                                      {0x1.fdfcp0f, -0x1.fdfcp0f, 0x1p-21f},
+                                      {0x1.fffffep0f, -0x1.fffffep0f, 0x1.8p-21f}};
+    static const float none[] = {NAN, INFINITY, -INFINITY};
+    (void)state;
+    for (unsigned bits = 1; bits < 8; bits++) {
+        wc_part p = grid_fill(grid_plan(ROWS, COLS, bits, 256, 0, bits % 2));
+        encoded e = encode(&p);
+        wcd_tiles f;
+        float *x = inputs(INPUTS * COLS, false);
+        assert_true(wcd_tiles_of(e.view, &f));
+        for (size_t k = 0; k < sizeof limits / sizeof *limits; k++) {
+            for (size_t i = 0; i < COLS; i++)
+                x[i] = limits[k][i % 7 ? i % 3 : 0] * (i % 5 ? 1 : -1);
+            float got[ROWS], want[ROWS];
+            uint8_t *memory = aligned(f.size);
+            wcd_cpu_use(wcd_cpu_best());
+            wcd_tiles_make(&f, e.view, 0, 1, memory);
+            wcd_tiles_product(&f, e.view, memory, 0, ROWS, &(wcd_vectors){x, COLS, 1}, got, ROWS, 0);
+            documented_rows(&p, e.view, x, want);
+            same(want, got, ROWS, "documented sum", "limits", wcd_cpu_best());
+            check_levels(e.view, &f, x, "limits");
+            free(memory);
+        }
+        for (size_t k = 0; k < sizeof none / sizeof *none; k++) {
+            x[COLS - 1] = none[k];
+            float *y = compute(e.view, &f, wcd_cpu_best(), x);
+            for (size_t r = 0; r < 2 * ROWS; r++)
+                assert_int_equal(isnan(y[r]), r < ROWS);
+            check_levels(e.view, &f, x, "no number");
+            free(y);
+        }
+        free(x), free(e.data[0]);
+        wc_part_free(&p);
+    }
+}
+
 /* Root of mean squares over rows, against f64. */
 static void errors_beside_matvec(void **state)
 {
@@ -470,9 +518,13 @@ static void misuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids),        cmocka_unit_test(luts),
-        cmocka_unit_test(luts_of_rows), cmocka_unit_test(errors_beside_matvec),
-        cmocka_unit_test(files),        cmocka_unit_test(what_gains),
+        cmocka_unit_test(grids),
+        cmocka_unit_test(luts),
+        cmocka_unit_test(luts_of_rows),
+        cmocka_unit_test(inputs_at_the_limits),
+        cmocka_unit_test(errors_beside_matvec),
+        cmocka_unit_test(files),
+        cmocka_unit_test(what_gains),
         cmocka_unit_test(misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
