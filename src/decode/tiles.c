@@ -334,15 +334,20 @@ static void float_product(const product *t)
     }
 }
 
-/* acc += the columns of all x from `in' on, of the group at `before' in every tile. */
-static void fixed_columns(const product *t, const wcd_fixed *x, uint64_t before, uint64_t in, float *acc)
+/* Group g of tile i of those at once. */
+static const uint8_t *group_at(const product *t, unsigned i, uint64_t g, unsigned *vectors)
+{
+    *vectors = vectors_of(t->v, t->tile + i);
+    return t->memory + (t->tile + i) * t->f->tile_size + g * group_size(t->f, *vectors, t->f->group);
+}
+
+/* acc += the columns of group g from `in' on times all x, which are of those. */
+static void fixed_columns(const product *t, const wcd_fixed *x, uint64_t g, uint64_t in, float *acc)
 {
     const wcd_tiles *f = t->f;
     const wcd_fixed_loops *loops = wcd_fixed_of_level();
-    for (unsigned i = 0; i < t->tiles; i++) {
-        const unsigned vectors = vectors_of(t->v, t->tile + i);
-        const uint8_t *p =
-            t->memory + (t->tile + i) * f->tile_size + before / f->group * group_size(f, vectors, f->group);
+    for (unsigned i = 0, vectors; i < t->tiles; i++) {
+        const uint8_t *p = group_at(t, i, g, &vectors);
         p += section(16 * f->s_size * vectors) + section(16 * f->z_size * vectors);
         p += in / WCD_FIXED * codes_size(f, vectors, WCD_FIXED);
         for (unsigned b = 0; b < t->x->n; b++)
@@ -350,18 +355,16 @@ static void fixed_columns(const product *t, const wcd_fixed *x, uint64_t before,
     }
 }
 
-/* total += s (acc + (z0 - z) sum) of the group at `before' in every tile. */
-static void fixed_add(const product *t, uint64_t before, const float *sum, const float *acc)
+/* total += s (acc + (z0 - z) sum) of group g. */
+static void fixed_add(const product *t, uint64_t g, const float *sum, const float *acc)
 {
     const wcd_tiles *f = t->f;
-    for (unsigned i = 0; i < t->tiles; i++) {
-        const unsigned vectors = vectors_of(t->v, t->tile + i);
-        const uint8_t *p =
-            t->memory + (t->tile + i) * f->tile_size + before / f->group * group_size(f, vectors, f->group);
+    const wcd_tile_loops *loops = wcd_tile_loops_used();
+    for (unsigned i = 0, vectors; i < t->tiles; i++) {
+        const uint8_t *s = group_at(t, i, g, &vectors), *z = s + section(16 * f->s_size * vectors);
         for (unsigned b = 0; b < t->x->n; b++) {
             const unsigned at = (b * t->tiles + i) * WCD_TILE_ROWS;
-            wcd_tile_loops_used()->add(f, p, p + section(16 * f->s_size * vectors), vectors, sum[b], acc + at,
-                                       t->total + at);
+            loops->add(f, s, z, vectors, sum[b], acc + at, t->total + at);
         }
     }
 }
@@ -372,7 +375,7 @@ static void fixed_product(const product *t)
 {
     wcd_fixed x[WCD_TILE_X];
     float acc[WCD_TILE_SUMS * WCD_TILE_ROWS], sum[WCD_TILE_X];
-    for (uint64_t col = 0, n; col < t->v->cols; col += n) {
+    for (uint64_t col = 0, g = 0, n; col < t->v->cols; col += n, g++) {
         n = t->v->cols - col < t->f->group ? t->v->cols - col : t->f->group;
         memset(sum, 0, sizeof sum);
         memset(acc, 0, t->x->n * t->tiles * WCD_TILE_ROWS * sizeof *acc);
@@ -383,9 +386,9 @@ static void fixed_product(const product *t)
                 const int32_t all = x[b].sum[2] * 65536 + x[b].sum[1] * 256 + x[b].sum[0];
                 sum[b] = wcd_fma((float)all, x[b].step, sum[b]);
             }
-            fixed_columns(t, x, col, in, acc);
+            fixed_columns(t, x, g, in, acc);
         }
-        fixed_add(t, col, sum, acc);
+        fixed_add(t, g, sum, acc);
     }
 }
 
