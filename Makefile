@@ -174,8 +174,8 @@ where:
 
 # Needs nvcc, a C compiler and nothing else; CPU users build none of it. docs/CUDA.md says how to run the test and the benchmark.
 NVCC ?= $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
-# Code for Ampere and Hopper; PTX of the first for all others.
-NVCC_ARCH ?= -gencode arch=compute_80,code=[sm_80,compute_80] -gencode arch=compute_90a,code=sm_90a
+# Code for Ampere and Hopper; PTX of the second for what comes behind it.
+NVCC_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 # --fmad=false: dequantized values must be the same bits as on the CPU; products say fmaf where they mean it.
 NVCC_FLAGS := -std=c++17 -O3 --fmad=false $(NVCC_ARCH) -I. -Isrc -Iinclude -Xcompiler -ffp-contract=off,-fvisibility=hidden,-fPIC
 CUDA_OBJ := $(patsubst %.cu,build/cuda/%.o,$(wildcard src/cuda/*.cu))

@@ -54,7 +54,8 @@ typedef struct wcd_cuda_tensor {
     uint64_t rows, cols;
     const void *device;
     uint64_t size;
-    uint32_t n_parts, n_transforms, n_all, reserved;
+    uint32_t n_parts, n_transforms, n_all;
+    uint16_t generation, processors; /* of the device: kernels of sm_90 and newer run from 90 on; multiprocessors */
     uint64_t part[WCD_CUDA_PARTS][WCD_CUDA_PART_SIZE / 8];
 } wcd_cuda_tensor;
 
@@ -66,7 +67,9 @@ WCD_API wcd_cuda_status wcd_cuda_size(const wcd_tensor *t, uint64_t *bytes);
 WCD_API wcd_cuda_status wcd_cuda_lay_out(const wcd_tensor *t, void *host);
 
 /* *out for device memory that holds, or in its stream's order will hold, that layout. device: 256-byte aligned, as
- * cudaMalloc's is. It is not touched. */
+ * cudaMalloc's is, and of the device that is current (cudaSetDevice), which is asked what it can do. The memory is not
+ * touched. The environment variable WCD_CUDA_GENERATION=80 has the kernels of that generation chosen on newer devices,
+ * too: they give the same bits. */
 WCD_API wcd_cuda_status wcd_cuda_open(const wcd_tensor *t, const void *device, wcd_cuda_tensor *out);
 
 /* wcd_cuda_lay_out to host, a copy of it to device in the stream, and wcd_cuda_open. The copy is asynchronous when host

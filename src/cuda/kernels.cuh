@@ -1,242 +1,33 @@
-/* kernels.cuh - the kernels, and how they are launched.
- *
- * Products. y = W x: L neighbouring threads of a block of 128, L a power of two, share a few rows, and take every L-th
- * unit of 32 columns; their sums are added by shuffles, and then, in order, across warps. Inputs are f32 in the
- * workspace, with zeros behind the last column, and are read through L1 many times.
- *
- * A grid spends most of its time on codes, so that has a trick. A code q at bit `up' of a word, everything else masked
- * away, is as a float the subnormal number q 2^(up - 149): there is nothing to convert, and fmaf takes subnormals at
- * full speed. The factor 2^up is taken out of x beforehand, and so that nothing else is subnormal x also gets 2^80:
- *
- *     xs[j] = x[j] 2^(80 - up(j)),   sx[u] = sum of x over unit u                       (wcu_prepare)
- *     dot = sum_j q[j] 2^(up(j) - 149) xs[j] = 2^-69 sum_j q[j] x[j]                    one mask, one fmaf per weight
- *     y   = sum over units of s (2^69 dot - z sx) */
+/* kernels.cuh - the kernels that are not of grids or luts alone: products with any part, transforms, rows,
+ * entropy-coded floats, points of a trellis. */
 #ifndef WCU_KERNELS_CUH
 #define WCU_KERNELS_CUH
 
-#include "cuda/part.cuh"
-
-#ifdef WCU_EMULATED
-#define WCU_LAUNCH(kernel, grid, block, stream, ...) \
-    ((void)(stream), emulated_launch(grid, block, [=] { kernel(__VA_ARGS__); }))
-#else
-#define WCU_LAUNCH(kernel, grid, block, stream, ...) kernel<<<grid, block, 0, stream>>>(__VA_ARGS__)
-#endif
+#include "cuda/product.cuh"
 
 enum {
-    WCU_THREADS = 128,  /* of a block of a product: 4 warps, so that 16 blocks fill a multiprocessor */
-    WCU_ROWS = 4,       /* rows of a thread of a grid: 4 loads of codes in flight, and x is read once for all */
-    WCU_BATCH = 8,      /* vectors at once */
     WCU_SEGMENT = 2048, /* values of a Hadamard transform in shared memory */
-    WCU_RUN = 16,       /* values of a stream that are decoded between two writes: 32 bytes of bf16 */
+    WCU_RUN = 32,       /* words of decoded values that a thread keeps: it writes a line of 128 bytes at once */
+    WCU_DECODERS = 6,   /* blocks of a multiprocessor that decode streams */
     WCU_READERS = 256   /* most threads of a block that reads units of kind coded: 24 KiB of tables serve all of them */
 };
 
-#define WCU_X_UP     0x1p80f
-#define WCU_DOT_DOWN 0x1p69f
-
-/* What a product works on. */
-struct wcu_product {
-    wcu_part p;
-    const uint8_t *base;
-    const wcu_part *all;  /* device: the tensor's parts */
-    const float *x;       /* [n, ldx] */
-    const float *xs, *sx; /* [n, ldx], [n, ldx / 32]: of a grid */
-    uint64_t ldx;
-    uint32_t n, lanes;     /* vectors; L */
-    const float *prev;     /* NULL, or [n, ldy]: is added */
-    void *y;               /* [n, ldy] of ytype */
-    uint32_t ytype, fused; /* fused: s holds a sparse part that is added, too */
-    uint64_t ldy;
-    wcu_part s;
-};
-
-/* ---- the end of a product --------------------------------------------------------------------------------------- */
-
-/* Adds v over the L threads of a group; all threads of the block have to call it. The group's first thread gets it. */
-__device__ __forceinline__ float wcu_group_sum(float v, unsigned lanes, float *room)
-{
-    unsigned within = lanes < 32 ? lanes : 32, warp = threadIdx.x / 32;
-    for (unsigned d = within / 2; d; d /= 2)
-        v += __shfl_xor_sync(0xffffffff, v, (int)d);
-    if (lanes <= 32) return v;
-    if (threadIdx.x % 32 == 0) room[warp] = v;
-    __syncthreads();
-    v = room[warp];
-    for (unsigned k = 1; k < lanes / 32 && warp + k < WCU_THREADS / 32; k++)
-        v += room[warp + k];
-    __syncthreads();
-    return v;
-}
-
-__device__ __forceinline__ void wcu_put(const wcu_product &a, uint64_t row, unsigned t, float v)
-{
-    uint64_t at = t * a.ldy + row;
-    wcu_store(a.y, a.ytype, at, a.prev ? a.prev[at] + v : v);
-}
-
-/* The listed values of a row times vector t, thread `lane' of L. */
-__device__ __forceinline__ float wcu_sparse_dot(const wcu_part &s, const uint8_t *base, uint64_t row, const float *x,
-                                                unsigned lane, unsigned lanes)
-{
-    uint64_t k = wcu_at<uint64_t>(base, s.u.s.begins, row) + lane, end = wcu_at<uint64_t>(base, s.u.s.begins, row + 1);
-    float sum = 0;
-    for (; k < end; k += lanes)
-        sum = fmaf(wcu_sparse_value(s, base, k), wcu_get(x + wcu_sparse_col(s, base, k)), sum);
-    return sum;
-}
-
-/* The end for a thread that has several rows of n vectors from `first' on, x the first of them. */
-template <int N>
-__device__ __forceinline__ void wcu_end_rows(const wcu_product &a, uint64_t row0, unsigned first, unsigned n,
-                                             const float *x, unsigned lane, float (*acc)[N], float *room)
-{
-#pragma unroll
-    for (unsigned r = 0; r < WCU_ROWS; r++)
-#pragma unroll
-        for (unsigned t = 0; t < N; t++) {
-            if (t >= n) continue;
-            if (a.fused && row0 + r < a.p.rows)
-                acc[r][t] += wcu_sparse_dot(a.s, a.base, row0 + r, x + t * a.ldx, lane, a.lanes);
-            float v = wcu_group_sum(acc[r][t], a.lanes, room);
-            if (!lane && row0 + r < a.p.rows) wcu_put(a, row0 + r, first + t, v);
-        }
-}
-
-/* ---- grid ------------------------------------------------------------------------------------------------------- */
-
-/* Four codes from c on of all rows, as subnormal floats; LUT: their levels, of [rows, 2^BITS]. */
-template <int BITS, bool LUT>
-__device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, const float *levels, float (*q)[4])
-{
-#pragma unroll
-    for (unsigned r = 0; r < WCU_ROWS; r++)
-#pragma unroll
-        for (unsigned k = 0; k < 4; k++) {
-            uint32_t code = wcu_field_bits<BITS>(w[r], c + k);
-            q[r][k] = LUT ? levels[(r << BITS) + (code >> wcu_field_of(BITS, c + k).up)] : wcu_bits_f32(code);
-        }
-}
-
-/* dot [rows, N] of a unit; vectors behind n are not touched. */
-template <int BITS, int N, bool LUT>
-__device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], const float *levels, const float *xs,
-                                              uint64_t ldx, uint32_t n, float (*dot)[N])
-{
-#pragma unroll
-    for (unsigned c = 0; c < WCU_UNIT; c += 4) {
-        float q[WCU_ROWS][4];
-        wcu_four<BITS, LUT>(w, c, levels, q);
-#pragma unroll
-        for (unsigned t = 0; t < N; t++) {
-            if (t >= n) continue;
-            float4 x = wcu_get((const float4 *)(xs + t * ldx + c));
-#pragma unroll
-            for (unsigned r = 0; r < WCU_ROWS; r++)
-                dot[r][t] = fmaf(q[r][3], x.w, fmaf(q[r][2], x.z, fmaf(q[r][1], x.y, fmaf(q[r][0], x.x, dot[r][t]))));
-        }
-    }
-}
-
-/* One unit of columns of all rows of a thread: acc [rows, N]. Rows behind the last one repeat it. */
-template <int BITS, int N>
-__device__ __forceinline__ void wcu_grid_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *xs,
-                                              const float *sx, uint32_t n, float (*acc)[N])
-{
-    uint32_t w[WCU_ROWS][BITS];
-    float dot[WCU_ROWS][N] = {}, s[WCU_ROWS], z[WCU_ROWS];
-    uint64_t g = a.p.groups == 1 ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT);
-#pragma unroll
-    for (unsigned r = 0; r < WCU_ROWS; r++) {
-        uint64_t row = row0 + r < a.p.rows ? row0 + r : a.p.rows - 1;
-        wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
-        wcu_grid_stats(a.p, a.base, row, g, &s[r], &z[r]);
-    }
-    wcu_unit_dots<BITS, N, false>(w, NULL, xs + unit * WCU_UNIT, a.ldx, n, dot);
-#pragma unroll
-    for (unsigned t = 0; t < N; t++) {
-        if (t >= n) continue;
-        float sum = wcu_get(sx + t * (a.ldx / WCU_UNIT) + unit);
-#pragma unroll
-        for (unsigned r = 0; r < WCU_ROWS; r++)
-            acc[r][t] = fmaf(s[r], fmaf(-z[r], sum, dot[r][t] * WCU_DOT_DOWN), acc[r][t]);
-    }
-}
-
-/* Grid (blocks of rows, batches of N vectors). The part has no holes, and groups of a multiple of 32 columns or one. */
-template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_grid_product(const wcu_product a)
-{
-    __shared__ float room[WCU_THREADS / 32];
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
-    uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
-    const float *x = a.x + first * a.ldx, *xs = a.xs + first * a.ldx, *sx = a.sx + first * (a.ldx / WCU_UNIT);
-    float acc[WCU_ROWS][N] = {};
-    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_grid_step<BITS, N>(a, row0, unit, xs, sx, n, acc);
-    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
-}
-
-/* ---- lut -------------------------------------------------------------------------------------------------------- */
-
-enum { WCU_LUT_LANES = 16 }; /* least threads of a row: bounds the tables that a block has to keep */
-
-/* One unit of columns of all rows of a thread, whose levels are in shared memory: no bank has two of the 16 at most
- * that threads of one row look up. Every lookup is one value: a table of pairs would be read half as often, but by
- * threads that wait for each other's banks. */
-template <int BITS, int N>
-__device__ __forceinline__ void wcu_lut_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *levels,
-                                             const float *x, uint32_t n, float (*acc)[N])
-{
-    uint32_t w[WCU_ROWS][BITS];
-    float dot[WCU_ROWS][N] = {}, s[WCU_ROWS];
-#pragma unroll
-    for (unsigned r = 0; r < WCU_ROWS; r++) {
-        uint64_t row = row0 + r < a.p.rows ? row0 + r : a.p.rows - 1;
-        wcu_load_words<BITS>(a.p, a.base, row * a.p.units + unit, w[r]);
-        uint64_t g = a.p.groups == 1 || !a.p.scale_kind ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT);
-        s[r] = a.p.scale_kind ? wcu_f16_at(a.base, a.p.u.g.scales, row * a.p.groups + g) : 1;
-    }
-    wcu_unit_dots<BITS, N, true>(w, levels, x, a.ldx, n, dot);
-#pragma unroll
-    for (unsigned r = 0; r < WCU_ROWS; r++)
-#pragma unroll
-        for (unsigned t = 0; t < N; t++)
-            acc[r][t] = fmaf(s[r], dot[r][t], acc[r][t]);
-}
-
-/* Grid (blocks of rows, batches of N vectors), at least WCU_LUT_LANES threads for each row. The part has no holes, one
- * table or one for each row, and groups of a multiple of 32 columns or one. */
-template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_lut_product(const wcu_product a)
-{
-    __shared__ float room[WCU_THREADS / 32];
-    __shared__ float levels[WCU_THREADS / WCU_LUT_LANES * WCU_ROWS << BITS];
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
-    unsigned rows = WCU_THREADS / a.lanes * WCU_ROWS;
-    uint64_t block0 = (uint64_t)blockIdx.x * rows, row0 = block0 + threadIdx.x / a.lanes * WCU_ROWS;
-    const float *x = a.x + first * a.ldx;
-    float acc[WCU_ROWS][N] = {};
-    for (unsigned i = threadIdx.x; i < rows << BITS; i += WCU_THREADS) {
-        uint64_t row = block0 + (i >> BITS) < a.p.rows ? block0 + (i >> BITS) : a.p.rows - 1;
-        uint64_t table = a.p.form == WCU_TABLE_PER_ROW ? row << BITS : 0;
-        levels[i] = wcu_f16_at(a.base, a.p.u.g.zeros, table + i % (1 << BITS)) * a.p.exp2;
-    }
-    __syncthreads();
-    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_lut_step<BITS, N>(a, row0, unit, levels + (threadIdx.x / a.lanes * WCU_ROWS << BITS), x + unit * WCU_UNIT,
-                              n, acc);
-    wcu_end_rows<N>(a, row0, first, n, x, lane, acc, room);
-}
-
 /* ---- any part --------------------------------------------------------------------------------------------------- */
 
-/* acc [WCU_BATCH] += w [n columns] times the vectors. */
-__device__ __forceinline__ void wcu_unit_product(const float *w, unsigned columns, const float *x, uint64_t ldx,
+/* acc [WCU_BATCH] += w [n columns] times the vectors, xs the unit's place in the panel of the first. */
+__device__ __forceinline__ void wcu_unit_product(const float *w, unsigned columns, const float *xs, uint64_t lds,
                                                  uint32_t n, float *acc)
 {
 #pragma unroll
-    for (unsigned t = 0; t < WCU_BATCH; t++)
-        for (unsigned c = 0; t < n && c < columns; c++)
-            acc[t] = fmaf(w[c], wcu_get(x + t * ldx + c), acc[t]);
+    for (unsigned t = 0; t < WCU_BATCH; t++) {
+        unsigned c = 0;
+        for (; t < n && c + 4 <= columns; c += 4) {
+            float4 x = wcu_get((const float4 *)(xs + t * lds + c * 32));
+            acc[t] = fmaf(w[c + 3], x.w, fmaf(w[c + 2], x.z, fmaf(w[c + 1], x.y, fmaf(w[c], x.x, acc[t]))));
+        }
+        for (; t < n && c < columns; c++)
+            acc[t] = fmaf(w[c], wcu_get(xs + t * lds + c / 4 * 128 + c % 4), acc[t]);
+    }
 }
 
 /* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
@@ -254,7 +45,7 @@ __device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, 
 /* Grid (blocks of rows, batches of vectors); a thread has one row. */
 template <int KIND> __global__ void __launch_bounds__(WCU_THREADS) wcu_part_product(const wcu_product a)
 {
-    __shared__ float room[WCU_THREADS / 32];
+    __shared__ float room[WCU_BATCH][WCU_THREADS / 32];
     unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * WCU_BATCH, n = a.n - first;
     uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
     const float *x = a.x + first * a.ldx;
@@ -262,17 +53,13 @@ template <int KIND> __global__ void __launch_bounds__(WCU_THREADS) wcu_part_prod
     if (n > WCU_BATCH) n = WCU_BATCH;
     for (uint64_t unit = lane; unit < a.p.units && row < a.p.rows && a.p.kind != WCU_SPARSE; unit += a.lanes) {
         wcu_unit_of<KIND>(a, row, unit, w);
-        wcu_unit_product(w, wcu_unit_size(a.p, unit), x + unit * WCU_UNIT, a.ldx, n, acc);
+        wcu_unit_product(w, wcu_unit_size(a.p, unit), wcu_panel_of(a.xs + first * a.lds, unit), a.lds, n, acc);
     }
 #pragma unroll
-    for (unsigned t = 0; t < WCU_BATCH; t++) {
-        if (t >= n) continue;
-        if (a.p.kind == WCU_SPARSE && row < a.p.rows)
+    for (unsigned t = 0; t < WCU_BATCH; t++)
+        if (t < n && a.p.kind == WCU_SPARSE && row < a.p.rows)
             acc[t] += wcu_sparse_dot(a.p, a.base, row, x + t * a.ldx, lane, a.lanes);
-        if (a.fused && row < a.p.rows) acc[t] += wcu_sparse_dot(a.s, a.base, row, x + t * a.ldx, lane, a.lanes);
-        float v = wcu_group_sum(acc[t], a.lanes, room);
-        if (!lane && row < a.p.rows) wcu_put(a, row, first + t, v);
-    }
+    wcu_end_rows<1, WCU_BATCH>(a, row, a.p.rows, first, n, x, lane, a.lanes, acc, room);
 }
 
 /* Rows of a low-rank part of form PIVOT: y = prev + (row of others | element of z | 0), others [n, ld], z [n, ldx]. */
@@ -285,28 +72,6 @@ static __global__ void wcu_pivot_rows(const wcu_product a, const float *others, 
         float v = from == WCU_NOWHERE ? 0 : from < 0 ? a.x[t * a.ldx + (uint64_t)(-1 - from)] : others[t * ld + from];
         wcu_put(a, row, t, v);
     }
-}
-
-/* ---- inputs ----------------------------------------------------------------------------------------------------- */
-
-/* x [n, ldx] = the inputs [n, cols] in f32, zeros behind them. Grid (blocks of columns, vectors). */
-static __global__ void wcu_inputs(const void *in, uint32_t type, uint64_t cols, float *x, uint64_t ldx)
-{
-    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (j < ldx) x[blockIdx.y * ldx + j] = j < cols ? wcu_load(in, type, blockIdx.y * cols + j) : 0;
-}
-
-/* xs and sx for codes of `bits' bits. A thread has a column; the 32 of a warp are a unit. Grid as before. */
-static __global__ void wcu_prepare(const float *x, uint64_t ldx, uint32_t bits, float *xs, float *sx)
-{
-    uint64_t j = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * ldx;
-    float v = j < ldx ? x[row + j] : 0, sum = v;
-    for (int d = 16; d; d /= 2)
-        sum += __shfl_xor_sync(0xffffffff, sum, d);
-    if (j >= ldx) return;
-    unsigned up = wcu_field_of(bits, (unsigned)(j % WCU_UNIT)).up;
-    xs[row + j] = v * WCU_X_UP * wcu_bits_f32((127 - up) << 23);
-    if (j % WCU_UNIT == 0) sx[(row + j) / WCU_UNIT] = sum;
 }
 
 /* ---- transforms ------------------------------------------------------------------------------------------------- */
@@ -428,27 +193,45 @@ __device__ __forceinline__ void wcu_build_tables(const wcu_part &p, const uint8_
     __syncthreads();
 }
 
-/* Four bytes of plane b, from entry e on, into bits 8 b of x [4]. */
-__device__ __forceinline__ void wcu_plane_four(const wcu_part &p, const uint8_t *base, unsigned b, uint64_t e,
-                                               const uint16_t *look, wcu_stream *s, uint32_t *x)
+/* A run of values is kept in words as they are stored: two of 16 bits to a word, or one of 32. The word and bit of byte
+ * b of value k: */
+template <int WIDTH> WCU_HD constexpr unsigned wcu_word_of(unsigned k)
 {
-    if (p.u.f.mode[b] == WCU_CODED) {
-        wcu_refill(s);
+    return k * WIDTH / 4;
+}
+
+template <int WIDTH> WCU_HD constexpr unsigned wcu_bit_of(unsigned k, unsigned b)
+{
+    return 8 * (k * WIDTH % 4 + b);
+}
+
+/* Bytes b of the 4 WORDS / WIDTH values that the stream comes to next. */
+template <int WIDTH, int WORDS>
+__device__ __forceinline__ void wcu_coded_run(const uint16_t *look, unsigned b, wcu_stream *s, uint32_t *x)
+{
 #pragma unroll
-        for (unsigned k = 0; k < 4; k++) {
-            unsigned code = look[s->window >> (64 - WCU_CODE_BITS)];
-            s->window <<= code >> 8;
-            s->used += code >> 8;
-            x[k] |= (code & 255) << 8 * b;
-        }
-        return;
+    for (unsigned k = 0; k < WORDS * 4 / WIDTH; k++) {
+        if (k % 2 == 0) wcu_refill(s);
+        unsigned code = look[s->window >> (64 - WCU_CODE_BITS)];
+        wcu_drop(s, code >> 8);
+        x[wcu_word_of<WIDTH>(k)] |= (code & 255) << wcu_bit_of<WIDTH>(k, b);
     }
-    /* Entries of a raw plane are padded to a multiple of 4 on the device. */
-    uint32_t four =
-        p.u.f.mode[b] == WCU_RAW ? wcu_at<uint32_t>(base, p.u.f.first[b], e / 4) : p.u.f.constant[b] * 0x01010101u;
+}
+
+/* The same of a raw or constant plane, from entry e on; raw ones have 64 zeros behind them on the device. */
+template <int WIDTH, int WORDS>
+__device__ __forceinline__ void wcu_raw_run(const wcu_part &p, const uint8_t *base, unsigned b, uint64_t e, uint32_t *x)
+{
 #pragma unroll
-    for (unsigned k = 0; k < 4; k++)
-        x[k] |= (four >> 8 * k & 255) << 8 * b;
+    for (unsigned k = 0; k < WORDS * 4 / WIDTH; k += 16) {
+        uint32_t all = p.u.f.constant[b] * 0x01010101u;
+        uint4 v = {all, all, all, all};
+        if (p.u.f.mode[b] == WCU_RAW) v = wcu_at<uint4>(base, p.u.f.first[b], (e + k) / 16);
+        const uint32_t word[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+        for (unsigned i = 0; i < 16 && k + i < WORDS * 4 / WIDTH; i++)
+            x[wcu_word_of<WIDTH>(k + i)] |= (word[i / 4] >> i % 4 * 8 & 255) << wcu_bit_of<WIDTH>(k + i, b);
+    }
 }
 
 /* The streams of all coded planes from entry e on, a multiple of 1024. */
@@ -461,37 +244,29 @@ __device__ __forceinline__ void wcu_open_streams(const wcu_part &p, const uint8_
             s[b] = wcu_stream_open(p, base, b, e / WCU_CHUNK, (unsigned)(e % WCU_CHUNK / WCU_STREAM));
 }
 
-/* x [N] = the stored bits of values e .., which the streams s come to next. */
-template <int WIDTH, int N>
+/* The values of a word, stored rotated left by one. */
+template <int WIDTH> WCU_HD uint32_t wcu_unrotate_word(uint32_t x)
+{
+    return WIDTH == 4 ? x >> 1 | x << 31 : (x >> 1 & 0x7fff7fff) | (x & 0x00010001) << 15;
+}
+
+/* x [WORDS] = the bits of values e .., which the streams s come to next. */
+template <int WIDTH, int WORDS>
 __device__ __forceinline__ void wcu_next_run(const wcu_part &p, const uint8_t *base, uint64_t e,
                                              const uint16_t (*look)[1 << WCU_CODE_BITS], wcu_stream *s, uint32_t *x)
 {
 #pragma unroll
-    for (unsigned k = 0; k < N; k++)
+    for (unsigned k = 0; k < WORDS; k++)
         x[k] = 0;
 #pragma unroll
-    for (unsigned k = 0; k < N; k += 4)
+    for (unsigned b = 0; b < WIDTH; b++)
+        if (p.u.f.mode[b] != WCU_CODED) wcu_raw_run<WIDTH, WORDS>(p, base, b, e, x);
 #pragma unroll
-        for (unsigned b = 0; b < WIDTH; b++)
-            wcu_plane_four(p, base, b, e + k, look[b], &s[b], x + k);
+    for (unsigned b = 0; b < WIDTH; b++)
+        if (p.u.f.mode[b] == WCU_CODED) wcu_coded_run<WIDTH, WORDS>(look[b], b, &s[b], x);
 #pragma unroll
-    for (unsigned k = 0; k < N; k++)
-        x[k] = wcu_unrotate(p.dtype, x[k]);
-}
-
-/* Sixteen values to dst, whose type is the stored one: their bits. to16: dst + the first is 16-byte aligned, and all
- * sixteen are wanted. */
-template <int WIDTH> __device__ __forceinline__ void wcu_put_run(void *dst, uint64_t at, const uint32_t *x)
-{
-    uint4 *out = (uint4 *)((uint8_t *)dst + at * WIDTH);
-#pragma unroll
-    for (unsigned k = 0; k < WIDTH; k++) {
-        const uint32_t *v = x + k * 16 / WIDTH;
-        if (WIDTH == 4)
-            out[k] = uint4{v[0], v[1], v[2], v[3]};
-        else
-            out[k] = uint4{v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16};
-    }
+    for (unsigned k = 0; k < WORDS; k++)
+        x[k] = wcu_unrotate_word<WIDTH>(x[k]);
 }
 
 struct wcu_decode {
@@ -503,35 +278,114 @@ struct wcu_decode {
     uint64_t ld;
 };
 
-/* A thread decodes one stream of 1024 values, sixteen at a time. WIDTH: bytes of a value. */
-template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS) wcu_decode_streams(const wcu_decode a)
+/* Values e .. of a run that is not written as it is: of another type, or in rows that are apart or begin in between. */
+template <int WIDTH>
+__device__ __forceinline__ void wcu_put_values(const wcu_decode &a, uint64_t e, uint64_t end, const uint32_t *x)
+{
+    uint32_t run[WCU_RUN];
+#pragma unroll
+    for (unsigned k = 0; k < WCU_RUN; k++)
+        run[k] = x[k];
+    for (unsigned k = 0; k < WCU_RUN * 4 / WIDTH; k++) {
+        uint32_t v = run[wcu_word_of<WIDTH>(k)] >> wcu_bit_of<WIDTH>(k, 0);
+        if (e + k < a.first || e + k >= end) continue;
+        uint64_t i = e + k - a.first, at = i / a.p.cols * a.ld + i % a.p.cols;
+        if (a.type != a.p.dtype)
+            wcu_store(a.dst, a.type, at, wcu_float_of(a.p.dtype, WIDTH == 4 ? v : v & 0xffff));
+        else if (WIDTH == 4)
+            ((uint32_t *)a.dst)[at] = v;
+        else
+            ((uint16_t *)a.dst)[at] = (uint16_t)v;
+    }
+}
+
+/* Threads decode streams of 1024 values, every gridDim-th block of them, for the tables are made once for all. WIDTH:
+ * bytes of a value. */
+template <int WIDTH> __global__ void __launch_bounds__(WCU_THREADS, WCU_DECODERS) wcu_decode_streams(const wcu_decode a)
 {
     __shared__ uint16_t look[WIDTH][1 << WCU_CODE_BITS];
+    const bool plain =
+        a.ld == a.p.cols && a.type == a.p.dtype && (uint64_t)a.dst % 16 == 0 && a.first * WIDTH % 16 == 0;
+    uint64_t stream = a.first / WCU_STREAM + (uint64_t)blockIdx.x * WCU_THREADS + threadIdx.x;
     wcu_build_tables(a.p, a.base, WIDTH, look);
-    uint64_t stream = a.first / WCU_STREAM + (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, e = stream * WCU_STREAM;
-    uint64_t end = e + WCU_STREAM < a.end ? e + WCU_STREAM : a.end;
-    wcu_stream s[WIDTH] = {};
-    if (e < end) wcu_open_streams<WIDTH>(a.p, a.base, e, s);
-    bool plain = a.ld == a.p.cols && a.type == a.p.dtype && (uint64_t)a.dst % 16 == 0 && a.first * WIDTH % 16 == 0;
-    for (; e < end; e += WCU_RUN) {
-        uint32_t x[WCU_RUN];
-        wcu_next_run<WIDTH, WCU_RUN>(a.p, a.base, e, look, s, x);
-        if (plain && e >= a.first && e + WCU_RUN <= end) {
-            wcu_put_run<WIDTH>(a.dst, e - a.first, x);
-            continue;
-        }
+    for (uint64_t e = stream * WCU_STREAM; e < a.end; e += (uint64_t)gridDim.x * WCU_THREADS * WCU_STREAM) {
+        uint64_t end = e + WCU_STREAM < a.end ? e + WCU_STREAM : a.end;
+        const unsigned run = WCU_RUN * 4 / WIDTH;
+        wcu_stream s[WIDTH] = {};
+        wcu_open_streams<WIDTH>(a.p, a.base, e, s);
+        for (uint64_t i = e; i < end; i += run) {
+            uint32_t x[WCU_RUN];
+            wcu_next_run<WIDTH, WCU_RUN>(a.p, a.base, i, look, s, x);
+            if (!plain || i < a.first || i + run > end) {
+                wcu_put_values<WIDTH>(a, i, end, x);
+                continue;
+            }
+            uint4 *out = (uint4 *)((uint8_t *)a.dst + (i - a.first) * WIDTH);
 #pragma unroll
-        for (unsigned k = 0; k < WCU_RUN; k++) {
-            if (e + k < a.first || e + k >= end) continue;
-            uint64_t i = e + k - a.first, at = i / a.p.cols * a.ld + i % a.p.cols;
-            if (a.type != a.p.dtype)
-                wcu_store(a.dst, a.type, at, wcu_float_of(a.p.dtype, x[k]));
-            else if (WIDTH == 4)
-                ((uint32_t *)a.dst)[at] = x[k];
-            else
-                ((uint16_t *)a.dst)[at] = (uint16_t)x[k];
+            for (unsigned k = 0; k < WCU_RUN; k += 4)
+                out[k / 4] = uint4{x[k], x[k + 1], x[k + 2], x[k + 3]};
         }
     }
+}
+
+/* Products with streams, of 16-bit values in rows of at least 1024 columns, a multiple of 4: threads decode them as
+ * above, and multiply. A stream lies in one row or in two. partial [n, streams, 2] = what it adds to its first row and
+ * to the next, n = a.n <= N vectors. */
+template <int N>
+__global__ void __launch_bounds__(WCU_THREADS, 4) wcu_stream_product(const wcu_product a, float *partial)
+{
+    __shared__ uint16_t look[2][1 << WCU_CODE_BITS];
+    const uint64_t all = a.p.rows * a.p.cols, streams = (all + WCU_STREAM - 1) / WCU_STREAM;
+    wcu_build_tables(a.p, a.base, 2, look);
+    for (uint64_t k = (uint64_t)blockIdx.x * WCU_THREADS + threadIdx.x; k < streams; k += gridDim.x * WCU_THREADS) {
+        uint64_t e = k * WCU_STREAM, end = e + WCU_STREAM < all ? e + WCU_STREAM : all, col = e % a.p.cols;
+        unsigned slot = 0;
+        float acc[N] = {};
+        wcu_stream s[2] = {};
+        wcu_open_streams<2>(a.p, a.base, e, s);
+        for (; e < end; e += 2 * WCU_RUN) {
+            uint32_t w[WCU_RUN];
+            wcu_next_run<2, WCU_RUN>(a.p, a.base, e, look, s, w);
+#pragma unroll
+            for (unsigned c = 0; c < 2 * WCU_RUN; c += 4) {
+                if (e + c >= end) continue;
+                if (col == a.p.cols) { /* the next row begins */
+#pragma unroll
+                    for (unsigned t = 0; t < N; t++) {
+                        if (t < a.n) partial[(t * streams + k) * 2] = acc[t];
+                        acc[t] = 0;
+                    }
+                    col = 0, slot = 1;
+                }
+                const float v[4] = {wcu_float_of(a.p.dtype, w[c / 2] & 0xffff), wcu_float_of(a.p.dtype, w[c / 2] >> 16),
+                                    wcu_float_of(a.p.dtype, w[c / 2 + 1] & 0xffff),
+                                    wcu_float_of(a.p.dtype, w[c / 2 + 1] >> 16)};
+#pragma unroll
+                for (unsigned t = 0; t < N; t++) {
+                    if (t >= a.n) continue;
+                    float4 x = wcu_get((const float4 *)(a.x + t * a.ldx + col));
+                    acc[t] = fmaf(v[3], x.w, fmaf(v[2], x.z, fmaf(v[1], x.y, fmaf(v[0], x.x, acc[t]))));
+                }
+                col += 4;
+            }
+        }
+#pragma unroll
+        for (unsigned t = 0; t < N; t++)
+            if (t < a.n) partial[(t * streams + k) * 2 + slot] = acc[t];
+    }
+}
+
+/* y = prev + what the streams of a row add, and the sparse part. L <= 32 threads have a row; grid (blocks of rows, n).
+ */
+static __global__ void __launch_bounds__(WCU_THREADS) wcu_stream_sum(const wcu_product a, const float *partial)
+{
+    unsigned lane = threadIdx.x % a.lanes, t = blockIdx.y;
+    uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
+    uint64_t streams = (a.p.rows * a.p.cols + WCU_STREAM - 1) / WCU_STREAM, begin = row * a.p.cols;
+    float v[1] = {0};
+    for (uint64_t k = begin / WCU_STREAM + lane; row < a.p.rows && k * WCU_STREAM < begin + a.p.cols; k += a.lanes)
+        v[0] += partial[(t * streams + k) * 2 + (k * WCU_STREAM < begin)];
+    wcu_end_rows<1, 1>(a, row, a.p.rows, t, 1, a.x + t * a.ldx, lane, a.lanes, v, NULL);
 }
 
 /* Rows of a sum of which one part is an entropy-coded float of two bytes a value, of a multiple of 32 columns: a thread
@@ -546,12 +400,12 @@ static __global__ void __launch_bounds__(WCU_THREADS, 4) wcu_sum_streams(const w
     wcu_stream s[2] = {};
     if (e < end) wcu_open_streams<2>(a.p, a.base, e, s);
     for (; e < end; e += WCU_UNIT) {
-        uint32_t x[WCU_UNIT];
+        uint32_t x[WCU_UNIT / 2];
         float w[WCU_UNIT];
-        wcu_next_run<2, WCU_UNIT>(a.p, a.base, e, look, s, x);
+        wcu_next_run<2, WCU_UNIT / 2>(a.p, a.base, e, look, s, x);
         if (e < first) continue;
         for (unsigned c = 0; c < WCU_UNIT; c++)
-            w[c] = wcu_float_of(a.p.dtype, x[c]);
+            w[c] = wcu_float_of(a.p.dtype, x[c / 2] >> c % 2 * 16 & 0xffff);
         wcu_put_sum(a, e / a.p.cols, e % a.p.cols / WCU_UNIT, w);
     }
 }
@@ -720,12 +574,10 @@ static __global__ void __launch_bounds__(WCU_THREADS) wcu_trellis_sum(const wcu_
 {
     unsigned lane = threadIdx.x % a.lanes, k = blockIdx.y;
     uint64_t row = (uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes;
-    float v = 0;
+    float v[1] = {0};
     for (uint64_t b = lane; b < a.p.u.l.blocks && row < a.p.rows; b += a.lanes)
-        v += partial[(k * a.p.rows + row) * a.p.u.l.blocks + b];
-    if (a.fused && row < a.p.rows) v += wcu_sparse_dot(a.s, a.base, row, a.x + k * a.ldx, lane, a.lanes);
-    v = wcu_group_sum(v, a.lanes, NULL);
-    if (!lane && row < a.p.rows) wcu_put(a, row, k, v);
+        v[0] += partial[(k * a.p.rows + row) * a.p.u.l.blocks + b];
+    wcu_end_rows<1, 1>(a, row, a.p.rows, k, 1, a.x + k * a.ldx, lane, a.lanes, v, NULL);
 }
 
 #endif

@@ -101,13 +101,30 @@ void put_codes(writer *w, const wcd_view *v, const wcu_part *p)
         }
 }
 
-/* A packed sequence as bytes. */
-uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits)
+/* Scales and zeros of rows behind the last one that kernels load and do not use: 8 rows where units are shared out
+ * among 128 threads, else what 128 threads have, 4 rows each for every L, of at most L groups. */
+uint64_t rows_behind(uint64_t groups)
 {
-    uint64_t at = section(w, count);
+    return 8 * groups + 512;
+}
+
+/* A packed sequence as bytes. */
+uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits, uint64_t pad)
+{
+    uint64_t at = section(w, count + pad);
     for (uint64_t i = 0; i < count && w->dst; i += WCD_SPAN)
         wcd_unpack(seq, count, bits, i, (unsigned)(count - i < WCD_SPAN ? count - i : WCD_SPAN), w->dst + at + i);
     return at;
+}
+
+/* Shift from a unit to its group where units do not straddle groups, and groups are 32 columns times a power of two. */
+uint32_t shift_of(uint64_t group, uint64_t groups)
+{
+    uint32_t shift = 0;
+    if (groups == 1) return 31;
+    while ((uint64_t)WCU_UNIT << shift < group)
+        shift++;
+    return (uint64_t)WCU_UNIT << shift == group ? shift : WCU_NO_SHIFT;
 }
 
 /* ---- kinds ------------------------------------------------------------------------------------------------------ */
@@ -115,16 +132,18 @@ uint64_t put_bytes(writer *w, const uint8_t *seq, uint64_t count, unsigned bits)
 void lay_out_grid(writer *w, const wcd_view *v, wcu_part *p)
 {
     const wcd_grid_view *g = &v->u.g;
-    uint64_t all = v->rows * g->groups, lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
+    uint64_t behind = rows_behind(g->groups), all = v->rows * g->groups,
+             lines = g->tile ? 2 * ((v->rows - 1) / g->tile + 1) * g->groups : 0;
     p->bits = g->bits, p->group = g->group, p->groups = g->groups, p->tile = g->tile;
+    p->group_shift = shift_of(p->group, p->groups);
     p->exp2 = g->exp2, p->zero_kind = g->zero_kind, p->zero_fixed = g->zero_fixed, p->holes = g->holes != 0;
     p->scale_kind = g->tile ? WCU_TILE_SCALES : g->scale_bits ? WCU_ROW_SCALES : WCU_GROUP_SCALES;
     place_codes(w, p);
-    p->u.g.scales = copied(w, g->scales, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all), 0);
-    if (g->scale_bits) p->u.g.scale_codes = put_bytes(w, g->scale_codes, all, g->scale_bits);
-    if (g->zero_kind == WCU_ZERO_F16) p->u.g.zeros = copied(w, g->zeros, 2 * all, 0);
+    p->u.g.scales = copied(w, g->scales, 2 * (g->tile ? lines : g->scale_bits ? v->rows : all), 2 * behind);
+    if (g->scale_bits) p->u.g.scale_codes = put_bytes(w, g->scale_codes, all, g->scale_bits, behind);
+    if (g->zero_kind == WCU_ZERO_F16) p->u.g.zeros = copied(w, g->zeros, 2 * all, 2 * behind);
     if (g->zero_kind == WCU_ZERO_LINE) p->u.g.zeros = copied(w, g->zeros, 2 * lines, 0);
-    if (g->zero_bits) p->u.g.zero_codes = put_bytes(w, g->zero_codes, all, g->zero_bits);
+    if (g->zero_bits) p->u.g.zero_codes = put_bytes(w, g->zero_codes, all, g->zero_bits, behind);
     if (p->holes) p->u.g.mask = section(w, 4 * p->rows * p->units);
     put_codes(w, v, p);
 }
@@ -134,6 +153,7 @@ void lay_out_lut(writer *w, const wcd_view *v, wcu_part *p)
     const wcd_lut_view *l = &v->u.l;
     uint64_t tables = l->scope == 0 ? 1 : l->scope == 1 ? v->rows : v->rows * l->groups;
     p->bits = l->bits, p->form = l->scope, p->group = l->group, p->groups = l->groups;
+    p->group_shift = shift_of(p->group, l->scaled || l->scope == WCU_TABLE_PER_GROUP ? p->groups : 1);
     p->exp2 = l->exp2, p->scale_kind = l->scaled != 0, p->holes = l->holes != 0;
     place_codes(w, p);
     p->u.g.zeros = copied(w, l->tables, tables * 2 << l->bits, 0);
@@ -187,7 +207,7 @@ void lay_out_float(writer *w, const wcd_view *v, wcu_part *p)
     }
     for (unsigned b = 0; b < f->width; b++) {
         p->u.f.mode[b] = f->mode[b], p->u.f.constant[b] = f->constant[b];
-        if (f->mode[b] == WCU_RAW) p->u.f.first[b] = copied(w, v->blob + f->first[b], n, 16);
+        if (f->mode[b] == WCU_RAW) p->u.f.first[b] = copied(w, v->blob + f->first[b], n, 64); /* read by runs */
         if (f->mode[b] != WCU_CODED) continue;
         p->u.f.first[b] = copied(w, v->blob + f->first[b], 32 + 256, 0);
         p->u.f.bases[b] = copied(w, v->blob + f->bases[b], (chunks + 63) / 64 * 8, 0);

@@ -62,6 +62,7 @@ struct wcu_part {
     uint32_t group, scale_kind, zero_kind, tile;
     float exp2, zero_fixed;
     uint32_t holes, wide, levels, child; /* wide: columns are u32; child: index of the first one among all parts */
+    uint32_t group_shift, reserved;      /* grid, lut: a unit is in group unit >> group_shift; or WCU_NO_SHIFT */
     uint64_t rows, cols, units, groups;
     uint64_t codes[3]; /* planes of words, see wcu_load_words */
     union {
@@ -96,7 +97,8 @@ struct wcu_part {
     } u;
 };
 
-#define WCU_NOWHERE INT32_MIN
+#define WCU_NOWHERE  INT32_MIN
+#define WCU_NO_SHIFT UINT32_MAX
 
 static_assert(sizeof(wcu_part) <= WCD_CUDA_PART_SIZE, "the public handle has room for a part");
 
@@ -373,11 +375,11 @@ WCU_HD float wcu_float_of(uint32_t dtype, uint32_t x)
                                    : wcu_bits_f32(x << 16);
 }
 
-/* The bits of a stream from byte `at' on; behind the section of streams the device has zeros, and `at' stays there. */
+/* What is left of a stream: `have' bits at the top of the window, then words, and zeros from `end' on. */
 struct wcu_stream {
-    const uint8_t *section;
-    uint64_t at, end, window;
-    unsigned used;
+    const uint32_t *word, *end;
+    uint64_t window;
+    unsigned have;
 };
 
 WCU_HD uint32_t wcu_big_endian(uint32_t x)
@@ -389,17 +391,20 @@ WCU_HD uint32_t wcu_big_endian(uint32_t x)
 #endif
 }
 
-/* At least 57 bits are in the window afterwards: four codes. Twelve bytes in aligned words, of which eight are used. */
+/* At least 32 bits are in the window afterwards: two codes. One in twelve codes or so needs another word, so that few
+ * of the threads of a warp, which have streams of their own, go to memory at a time. */
 WCU_HD void wcu_refill(wcu_stream *s)
 {
-    s->at += s->used >> 3;
-    s->used &= 7;
-    uint64_t at = s->at < s->end ? s->at : s->end;
-    const uint32_t *word = (const uint32_t *)s->section + at / 4;
-    uint64_t high = (uint64_t)wcu_big_endian(wcu_get(word)) << 32 | wcu_big_endian(wcu_get(word + 1));
-    unsigned skip = (unsigned)(at % 4) * 8 + s->used;
-    s->window = high << skip;
-    if (skip) s->window |= (uint64_t)wcu_big_endian(wcu_get(word + 2)) << 32 >> (64 - skip);
+    if (s->have >= 32) return;
+    s->window |= (uint64_t)wcu_big_endian(wcu_get(s->word)) << (32 - s->have);
+    s->have += 32;
+    s->word += s->word < s->end;
+}
+
+WCU_HD void wcu_drop(wcu_stream *s, unsigned bits)
+{
+    s->window <<= bits;
+    s->have -= bits;
 }
 
 WCU_HD wcu_stream wcu_stream_open(const wcu_part &p, const uint8_t *base, unsigned plane, uint64_t chunk, unsigned k)
@@ -412,7 +417,11 @@ WCU_HD wcu_stream wcu_stream_open(const wcu_part &p, const uint8_t *base, unsign
         first += wcu_at<uint16_t>(base, p.u.f.entries[plane], entry + 2 + i);
     uint64_t end = p.u.f.stream_bytes;
     uint64_t at = start < end && first < end - start ? start + first : end;
-    return wcu_stream{base + p.u.f.streams, at, end, 0, 0};
+    const uint32_t *words = (const uint32_t *)(base + p.u.f.streams);
+    wcu_stream s = {words + at / 4, words + (end + 3) / 4, 0, 0};
+    wcu_refill(&s);
+    wcu_drop(&s, (unsigned)(at % 4) * 8);
+    return s;
 }
 
 /* What 12 bits begin with: symbol in the low byte, length above. `table': 16 counts of codes by length, 256 symbols, of
@@ -436,15 +445,14 @@ WCU_HD uint16_t wcu_code_of(const uint8_t *base, uint64_t table, uint32_t peek)
  * factor; whole tensors are decoded stream by stream (kernels.cu). */
 WCU_HD void wcu_plane_unit(const wcu_part &p, const uint8_t *base, unsigned plane, uint64_t e, unsigned n, uint32_t *x)
 {
-    wcu_stream s = {0, 0, 0, 0, 0};
+    wcu_stream s = {0, 0, 0, 0};
     uint64_t i = e / WCU_STREAM * WCU_STREAM;
     for (; i < e + n; i++) {
         if (i % WCU_STREAM == 0)
             s = wcu_stream_open(p, base, plane, i / WCU_CHUNK, (unsigned)(i % WCU_CHUNK / WCU_STREAM));
-        if (i % 4 == 0) wcu_refill(&s);
+        wcu_refill(&s);
         unsigned code = wcu_code_of(base, p.u.f.first[plane], (uint32_t)(s.window >> (64 - WCU_CODE_BITS)));
-        s.window <<= code >> 8;
-        s.used += code >> 8;
+        wcu_drop(&s, code >> 8);
         if (i >= e) x[i - e] |= (code & 255) << 8 * plane;
     }
 }

@@ -1,4 +1,7 @@
 /* The API: which kernels a tensor needs, in which order, and where the workspace is cut. */
+#include <stdlib.h>
+
+#include "cuda/grid.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/layout.cuh"
 
@@ -10,6 +13,12 @@ enum { TILE_BYTES = 8 << 20, MOST_GRID_Y = 65535, THREADS = 256, MANY_BLOCKS = 2
 uint64_t pad(uint64_t columns)
 {
     return (columns + WCU_UNIT - 1) / WCU_UNIT * WCU_UNIT;
+}
+
+/* Columns of x in whole panels. */
+uint64_t in_panels(uint64_t columns)
+{
+    return (columns + WCU_PANEL - 1) / WCU_PANEL * WCU_PANEL;
 }
 
 unsigned blocks_of(uint64_t n, uint64_t each)
@@ -54,6 +63,23 @@ bool is_coded(const wcu_part &p)
     return p.kind == WCU_FLOAT && p.form;
 }
 
+/* Its products are made stream by stream; those of others from rows that are decoded before. */
+bool by_streams(const wcu_part &p)
+{
+    return is_coded(p) && width_of(p.dtype) == 2 && p.cols % 4 == 0 && p.cols >= WCU_STREAM;
+}
+
+uint64_t streams_of(const wcu_part &p)
+{
+    return (p.rows * p.cols + WCU_STREAM - 1) / WCU_STREAM;
+}
+
+/* Sums of a vector that a product writes to the workspace first. */
+uint64_t sums_of(const wcu_part &p)
+{
+    return p.kind == WCU_TRELLIS ? p.rows * p.u.l.blocks : by_streams(p) ? 2 * streams_of(p) : 0;
+}
+
 /* ---- workspace -------------------------------------------------------------------------------------------------- */
 
 struct room {
@@ -68,16 +94,17 @@ room cut_room(const wcd_cuda_tensor *w, uint64_t n, uint8_t *base, uint64_t *siz
     uint64_t rank = 0, tile = 0, sums = 0, at = 0, places[9];
     for (uint32_t i = 0; i < w->n_parts; i++) {
         if (p[i].kind == WCU_LOWRANK && p[i].u.r.rank > rank) rank = p[i].u.r.rank;
-        if (!is_coded(p[i])) continue;
+        if (!is_coded(p[i]) || by_streams(p[i])) continue;
         uint64_t row = p[i].cols * width_of(p[i].dtype), rows = TILE_BYTES / row ? TILE_BYTES / row : 1;
         uint64_t bytes = row * (rows < p[i].rows ? rows : p[i].rows);
         tile = bytes > tile ? bytes : tile;
     }
     for (uint32_t i = 0; i < w->n_all; i++)
-        if (p[i].kind == WCU_TRELLIS && p[i].rows * p[i].u.l.blocks > sums) sums = p[i].rows * p[i].u.l.blocks;
-    uint64_t ldx = pad(w->cols), ldz = pad(rank), most = ldx > ldz ? ldx : ldz, batch = n < WCU_BATCH ? n : WCU_BATCH;
-    const uint64_t floats[8] = {n * ldx, n * most, n * most / WCU_UNIT,    n * w->rows,
-                                n * ldz, n * ldz,  rank ? n * w->rows : 0, batch * sums};
+        sums = sums_of(p[i]) > sums ? sums_of(p[i]) : sums;
+    uint64_t ldx = pad(w->cols), ldz = pad(rank), batch = n < WCU_BATCH ? n : WCU_BATCH;
+    const uint64_t lds = in_panels(ldx > ldz ? ldx : ldz);
+    const uint64_t floats[8] = {n * ldx, n * lds, n * lds / WCU_UNIT,     n * w->rows,
+                                n * ldz, n * ldz, rank ? n * w->rows : 0, batch * sums};
     for (int k = 0; k < 9; k++) {
         places[k] = at;
         at += ((k < 8 ? 4 * floats[k] : tile) + 255) / 256 * 256;
@@ -97,6 +124,8 @@ struct call {
     uint32_t n;
     room r;
     cudaStream_t stream;
+    const float *panels_of; /* the vectors that r.xs and r.sx hold, for codes of panel_bits */
+    uint32_t panel_bits;
 };
 
 /* Where a product goes: prev + it to y. */
@@ -107,12 +136,40 @@ struct target {
     uint64_t ld;
 };
 
+/* How a part is multiplied. */
+enum way { BY_UNITS, BY_COLUMNS, GRID, LUT };
+
+/* Units are whole: no holes, and none straddles groups; places in panels of 8 vectors are u32. */
+way way_of(const wcu_part &p)
+{
+    bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < 1 << 22;
+    if (p.kind == WCU_TRELLIS || p.kind == WCU_SPARSE || by_streams(p)) return BY_COLUMNS;
+    if (p.kind == WCU_GRID && whole) return GRID;
+    if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) return LUT;
+    return BY_UNITS;
+}
+
+/* The vectors in [n, ld] to x, unless NULL, in f32, and to panels for part p, unless NULL or they are there. */
+void put_inputs(call *c, const wcu_part *p, const void *in, uint32_t type, uint64_t cols, uint64_t ld, float *x)
+{
+    way how = p ? way_of(*p) : BY_COLUMNS;
+    uint32_t bits = how == GRID ? p->bits : 0;
+    const float *from = x ? x : (const float *)in;
+    wcu_input a = {in, type, bits, ld, cols, x, pad(cols), NULL, NULL, in_panels(cols)};
+    if (how != BY_COLUMNS && (c->panels_of != from || c->panel_bits != bits)) {
+        a.xs = c->r.xs, a.sx = c->r.sx;
+        c->panels_of = from, c->panel_bits = bits;
+    }
+    if (a.xs || x) WCU_LAUNCH(wcu_inputs, dim3(blocks_of(a.xs ? a.lds : a.ldx, THREADS), c->n), THREADS, c->stream, a);
+}
+
 wcu_product arguments(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
 {
     wcu_product a;
     memset(&a, 0, sizeof a);
     a.p = p, a.base = (const uint8_t *)c->w->device, a.all = (const wcu_part *)c->w->device;
-    a.x = x, a.ldx = ldx, a.xs = c->r.xs, a.sx = c->r.sx, a.n = c->n, a.lanes = lanes_of(p.units);
+    a.x = x, a.ldx = ldx, a.xs = c->r.xs, a.sx = c->r.sx, a.lds = in_panels(p.cols), a.n = c->n,
+    a.lanes = lanes_of(p.units);
     a.prev = to.prev, a.y = to.y, a.ytype = to.type, a.ldy = to.ld;
     return a;
 }
@@ -143,6 +200,39 @@ template <int N> void launch_lut(wcu_product a, cudaStream_t stream)
     }
 }
 
+/* A grid or lut of whole units, N vectors at once. */
+template <int N> void launch_codes(const wcu_product &a, cudaStream_t stream)
+{
+    if (a.p.kind == WCU_LUT)
+        launch_lut<N>(a, stream);
+    else
+        launch_grid<N>(a, stream);
+}
+
+void launch_stream(const wcu_product &a, unsigned processors, cudaStream_t stream)
+{
+    unsigned most = processors * WCU_RESIDENT, wanted = blocks_of(a.p.rows, a.p.bits <= 4 ? 8 : 4);
+    unsigned blocks = wanted < most ? wanted : most;
+    switch (a.p.bits) {
+    case 1: wcu_launch_early(wcu_grid_stream<1>, blocks, WCU_THREADS, stream, a); return;
+    case 2: wcu_launch_early(wcu_grid_stream<2>, blocks, WCU_THREADS, stream, a); return;
+    case 3: wcu_launch_early(wcu_grid_stream<3>, blocks, WCU_THREADS, stream, a); return;
+    case 4: wcu_launch_early(wcu_grid_stream<4>, blocks, WCU_THREADS, stream, a); return;
+    case 5: wcu_launch_early(wcu_grid_stream<5>, blocks, WCU_THREADS, stream, a); return;
+    case 6: wcu_launch_early(wcu_grid_stream<6>, blocks, WCU_THREADS, stream, a); return;
+    case 7: wcu_launch_early(wcu_grid_stream<7>, blocks, WCU_THREADS, stream, a); return;
+    default: wcu_launch_early(wcu_grid_stream<8>, blocks, WCU_THREADS, stream, a);
+    }
+}
+
+/* Whether codes come by the copy engine: for one vector, by a device that has one, in multiples of 16 bytes, and to all
+ * threads of a block; scales of tiles would not be there in time. */
+bool streams(const call *c, const wcu_part &p)
+{
+    return p.kind == WCU_GRID && c->n == 1 && c->w->generation >= 90 && p.units % 4 == 0 && p.units > 64 &&
+           p.scale_kind != WCU_TILE_SCALES;
+}
+
 void launch_part(const wcu_product &a, cudaStream_t stream)
 {
     dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
@@ -170,63 +260,101 @@ unsigned readers_of(uint64_t warps)
     return threads;
 }
 
+/* The vectors of a product from `first' on, as many as are multiplied at once. */
+wcu_product batch_of(const wcu_product &all, uint32_t first)
+{
+    wcu_product a = all;
+    a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
+    a.x += first * a.ldx;
+    a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
+    if (a.prev) a.prev += first * a.ldy;
+    return a;
+}
+
+/* Threads that add up n sums of a row. */
+uint32_t adders_of(uint64_t n)
+{
+    return lanes_of(n) < 32 ? lanes_of(n) : 32;
+}
+
 /* The product of kind coded: batches of vectors, each read and then added up over the blocks of columns. */
 void product_trellis(const call *c, const wcu_product &all, float *partial)
 {
     uint64_t warps = warps_of(all.p, 0, all.p.rows);
     unsigned threads = readers_of(warps), blocks = blocks_of(warps * 32, threads);
     for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
-        wcu_product a = all;
-        a.n = all.n - first < WCU_BATCH ? all.n - first : WCU_BATCH;
-        a.x += first * a.ldx;
-        a.y = (uint8_t *)a.y + first * a.ldy * width_of(a.ytype);
-        if (a.prev) a.prev += first * a.ldy;
+        wcu_product a = batch_of(all, first);
         if (a.n == 1)
             WCU_LAUNCH(wcu_trellis_product<1>, blocks, threads, c->stream, a, partial);
         else
             WCU_LAUNCH(wcu_trellis_product<WCU_BATCH>, blocks, threads, c->stream, a, partial);
-        a.lanes = lanes_of(a.p.u.l.blocks) < 32 ? lanes_of(a.p.u.l.blocks) : 32;
+        a.lanes = adders_of(a.p.u.l.blocks);
         WCU_LAUNCH(wcu_trellis_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
                    (const float *)partial);
     }
 }
 
+/* Blocks that decode streams: as many as a device has at once, for each makes tables first. */
+unsigned decoders_of(const wcd_cuda_tensor *w, uint64_t streams)
+{
+    unsigned wanted = blocks_of(streams, WCU_THREADS), most = w->processors * WCU_DECODERS;
+    return most && most < wanted ? most : wanted;
+}
+
+/* The product of entropy-coded floats, stream by stream, in the same way. */
+void product_streams(const call *c, const wcu_product &all, float *partial)
+{
+    unsigned blocks = decoders_of(c->w, streams_of(all.p));
+    for (uint32_t first = 0; first < all.n; first += WCU_BATCH) {
+        wcu_product a = batch_of(all, first);
+        if (a.n == 1)
+            WCU_LAUNCH(wcu_stream_product<1>, blocks, WCU_THREADS, c->stream, a, partial);
+        else
+            WCU_LAUNCH(wcu_stream_product<WCU_BATCH>, blocks, WCU_THREADS, c->stream, a, partial);
+        a.lanes = adders_of(a.p.cols / WCU_STREAM + 1);
+        WCU_LAUNCH(wcu_stream_sum, dim3(blocks_of(a.p.rows, WCU_THREADS / a.lanes), a.n), WCU_THREADS, c->stream, a,
+                   (const float *)partial);
+    }
+}
+
 /* Any part with units, whole; the sparse part s, unless NULL, in the same. */
-void launch_product(const call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
+void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *x, uint64_t ldx, target to)
 {
     wcu_product a = arguments(c, p, x, ldx, to);
     if (s) a.s = *s, a.fused = 1;
+    put_inputs(c, &p, x, WCD_CUDA_F32, p.cols, ldx, NULL);
+    if (to.y == c->panels_of) c->panels_of = NULL;
     if (p.kind == WCU_TRELLIS) {
         product_trellis(c, a, c->r.partial);
         return;
     }
-    bool one_scale = p.groups == 1 || p.group % WCU_UNIT == 0 || (p.kind == WCU_LUT && !p.scale_kind);
-    bool whole = !p.holes && one_scale; /* units */
-    if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) {
-        if (c->n == 1)
-            launch_lut<1>(a, c->stream);
-        else
-            launch_lut<WCU_BATCH>(a, c->stream);
+    if (by_streams(p)) {
+        product_streams(c, a, c->r.partial);
         return;
     }
-    if (p.kind != WCU_GRID || !whole) {
+    way how = way_of(p);
+    if (how == BY_UNITS || how == BY_COLUMNS)
         launch_part(a, c->stream);
-        return;
-    }
-    WCU_LAUNCH(wcu_prepare, dim3(blocks_of(ldx, THREADS), c->n), THREADS, c->stream, x, ldx, p.bits, c->r.xs, c->r.sx);
-    if (c->n == 1)
-        launch_grid<1>(a, c->stream);
+    else if (streams(c, p))
+        launch_stream(a, c->w->processors, c->stream);
+    else if (c->n == 1)
+        launch_codes<1>(a, c->stream);
+    else if (c->n == 2)
+        launch_codes<2>(a, c->stream);
+    else if (c->n <= 4)
+        launch_codes<4>(a, c->stream);
     else
-        launch_grid<WCU_BATCH>(a, c->stream);
+        launch_codes<WCU_BATCH>(a, c->stream);
 }
 
-void launch_decode(const wcu_decode &a, cudaStream_t stream)
+void launch_decode(const wcd_cuda_tensor *w, const wcu_decode &a, cudaStream_t stream)
 {
     uint64_t streams = (a.end - 1) / WCU_STREAM - a.first / WCU_STREAM + 1;
+    unsigned blocks = decoders_of(w, streams);
     if (width_of(a.p.dtype) == 4)
-        WCU_LAUNCH(wcu_decode_streams<4>, blocks_of(streams, WCU_THREADS), WCU_THREADS, stream, a);
+        WCU_LAUNCH(wcu_decode_streams<4>, blocks, WCU_THREADS, stream, a);
     else
-        WCU_LAUNCH(wcu_decode_streams<2>, blocks_of(streams, WCU_THREADS), WCU_THREADS, stream, a);
+        WCU_LAUNCH(wcu_decode_streams<2>, blocks, WCU_THREADS, stream, a);
 }
 
 wcu_decode decode_rows(const wcd_cuda_tensor *w, const wcu_part &p, uint64_t r0, uint64_t n, void *dst, uint32_t type,
@@ -235,16 +363,18 @@ wcu_decode decode_rows(const wcd_cuda_tensor *w, const wcu_part &p, uint64_t r0,
     return wcu_decode{p, (const uint8_t *)w->device, r0 * p.cols, (r0 + n) * p.cols, dst, type, ld};
 }
 
-/* Entropy-coded floats: some rows are decoded as they are stored, small enough to stay in the L2 cache, then
+/* Other entropy-coded floats: some rows are decoded as they are stored, small enough to stay in the L2 cache, then
  * multiplied. */
-void product_coded(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
+void product_coded(call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
 {
     uint64_t row_bytes = p.cols * width_of(p.dtype), step = TILE_BYTES / row_bytes ? TILE_BYTES / row_bytes : 1;
+    wcu_part raw = p;
+    raw.form = 0, raw.u.s.values = 0;
+    put_inputs(c, &raw, x, WCD_CUDA_F32, p.cols, ldx, NULL);
     for (uint64_t r0 = 0; r0 < p.rows; r0 += step) {
         uint64_t n = p.rows - r0 < step ? p.rows - r0 : step;
-        launch_decode(decode_rows(c->w, p, r0, n, c->r.tile, p.dtype, p.cols), c->stream);
-        wcu_part raw = p;
-        raw.form = 0, raw.rows = n, raw.u.s.values = 0;
+        launch_decode(c->w, decode_rows(c->w, p, r0, n, c->r.tile, p.dtype, p.cols), c->stream);
+        raw.rows = n;
         target rows = to;
         rows.y = (uint8_t *)to.y + r0 * width_of(to.type);
         if (to.prev) rows.prev += r0;
@@ -255,7 +385,7 @@ void product_coded(const call *c, const wcu_part &p, const float *x, uint64_t ld
 }
 
 /* y = prev + A (B x), A (U (B x)), or the rows of B x and A (B x) that a map says. */
-void product_lowrank(const call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
+void product_lowrank(call *c, const wcu_part &p, const float *x, uint64_t ldx, target to)
 {
     const wcu_part *child = c->all + p.child;
     uint64_t ldz = pad(p.u.r.rank);
@@ -279,18 +409,18 @@ void product_lowrank(const call *c, const wcu_part &p, const float *x, uint64_t 
 
 /* The parts one after the other; a sparse part goes along with the one before it where that is possible. The last
  * launch writes y in its own type, those before add up in f32. */
-void all_products(const call *c, void *y, uint32_t ytype)
+void all_products(call *c, void *y, uint32_t ytype)
 {
     const wcd_cuda_tensor *w = c->w;
     const uint64_t ldx = pad(w->cols);
     for (uint32_t i = 0, next; i < w->n_parts; i = next) {
         const wcu_part &p = c->all[i];
-        bool alone = is_coded(p) || (p.kind == WCU_LOWRANK && p.form != WCU_MPO);
+        bool tiles = is_coded(p) && !by_streams(p), alone = tiles || (p.kind == WCU_LOWRANK && p.form != WCU_MPO);
         bool fused = !alone && i + 1 < w->n_parts && c->all[i + 1].kind == WCU_SPARSE;
         next = i + 1 + fused;
         target to = {i ? c->r.y : NULL, c->r.y, WCD_CUDA_F32, w->rows};
         if (next == w->n_parts) to.y = y, to.type = ytype;
-        if (is_coded(p))
+        if (tiles)
             product_coded(c, p, c->r.x, ldx, to);
         else if (alone)
             product_lowrank(c, p, c->r.x, ldx, to);
@@ -358,6 +488,23 @@ wcd_cuda_status wcd_cuda_lay_out(const wcd_tensor *t, void *host)
     return wcu_lay_out(t, all, &n, &size, (uint8_t *)host);
 }
 
+/* What the current device runs: 90 only if the code that it has been given is that of sm_90, with its pipelines; PTX of
+ * an older generation that was compiled for a newer device has empty ones. */
+static void ask_device(wcd_cuda_tensor *w)
+{
+    int device, processors;
+    cudaFuncAttributes code;
+    const char *wish = getenv("WCD_CUDA_GENERATION");
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
+        cudaFuncGetAttributes(&code, wcu_grid_stream<4>) != cudaSuccess) {
+        (void)cudaGetLastError(); /* products will say it */
+        return;
+    }
+    w->generation = (uint16_t)(wish && atoi(wish) < code.ptxVersion ? atoi(wish) : code.ptxVersion);
+    w->processors = (uint16_t)processors;
+}
+
 wcd_cuda_status wcd_cuda_open(const wcd_tensor *t, const void *device, wcd_cuda_tensor *out)
 {
     wcu_part all[WCD_CUDA_PARTS];
@@ -368,6 +515,7 @@ wcd_cuda_status wcd_cuda_open(const wcd_tensor *t, const void *device, wcd_cuda_
     if (s != WCD_CUDA_OK) return s;
     w.rows = t->rows, w.cols = t->cols, w.device = device, w.n_parts = t->n_parts, w.n_transforms = t->n_transforms;
     memcpy(w.part, all, w.n_all * sizeof *all);
+    ask_device(&w);
     *out = w;
     return WCD_CUDA_OK;
 }
@@ -426,7 +574,7 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
     const wcu_part *all = parts_of(w);
     const uint8_t *base = (const uint8_t *)w->device;
     if (w->n_parts == 1 && is_coded(all[0])) {
-        launch_decode(decode_rows(w, all[0], r0, n, dst, type, ld), stream);
+        launch_decode(w, decode_rows(w, all[0], r0, n, dst, type, ld), stream);
     } else {
         uint32_t which = leader_of(w);
         wcu_sum a = {all[which < w->n_parts ? which : 0],
@@ -463,9 +611,9 @@ wcd_cuda_status wcd_cuda_matmul(const wcd_cuda_tensor *w, const void *x, wcd_cud
     if (!x || !y || !is_type(xtype) || !is_type(ytype) || wcd_cuda_workspace(w, n, &need) != WCD_CUDA_OK)
         return WCD_CUDA_E_ARGUMENT;
     if (!workspace || (uintptr_t)workspace % 256 || room_size < need) return WCD_CUDA_E_ARGUMENT;
-    call c = {w, parts_of(w), n, cut_room(w, n, (uint8_t *)workspace, &need), stream};
+    call c = {w, parts_of(w), n, cut_room(w, n, (uint8_t *)workspace, &need), stream, NULL, 0};
     uint64_t ldx = pad(w->cols);
-    WCU_LAUNCH(wcu_inputs, dim3(blocks_of(ldx, THREADS), n), THREADS, stream, x, (uint32_t)xtype, w->cols, c.r.x, ldx);
+    put_inputs(&c, w->n_transforms ? NULL : &c.all[0], x, xtype, w->cols, w->cols, c.r.x);
     for (uint32_t k = 0; k < w->n_transforms; k++)
         transform(w, c.all[w->n_parts + k], c.r.x, ldx, n, 1, stream);
     all_products(&c, y, ytype);

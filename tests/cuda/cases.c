@@ -285,10 +285,11 @@ static int plain_and_coded_floats(char *why, unsigned size)
         const char *modes;
         uint64_t bytes;
     } table[] = {
-        {3, 65, F32, NULL, 0},      {4, 40, F16, NULL, 0},        {5, 67, BF16, NULL, 0},
-        {1, 1, BF16, NULL, 0},      {30, 300, BF16, "02", 7001},  {5, 1024, BF16, "22", 9000},
-        {11, 401, F16, "02", 3000}, {2, 5000, F32, "0022", 9000}, {3, 33, F16, "12", 60},
-        {3, 9, F32, "0121", 20},    {1, 4096, F16, "21", 1700},   {70, 64, BF16, "02", 5000},
+        {3, 65, F32, NULL, 0},       {4, 40, F16, NULL, 0},        {5, 67, BF16, NULL, 0},
+        {1, 1, BF16, NULL, 0},       {30, 300, BF16, "02", 7001},  {5, 1024, BF16, "22", 9000},
+        {11, 401, F16, "02", 3000},  {2, 5000, F32, "0022", 9000}, {3, 33, F16, "12", 60},
+        {3, 9, F32, "0121", 20},     {1, 4096, F16, "21", 1700},   {70, 64, BF16, "02", 5000},
+        {5, 1500, BF16, "02", 3300}, {3, 4096, F16, "02", 5000},   {9, 1024, BF16, "22", 9000},
     };
     for (unsigned i = 0; i < sizeof table / sizeof *table; i++) {
         sample s = sample_sized(table[i].rows, table[i].cols, 1, 0);
@@ -299,6 +300,18 @@ static int plain_and_coded_floats(char *why, unsigned size)
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("float %u: %s", i, text);
     }
+    /* A stream of ones is codes of 12 bits, one behind the other. */
+    enum { BYTES = 9000 };
+    sample s = sample_sized(2, 2048, 1, 0);
+    wcd_part_info part;
+    loaded l;
+    sample_coded_floats(&s, BF16, "02", BYTES);
+    if (!sample_build(&s, 1, F32) || wcd_part(&s.t, 0, &part) != WCD_OK) FAIL("the sample does not open");
+    uint8_t *streams = (uint8_t *)(uintptr_t)part.blob + part.blob_size - BYTES;
+    memset(streams, 0xff, BYTES);
+    memset(streams - 24, 0, 24); /* all begin at the first */
+    if (upload(&s.t, &l, why, size) || check_all_rows(&s.t, &l, why, size)) return 1;
+    unload(&l), free(s.image);
     return 0;
 }
 
@@ -320,6 +333,12 @@ static int lowrank_parts(char *why, unsigned size)
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("lowrank %u: %s", i, text);
     }
+    /* Two of them, one after the other, through the same room for B x, and a B that reads x by columns. */
+    sample s = sample_sized(36, 70, 2, 0);
+    sample_lowrank(&s, 9, 0, 0, 0), sample_lowrank(&s, 9, 0, 0, 0);
+    for (unsigned i = 0; i < 2; i++)
+        sample_floats(&s, F16), sample_sparse(&s, F16, 0, 0, 0, 99);
+    if (check(&s, why, size)) return 1;
     return 0;
 }
 
@@ -438,6 +457,58 @@ static int transformed(char *why, unsigned size)
         if (i == 0) sample_part(&s, DIAGONAL)->params[0] = 1;
         char text[300];
         if (check(&s, text, sizeof text)) FAIL("transforms %u: %s", i, text);
+    }
+    return 0;
+}
+
+/* y [rows] of one vector, by the kernels of a generation (NULL: the device's own). */
+static int product_by(const char *generation, const wcd_tensor *t, const float *x, float *y, char *why, unsigned size)
+{
+    uint64_t room;
+    void *dx = NULL, *dy = NULL, *work = NULL;
+    loaded l;
+    if (generation) setenv("WCD_CUDA_GENERATION", generation, 1);
+    int bad = upload(t, &l, why, size);
+    unsetenv("WCD_CUDA_GENERATION");
+    if (bad) return 1;
+    if (wcd_cuda_workspace(&l.w, 1, &room) != WCD_CUDA_OK) FAIL("workspace");
+    if (cudaMalloc(&dx, 4 * t->cols) || cudaMalloc(&dy, 4 * t->rows) || cudaMalloc(&work, room)) FAIL("no memory");
+    cudaMemcpyAsync(dx, x, 4 * t->cols, cudaMemcpyHostToDevice, NULL);
+    cudaMemsetAsync(work, 0xff, room, NULL);
+    cudaMemsetAsync(dy, 0xff, 4 * t->rows, NULL);
+    wcd_cuda_status s = wcd_cuda_matmul(&l.w, dx, WCD_CUDA_F32, dy, WCD_CUDA_F32, 1, work, room, NULL);
+    cudaMemcpyAsync(y, dy, 4 * t->rows, cudaMemcpyDeviceToHost, NULL);
+    if (s != WCD_CUDA_OK || cudaStreamSynchronize(NULL) != cudaSuccess) FAIL("matmul: %s", wcd_cuda_status_text(s));
+    cudaFree(dx), cudaFree(dy), cudaFree(work), unload(&l);
+    return 0;
+}
+
+/* Grids that newer devices stream: every number of bits; one stage of columns, two and more than the ring has, the last
+ * of a few units; rows in ranges that are no multiples of a stage's; all scales and zeros that come early; outliers and
+ * transforms. The kernels of both generations give the same bits, and the right ones. */
+static int generations(char *why, unsigned size)
+{
+    static const uint64_t cols[] = {2176, 4224, 8320, 2560};
+    for (unsigned i = 0; i < 16; i++) {
+        char text[300];
+        float x[8320], y[2][50];
+        unsigned bits = 1 + i % 8, rows = i < 8 ? 19 + i : 50 - i, sparse = i % 5 == 4;
+        sample s = sample_sized(rows, cols[i % 4], 1 + sparse, i % 7 == 6);
+        sample_grid(&s, bits, i % 3 == 1 ? 5 : 0, i % 3, i % 4 == 3 ? 2560 : 32u << i % 3, 0);
+        if (sparse) sample_sparse(&s, F16, 0, 0, 0, 99);
+        if (i % 7 == 6) sample_part(&s, DIAGONAL)->params[0] = 1;
+        if (!sample_build(&s, 1, F32)) FAIL("sample %u does not open", i);
+        for (uint64_t c = 0; c < s.t.cols; c++)
+            x[c] = ((float)(sample_random() % 2001) - 1000) / 512;
+        if (product_by("80", &s.t, x, y[0], text, sizeof text) || product_by(NULL, &s.t, x, y[1], text, sizeof text))
+            FAIL("sample %u: %s", i, text);
+        for (unsigned r = 0; r < rows; r++)
+            if (!same(y[0][r], y[1][r]))
+                FAIL("%u bits, row %u: %a, and %a when streamed", bits, r, (double)y[0][r], (double)y[1][r]);
+        loaded l;
+        if (upload(&s.t, &l, text, sizeof text) || check_product(&s.t, &l, 1, BF16, F32, text, sizeof text))
+            FAIL("sample %u: %s", i, text);
+        unload(&l), free(s.image);
     }
     return 0;
 }
@@ -565,6 +636,7 @@ const cuda_case cuda_cases[] = {
     {"coded parts and others", trellis_sums},
     {"sums", sums},
     {"transforms", transformed},
+    {"generations of devices", generations},
     {"golden files", golden_files},
     {"damaged blobs", damaged_blobs},
     {"misuse", misuse},

@@ -4,7 +4,9 @@
  * threads of a block are fibers: each runs until it has to wait for the others (__syncthreads; within a warp shuffles,
  * ballots and __syncwarp), and then the next one does. All of a warp, and at __syncthreads all of the block, have to
  * arrive at the same barrier, the same number of times: anything else is a bug in the kernel, and ends the program.
- * Shared memory is static: one block at a time has it. C++ only. */
+ * Shared memory is static: one block at a time has it. C++ only.
+ *
+ * It is a device of sm_90: bulk copies to shared memory and their barriers are there, too. */
 #ifndef EMULATED_CUDA_RUNTIME_H
 #define EMULATED_CUDA_RUNTIME_H
 
@@ -44,11 +46,19 @@ struct alignas(16) float4 {
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-enum emulated_barrier { EMULATED_END, EMULATED_SYNC, EMULATED_WARP, EMULATED_SHUFFLE };
+enum emulated_barrier { EMULATED_END, EMULATED_SYNC, EMULATED_WARP, EMULATED_SHUFFLE, EMULATED_COPIES };
 void emulated_wait(emulated_barrier at);
 void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel);
 float emulated_shuffle(float value, int mask);
 unsigned emulated_ballot(bool value);
+
+/* Barriers of asynchronous copies. A copy is made when somebody waits for it, and what it goes to is filled with
+ * rubbish before; waiting for what was not asked for, copies that nobody waits for, and copies at odd places end the
+ * program. */
+void emulated_barrier_init(uint64_t *barrier);
+void emulated_expect(uint64_t *barrier, unsigned bytes);
+void emulated_bulk_copy(void *dst, const void *src, unsigned bytes, uint64_t *barrier);
+void emulated_await(uint64_t *barrier, unsigned parity);
 
 static inline void __syncthreads()
 {
@@ -87,7 +97,20 @@ cudaError_t cudaMemsetAsync(void *dst, int value, size_t size, cudaStream_t stre
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaGetLastError(void);
 
+/* A device of sm_90 with one multiprocessor, so that what is shared out among few blocks is seen to be. */
+typedef enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 } cudaDeviceAttr;
+typedef struct cudaFuncAttributes {
+    int ptxVersion;
+} cudaFuncAttributes;
+cudaError_t cudaGetDevice(int *device);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
+
 #ifdef __cplusplus
+}
+template <typename K> static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *to, K *)
+{
+    to->ptxVersion = 90;
+    return cudaSuccess;
 }
 #endif
 

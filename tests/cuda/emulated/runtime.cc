@@ -4,6 +4,8 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include <vector>
+
 #include "cuda_runtime.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -25,6 +27,34 @@ char *stacks;
 ucontext_t scheduler;
 unsigned current;
 const std::function<void()> *body;
+
+/* The barriers of asynchronous copies of the block that runs. */
+struct copy {
+    void *dst;
+    const void *src;
+    unsigned bytes;
+};
+struct copy_barrier {
+    uint64_t *place;
+    unsigned phase, expected, coming;
+    bool armed;
+    std::vector<copy> copies;
+};
+std::vector<copy_barrier> barriers;
+
+void stop(const char *what)
+{
+    fprintf(stderr, "block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
+    abort();
+}
+
+copy_barrier &barrier_at(uint64_t *place)
+{
+    for (copy_barrier &b : barriers)
+        if (b.place == place) return b;
+    stop("a barrier that was not made");
+    return barriers[0];
+}
 
 void run_body()
 {
@@ -61,6 +91,7 @@ void run_warp(unsigned first, unsigned end)
 /* One block: round after round, in which every warp goes to the next barrier of the block, or to its end. */
 void run_block(unsigned n)
 {
+    barriers.clear();
     for (unsigned i = 0; i < n; i++)
         start(i);
     do {
@@ -74,6 +105,8 @@ void run_block(unsigned n)
             }
         }
     } while (fibers[0].at != EMULATED_END);
+    for (const copy_barrier &b : barriers)
+        if (b.armed) stop("copies that nobody waits for");
 }
 
 } // namespace
@@ -103,6 +136,39 @@ unsigned emulated_ballot(bool value)
     for (unsigned i = 0; i < WARP && first + i < blockDim.x; i++)
         all |= (fibers[first + i].slot[which] != 0 ? 1u : 0u) << i;
     return all;
+}
+
+void emulated_barrier_init(uint64_t *place)
+{
+    barriers.push_back(copy_barrier{place, 0, 0, 0, false, {}});
+}
+
+void emulated_expect(uint64_t *place, unsigned bytes)
+{
+    copy_barrier &b = barrier_at(place);
+    if (b.armed) stop("a phase is begun twice");
+    b.armed = true, b.expected = bytes;
+}
+
+void emulated_bulk_copy(void *dst, const void *src, unsigned bytes, uint64_t *place)
+{
+    copy_barrier &b = barrier_at(place);
+    if ((uintptr_t)dst % 16 || (uintptr_t)src % 16 || bytes % 16 || !bytes) stop("a bulk copy at an odd place");
+    memset(dst, 0x5a, bytes);
+    b.copies.push_back(copy{dst, src, bytes});
+    b.coming += bytes;
+}
+
+void emulated_await(uint64_t *place, unsigned parity)
+{
+    emulated_wait(EMULATED_COPIES); /* the other threads of the warp may be about to ask for some */
+    copy_barrier &b = barrier_at(place);
+    if (b.phase % 2 != parity) return;
+    if (!b.armed || b.coming != b.expected) stop("waits for ever for copies");
+    for (const copy &c : b.copies)
+        memcpy(c.dst, c.src, c.bytes);
+    b.copies.clear();
+    b.armed = false, b.coming = 0, b.phase++;
 }
 
 void emulated_launch(dim3 grid, dim3 block, const std::function<void()> &kernel)
@@ -149,5 +215,17 @@ cudaError_t cudaStreamSynchronize(cudaStream_t)
 
 cudaError_t cudaGetLastError(void)
 {
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr, int)
+{
+    *value = 1;
     return cudaSuccess;
 }
