@@ -194,8 +194,8 @@ WCD_API wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *poo
 
 /* ---- prepared tensors: faster, and a sum in another order -------------------------------------------------------- */
 
-/* Lays parts of kind `grid' and `lut' out anew in the caller's memory, for products of 16 rows at once with what is made
- * of x once for all of them: a run-time step, files stay as they are.
+/* Lays parts of kind `grid' and `lut' out anew in the caller's memory, for products of 16 rows at once with what is
+ * made of x once for all of them: a run-time step, files stay as they are.
  *
  *     void *memory = aligned_alloc(64, wcd_prepare_size(&t));     // about the bytes of the parts; 0: nothing gains
  *     wcd_prepared p;
@@ -225,17 +225,17 @@ WCD_API wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *poo
  * With an x that is no number, or infinite, among the 128, acc and X are NaN, and all rows that have codes there.
  *
  * Grids of 8 bits have z0 = 128, and X is the sum of the group's x, as 16 lanes of additions, column of the group mod
- * 16, that are added in halves. acc = acc + u for every 8 columns: u = (q - 128) x of the first, then plus (q - 128) x of
- * the others, fused.
+ * 16, that are added in halves. acc = acc + u for every 8 columns: u = (q - 128) x of the first, then plus (q - 128) x
+ * of the others, fused.
  *
- * Of luts f = 4 / bits columns are a nibble, and 8 nibbles a chunk, counted from a group's first column; groups of a lut
- * without scales are 256 columns, and there is no zero:
+ * Of luts f = 4 / bits columns are a nibble, and 8 nibbles a chunk, counted from a group's first column; groups of a
+ * lut without scales are 256 columns, and there is no zero:
  *
  *     u_i   = level x of the first column of nibble i, then plus level x of the others, fused; 0 where there are none
  *     acc   = acc + (((u_0 + u_1) + (u_2 + u_3)) + ((u_4 + u_5) + (u_6 + u_7))), chunk by chunk
  *
- * That order is part of the interface: the same bits on every machine, for every range of rows, any number of inputs and
- * of threads. */
+ * That order is part of the interface: the same bits on every machine, for every range of rows, any number of inputs
+ * and of threads. */
 typedef struct wcd_prepared {
     wcd_tensor t;
     const uint8_t *memory;
