@@ -23,10 +23,18 @@ INLINE bytes64 slot(const uint8_t *p, unsigned width, unsigned s)
     }
 }
 
-INLINE bytes64 codes(const uint8_t *p, unsigned bits, unsigned s)
+/* Where the codes of a slot stay in their bytes: with VNNI, whose sums have room for that, those of 2 and 4 bits. */
+INLINE unsigned place(unsigned bits, unsigned s, int fours)
 {
-    if (bits < 4) return slot(p, bits, s);
-    if (bits == 4) return slot(p, 4, s);
+    if (!fours || FOURS_BITS < 8) return 0;
+    return bits == 4 ? s % 2 * 4 : bits == 2 ? s % 4 * 2 : 0;
+}
+
+INLINE bytes64 codes(const uint8_t *p, unsigned bits, unsigned s, int fours)
+{
+    const unsigned at = place(bits, s, fours);
+    if (at) return masked(bytes64_load(p + 64 * (s * bits / 8)), (int)(((1u << bits) - 1) << at));
+    if (bits <= 4) return slot(p, bits, s);
     return both(slot(p, 4, s), up4(slot(p + 256, bits % 4, s)));
 }
 
@@ -42,13 +50,16 @@ typedef struct sums {
     ints d[WCD_DIGITS];
 } sums;
 
-INLINE void widen(sums *sum, int fours)
+INLINE void widen(sums *sum, unsigned bits, int fours)
 {
     UNROLL
     for (int j = 0; j < WCD_DIGITS; j++) {
         const int chains = fours ? CHAINS : 1;
-        for (int k = 0; k < chains; k++)
-            sum->d[j] = ints_pairs(sum->d[j], sum->t[j][k], fours), sum->t[j][k] = pairs_zero();
+        for (int k = 0; k < chains; k++) {
+            const unsigned at = place(bits, (unsigned)k, fours);
+            const pairs t = at ? pairs_down(sum->t[j][k], at) : sum->t[j][k];
+            sum->d[j] = ints_pairs(sum->d[j], t, fours), sum->t[j][k] = pairs_zero();
+        }
     }
 }
 
@@ -58,12 +69,12 @@ INLINE void chunk(const uint8_t *p, unsigned bits, const int8_t *x, sums *sum, i
     const unsigned often = fours ? SLOTS : 127 / ((1u << bits) - 1);
     UNROLL
     for (unsigned s = 0; s < SLOTS; s++) {
-        const bytes64 q = codes(p, bits, s);
+        const bytes64 q = codes(p, bits, s, fours);
         const unsigned k = fours ? s % CHAINS : 0;
         UNROLL
         for (int j = 0; j < WCD_DIGITS; j++)
-            sum->t[j][k] = pairs_add(sum->t[j][k], q, bytes64_words(x + WCD_FIXED * j + 4 * s), fours);
-        if (often < 2 || (often < 4 && s % 2) || (often < 8 && s % 4 == 3)) widen(sum, fours);
+            sum->t[j][k] = pairs_add(sum->t[j][k], q, x + WCD_FIXED * j + 4 * s, fours);
+        if (often < 2 || (often < 4 && s % 2) || (often < 8 && s % 4 == 3)) widen(sum, bits, fours);
     }
     UNROLL
     for (unsigned w = 0; w < bits; w++)
@@ -91,9 +102,9 @@ INLINE void dot_bits(const uint8_t *p, unsigned vectors, unsigned bits, const wc
         if (rest) wcd_fixed_whole(p + n / WCD_CHUNK * 64 * bits, bits, rest, last);
         for (unsigned c = 1; digit < end; c++, digit += WCD_CHUNK, from += 64 * bits) {
             chunk(digit + WCD_CHUNK <= end ? from : last, bits, digit, &sum, fours);
-            if (often < 4 && c % often == 0) widen(&sum, fours);
+            if (often < 4 && c % often == 0) widen(&sum, bits, fours);
         }
-        widen(&sum, fours);
+        widen(&sum, bits, fours);
         const vec low = vec_fma(ints_vec(sum.d[1]), vec_all(256), ints_vec(sum.d[0]));
         const vec all = vec_fma(ints_vec(sum.d[2]), vec_all(65536), low);
         vec_store(acc, vec_fma(all, vec_all(x->step), vec_load(acc)));

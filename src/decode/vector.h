@@ -295,12 +295,20 @@ static inline pairs pairs_zero(void)
 {
     return _mm512_setzero_si512();
 }
-static inline pairs pairs_add(pairs sum, bytes64 q, bytes64 x, int vnni)
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int vnni)
 {
-    if (vnni) return bytes64_fours(sum, q, x, 7, 1);
-    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(q.v, x.v));
+    if (vnni) {
+        __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q.v), "m"(*(const int8_t(*)[4])x));
+        return sum;
+    }
+    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(q.v, bytes64_words(x).v));
     IN_ORDER(sum);
     return sum;
+}
+static inline pairs pairs_down(pairs sum, unsigned bits)
+{
+    return _mm512_sra_epi32(sum, _mm_cvtsi32_si128((int)bits));
 }
 static inline ints ints_all(int x)
 {
@@ -546,12 +554,14 @@ static inline pairs pairs_zero(void)
 {
     return ints_zero();
 }
-static inline pairs pairs_add(pairs sum, bytes64 q, bytes64 x, int vnni)
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int vnni)
 {
+    const bytes64 words = bytes64_words(x);
     (void)vnni;
-    sum.a = _mm256_add_epi16(sum.a, _mm256_maddubs_epi16(q.a, x.a));
+    sum.a = _mm256_add_epi16(sum.a, _mm256_maddubs_epi16(q.a, words.a));
     IN_ORDER(sum.a);
-    sum.b = _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(q.b, x.b));
+    sum.b = _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(q.b, words.b));
     IN_ORDER(sum.b);
     return sum;
 }
@@ -621,6 +631,11 @@ static inline bytes64 codes64_placed(const uint8_t *p, unsigned bits, int vnni)
 static inline ints ints_placed(ints sum, unsigned bits, int vnni)
 {
     (void)bits, (void)vnni;
+    return sum;
+}
+static inline pairs pairs_down(pairs sum, unsigned bits)
+{
+    (void)bits;
     return sum;
 }
 #endif

@@ -257,9 +257,10 @@ static inline pairs pairs_zero(void)
 {
     return ints_zero();
 }
-static inline pairs pairs_add(pairs sum, bytes64 q, bytes64 x, int dotprod)
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int dotprod)
 {
-    return bytes64_fours(sum, q, x, FOURS_BITS, dotprod);
+    return bytes64_fours(sum, q, bytes64_words(x), FOURS_BITS, dotprod);
 }
 static inline ints ints_all(int x)
 {
