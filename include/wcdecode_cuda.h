@@ -14,10 +14,8 @@
  * point wcd_cuda_workspace(&w, tokens, &room);             // room for wcd_cuda_matmul of up to `tokens' vectors
  *     wcd_cuda_matmul(&w, x, WCD_CUDA_F16, y, WCD_CUDA_F16, 1, workspace, room, stream);
  *
- * Kinds: float (plain and entropy-coded), grid, lut, sparse, lowrank, signs, coded, and the transforms diagonal,
- * hadamard and permute; vq and ggml are WCD_CUDA_E_UNSUPPORTED. Dequantized values are the bits that wcd_rows gives
- * (the payload of a NaN apart). Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order
- * and the error. */
+ * Kinds: all that libwcdecode knows. Dequantized values are the bits that wcd_rows gives (the payload of a NaN apart).
+ * Products add in f32 in another order than wcd_matvec does: docs/CUDA.md has the order and the error. */
 #ifndef WCDECODE_CUDA_H
 #define WCDECODE_CUDA_H
 
@@ -30,7 +28,7 @@ extern "C" {
 typedef enum wcd_cuda_status {
     WCD_CUDA_OK = 0,
     WCD_CUDA_E_ARGUMENT = 1,    /* the caller's mistake: NULL, rows outside the tensor, too small a workspace */
-    WCD_CUDA_E_UNSUPPORTED = 2, /* a part kind without kernels, or more than WCD_CUDA_PARTS parts: use libwcdecode */
+    WCD_CUDA_E_UNSUPPORTED = 2, /* more than WCD_CUDA_PARTS parts, or 2^31 rows and more: use libwcdecode */
     WCD_CUDA_E_NOT_NUMERIC = 3, /* integers or bytes without an f32 meaning, or a tensor without elements */
     WCD_CUDA_E_RUNTIME = 4      /* the CUDA runtime refused a copy or a launch: cudaGetLastError says why */
 } wcd_cuda_status;

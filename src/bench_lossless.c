@@ -10,9 +10,10 @@
 #include "formats/format.h"
 #include "solve/plane_code.h"
 
-/* BF16 as trained weights are: Gaussian. One thread, so that rates are those of a core. */
+/* Weights as trained ones are: Gaussian. One thread, so that rates are those of a core. */
 typedef struct archive {
     wc_ctx one;
+    wc_dtype type;
     size_t rows, cols, bytes, packed, room;
     uint8_t *data, *blob, params[WC_PARAMS_SIZE];
     float *dst;
@@ -25,10 +26,10 @@ static wc_status archive_pack(wc_ctx *ctx, void *arg)
     archive *a = arg;
     const wc_encoder *e = wc_encoder_for(WC_PART_FLOAT);
     wc_part part = {.kind = WC_PART_FLOAT,
-                    .floats = {.rows = a->rows, .cols = a->cols, .dtype = WC_BF16, .data = a->data}};
+                    .floats = {.rows = a->rows, .cols = a->cols, .dtype = a->type, .data = a->data}};
     uint64_t size = 0;
     (void)ctx;
-    wc_status status = wc_float_survey(&a->one, WC_BF16, a->data, a->bytes / 2, 23, &part.floats.code);
+    wc_status status = wc_float_survey(&a->one, a->type, a->data, a->rows * a->cols, 23, &part.floats.code);
     if (status == WC_OK) status = e->size(&a->one, &part, &size);
     if (status == WC_OK && size > a->room) status = wc_fail(&a->one, WC_BUG, "bench: a coded part is too large");
     if (status == WC_OK) status = e->encode(&a->one, &part, a->blob, a->params);
@@ -71,31 +72,47 @@ static wc_status bench_codec(wc_bench_frame *f, archive *a, const char *name, co
     WC_TRY(pack(f->ctx, a));
     if (!a->level && wcd_view_open(1, 1, a->params, a->blob, a->packed, a->rows, a->cols, &a->view) != WCD_OK)
         return wc_fail(f->ctx, WC_BUG, "bench: a coded part does not open");
-    snprintf(what, sizeof what, "BF16, one core: %.2f of 16 bits per weight",
-             16.0 * (double)a->packed / (double)a->bytes);
+    unsigned bits = wc_dtype_bits(a->type);
+    snprintf(what, sizeof what, "%s, one core: %.2f of %u bits per weight", wc_dtype_name(a->type),
+             bits * (double)a->packed / (double)a->bytes, bits);
     WC_TRY(wc_bench_measure(f, &(wc_bench_row){pack_name, what, (double)a->bytes, WC_CEILING_READ, pack, NULL, a}));
     return wc_bench_measure(f, &(wc_bench_row){unpack_name, what, (double)a->bytes, WC_CEILING_READ, unpack, NULL, a});
+}
+
+/* The numbers that random ones in a->dst make, as values of a type. */
+static void fill_weights(archive *a, wc_dtype type)
+{
+    size_t n = a->rows * a->cols, width = wc_dtype_bits(type) / 8;
+    a->type = type;
+    a->bytes = width * n;
+    wc_bench_random(41, n, a->dst);
+    for (size_t i = 0; i < n; i++) {
+        /* Box and Muller, from this number and its neighbour */
+        double u = 0.5 + 0.5 * (double)a->dst[i], angle = M_PI * (double)a->dst[(i + 1) % n];
+        float x = (float)(0.02 * sqrt(-2 * log(u + 1e-12)) * cos(angle));
+        uint32_t bits = type == WC_F32 ? wc_f32_bits(x) : type == WC_F16 ? wc_f32_f16(x) : wc_f32_bf16(x);
+        for (size_t p = 0; p < width; p++)
+            a->data[width * i + p] = (uint8_t)(bits >> 8 * p);
+    }
 }
 
 wc_status wc_bench_lossless(wc_bench_frame *f)
 {
     archive a = {.rows = f->opt->quick ? 64 : 1024, .cols = 4096};
     wc_status status = WC_OK;
-    if (!wc_bench_wants(f, "lossless-back") && !wc_bench_wants(f, "zstd-3-back") && !wc_bench_wants(f, "zstd-19-back"))
+    if (!wc_bench_wants(f, "lossless-f16-back") && !wc_bench_wants(f, "lossless-f32-back") &&
+        !wc_bench_wants(f, "lossless-back") && !wc_bench_wants(f, "zstd-3-back") && !wc_bench_wants(f, "zstd-19-back"))
         return WC_OK;
     wc_ctx_init(&a.one, 1);
-    a.bytes = 2 * a.rows * a.cols;
-    a.room = ZSTD_compressBound(a.bytes);
-    WC_TRY_OUT(WC_ALLOC(f->ctx, a.data, a.bytes, "weights"));
+    a.room = ZSTD_compressBound(4 * a.rows * a.cols);
+    WC_TRY_OUT(WC_ALLOC(f->ctx, a.data, 4 * a.rows * a.cols, "weights"));
     WC_TRY_OUT(WC_ALLOC(f->ctx, a.blob, a.room, "packed weights"));
     WC_TRY_OUT(WC_ALLOC(f->ctx, a.dst, a.rows * a.cols, "weights"));
-    wc_bench_random(41, a.rows * a.cols, a.dst);
-    for (size_t i = 0; i < a.rows * a.cols; i++) {
-        /* Box and Muller, from this number and its neighbour */
-        double u = 0.5 + 0.5 * (double)a.dst[i], angle = M_PI * (double)a.dst[(i + 1) % (a.rows * a.cols)];
-        uint16_t h = wc_f32_bf16((float)(0.02 * sqrt(-2 * log(u + 1e-12)) * cos(angle)));
-        memcpy(a.data + 2 * i, &h, 2);
-    }
+    fill_weights(&a, WC_F32);
+    WC_TRY_OUT(bench_codec(f, &a, "lossless-f32", archive_pack, archive_unpack));
+    fill_weights(&a, WC_F16);
+    WC_TRY_OUT(bench_codec(f, &a, "lossless-f16", archive_pack, archive_unpack));
+    fill_weights(&a, WC_BF16);
     WC_TRY_OUT(bench_codec(f, &a, "lossless", archive_pack, archive_unpack));
     a.level = 3;
     WC_TRY_OUT(bench_codec(f, &a, "zstd-3", zstd_pack, zstd_unpack));

@@ -69,20 +69,22 @@ static inline void buckets(const wcd_coded_tables *t, __m512i at, __m512i *low, 
     *high = _mm512_castps_si512(_mm512_shuffle_ps(a, b, 0xdd));
 }
 
+typedef __m512i numbers; /* k of as many columns */
+
 /* What sixteen columns have after their symbols. */
 typedef struct several {
-    __m512i x, k, symbol, class_of, raw, s, q;
+    numbers k;
+    __m512i x, symbol, raw;
 } several;
 
 static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, unsigned c, const vectors *v, __m512i x,
                            several *e)
 {
     const __m512i slots = _mm512_set1_epi32(WCD_CODED_SLOTS - 1);
-    e->class_of = _mm512_loadu_si512(u->class_of + c), e->s = _mm512_loadu_si512(u->state + c);
-    e->q = _mm512_and_si512(e->s, _mm512_set1_epi32(1));
-    __m512i law = _mm512_permutexvar_epi32(e->class_of, v->law), low, high;
+    __m512i q = _mm512_and_si512(_mm512_loadu_si512(u->state + c), _mm512_set1_epi32(1)), low, high;
+    __m512i law = _mm512_permutexvar_epi32(_mm512_loadu_si512(u->class_of + c), v->law);
     e->raw = _mm512_srli_epi32(law, 16);
-    __m512i table = _mm512_or_si512(law, _mm512_slli_epi32(e->q, 6));
+    __m512i table = _mm512_or_si512(law, _mm512_slli_epi32(q, 6));
     table = _mm512_and_si512(table, _mm512_set1_epi32(0x7c0));
     __m512i slot = _mm512_and_si512(x, slots), own = _mm512_srli_epi32(slot, 6);
     buckets(t, _mm512_or_si512(table, own), &low, &high);
@@ -106,23 +108,23 @@ static inline void low_bits(several *e)
     e->x = _mm512_srlv_epi32(e->x, raw);
 }
 
-static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, numbers k, float *dst)
 {
     const __m512i one = _mm512_set1_epi32(1), three = _mm512_set1_epi32(3);
-    __m512i next = _mm512_srli_epi32(e->s, 1);
-    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->s, one), next, _mm512_set1_epi32((int)u->a));
-    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(e->k, one), next, _mm512_set1_epi32((int)u->b));
+    __m512i s = _mm512_loadu_si512(u->state + c), next = _mm512_srli_epi32(s, 1);
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(s, one), next, _mm512_set1_epi32((int)u->a));
+    next = _mm512_mask_xor_epi32(next, _mm512_test_epi32_mask(k, one), next, _mm512_set1_epi32((int)u->b));
     _mm512_storeu_si512(u->state + c, next);
-    __m512i j = _mm512_add_epi32(_mm512_slli_epi32(e->k, 1), e->q);
+    __m512i j = _mm512_add_epi32(_mm512_slli_epi32(k, 1), _mm512_and_si512(s, one));
     __m512i far = _mm512_sub_epi32(three, _mm512_min_epu32(_mm512_abs_epi32(j), three));
-    __m512i shrink = _mm512_permutexvar_epi32(e->class_of, v->shrink);
+    __m512i shrink = _mm512_permutexvar_epi32(_mm512_loadu_si512(u->class_of + c), v->shrink);
     shrink = _mm512_srai_epi32(_mm512_sllv_epi32(shrink, _mm512_slli_epi32(far, 3)), 24);
     shrink = _mm512_mask_sub_epi32(shrink, _mm512_movepi32_mask(j), _mm512_setzero_si512(), shrink);
     __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(j, 6), shrink));
     _mm512_storeu_ps(dst, _mm512_mul_ps(_mm512_loadu_ps(u->step + c), value));
 }
 
-static inline int any_low_bits(const several *e)
+static inline int any_low_bits(const several e[LANES / WIDTH])
 {
     return _mm512_testn_epi32_mask(e->symbol, e->symbol) | _mm512_test_epi32_mask(e->raw, e->raw);
 }
@@ -131,8 +133,10 @@ static inline int any_low_bits(const several *e)
 
 enum { WIDTH = 8 };
 
+/* Bytes for shuffles in both halves: of column classes, which law and its shift; of j mod 4, what it changes of s'.
+ * shrink: of column classes 0 .. 7 and 8 .. 15. */
 typedef struct vectors {
-    __m256i x[LANES / WIDTH], law[2], shrink[2]; /* of column classes 0 .. 7 and 8 .. 15 */
+    __m256i x[LANES / WIDTH], law, shift, change, shrink[2];
 } vectors;
 
 static inline __m256i load8(const uint32_t *p)
@@ -140,12 +144,25 @@ static inline __m256i load8(const uint32_t *p)
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
+/* The lowest nibbles of sixteen numbers, a byte each, twice. */
+static inline __m256i bytes_of(__m256i low, __m256i high)
+{
+    const __m256i nibble = _mm256_set1_epi32(15);
+    __m256i pairs = _mm256_packs_epi32(_mm256_and_si256(low, nibble), _mm256_and_si256(high, nibble));
+    pairs = _mm256_permute4x64_epi64(pairs, 0xd8);
+    __m128i all = _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    return _mm256_broadcastsi128_si256(all);
+}
+
 static inline void load_vectors(const wcd_coded_unit *u, vectors *v)
 {
     for (int i = 0; i < LANES / WIDTH; i++)
         v->x[i] = load8(u->x + WIDTH * i);
     for (int i = 0; i < 2; i++)
-        v->law[i] = load8(u->law + 8 * i), v->shrink[i] = load8(u->shrink + 8 * i);
+        v->shrink[i] = load8(u->shrink + 8 * i);
+    v->law = bytes_of(_mm256_srli_epi32(load8(u->law), 7), _mm256_srli_epi32(load8(u->law + 8), 7));
+    v->shift = bytes_of(_mm256_srli_epi32(load8(u->law), 16), _mm256_srli_epi32(load8(u->law + 8), 16));
+    v->change = _mm256_set1_epi32((int)(u->a << 8 | u->b << 16 | (u->a ^ u->b) << 24));
 }
 
 static inline void store_vectors(const vectors *v, wcd_coded_unit *u)
@@ -184,9 +201,12 @@ static inline __m256i pick(const __m256i of[2], __m256i class_of)
     return _mm256_castps_si256(_mm256_blendv_ps(low, high, which));
 }
 
+typedef __m256i numbers; /* k of as many columns */
+
 /* What eight columns have after their symbols. */
 typedef struct several {
-    __m256i x, k, symbol, class_of, raw, s, q;
+    numbers k;
+    __m256i x, symbol, raw;
 } several;
 
 static inline void buckets(const wcd_coded_tables *t, __m256i at, __m256i *low, __m256i *high)
@@ -203,12 +223,11 @@ static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, u
                            several *e)
 {
     const __m256i slots = _mm256_set1_epi32(WCD_CODED_SLOTS - 1);
-    e->class_of = load8(u->class_of + c), e->s = load8(u->state + c);
-    e->q = _mm256_and_si256(e->s, _mm256_set1_epi32(1));
-    __m256i law = pick(v->law, e->class_of), low, high;
-    e->raw = _mm256_srli_epi32(law, 16);
-    __m256i table = _mm256_or_si256(law, _mm256_slli_epi32(e->q, 6));
-    table = _mm256_and_si256(table, _mm256_set1_epi32(0x7c0));
+    __m256i q = _mm256_and_si256(load8(u->state + c), _mm256_set1_epi32(1)), low, high;
+    __m256i lowest = _mm256_or_si256(load8(u->class_of + c), _mm256_set1_epi32((int)0x80808000)); /* others: 0 */
+    e->raw = _mm256_shuffle_epi8(v->shift, lowest);
+    __m256i table = _mm256_slli_epi32(_mm256_shuffle_epi8(v->law, lowest), 7);
+    table = _mm256_or_si256(table, _mm256_slli_epi32(q, 6));
     __m256i slot = _mm256_and_si256(x, slots), own = _mm256_srli_epi32(slot, 6);
     buckets(t, _mm256_or_si256(table, own), &low, &high);
     __m256i rest = _mm256_and_si256(slot, _mm256_set1_epi32(63));
@@ -230,25 +249,27 @@ static inline void low_bits(several *e)
     e->x = _mm256_srlv_epi32(e->x, raw);
 }
 
-static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, numbers k, float *dst)
 {
-    const __m256i one = _mm256_set1_epi32(1), three = _mm256_set1_epi32(3), zero = _mm256_setzero_si256();
-    __m256i odd = _mm256_sub_epi32(zero, _mm256_and_si256(e->k, one)), next = _mm256_srli_epi32(e->s, 1);
-    next = _mm256_xor_si256(next, _mm256_and_si256(_mm256_sub_epi32(zero, e->q), _mm256_set1_epi32((int)u->a)));
-    next = _mm256_xor_si256(next, _mm256_and_si256(odd, _mm256_set1_epi32((int)u->b)));
+    const __m256i three = _mm256_set1_epi32(3);
+    __m256i s = load8(u->state + c), j = _mm256_and_si256(s, _mm256_set1_epi32(1));
+    j = _mm256_add_epi32(_mm256_slli_epi32(k, 1), j);
+    __m256i next = _mm256_shuffle_epi8(v->change, _mm256_and_si256(j, three)); /* q and the parity of k; [0] is 0 */
+    next = _mm256_xor_si256(next, _mm256_srli_epi32(s, 1));
     _mm256_storeu_si256((__m256i *)(void *)(u->state + c), next);
-    __m256i j = _mm256_add_epi32(_mm256_slli_epi32(e->k, 1), e->q);
     __m256i far = _mm256_sub_epi32(three, _mm256_min_epu32(_mm256_abs_epi32(j), three));
-    __m256i shrink = _mm256_sllv_epi32(pick(v->shrink, e->class_of), _mm256_slli_epi32(far, 3));
+    __m256i shrink = _mm256_sllv_epi32(pick(v->shrink, load8(u->class_of + c)), _mm256_slli_epi32(far, 3));
     shrink = _mm256_sign_epi32(_mm256_srai_epi32(shrink, 24), j);
     __m256 value = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_slli_epi32(j, 6), shrink));
     _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(u->step + c), value));
 }
 
-static inline int any_low_bits(const several *e)
+static inline int any_low_bits(const several e[LANES / WIDTH])
 {
-    __m256i any = _mm256_or_si256(_mm256_cmpeq_epi32(e->symbol, _mm256_setzero_si256()), e->raw);
-    return !_mm256_testz_si256(any, any);
+    __m256i escape = _mm256_min_epu32(e[0].symbol, e[1].symbol), raw = _mm256_or_si256(e[0].raw, e[1].raw);
+    escape = _mm256_cmpeq_epi32(escape, _mm256_setzero_si256());
+    raw = _mm256_or_si256(raw, escape);
+    return !_mm256_testz_si256(raw, raw);
 }
 
 #else
@@ -312,10 +333,12 @@ static inline uint32x4_t pick(uint8x16x4_t of, uint32x4_t class_of)
     return vreinterpretq_u32_u8(vqtbl4q_u8(of, vreinterpretq_u8_u32(at)));
 }
 
+typedef int32x4_t numbers; /* k of as many columns */
+
 /* What four columns have after their symbols. */
 typedef struct several {
-    uint32x4_t x, symbol, class_of, raw, s, q;
-    int32x4_t k;
+    numbers k;
+    uint32x4_t x, symbol, raw;
 } several;
 
 static inline uint64x2_t two(const uint64_t *bucket, uint64x2_t at)
@@ -328,11 +351,9 @@ static inline void symbols(const wcd_coded_tables *t, const wcd_coded_unit *u, u
 {
     const uint32x4_t slots = vdupq_n_u32(WCD_CODED_SLOTS - 1);
     const uint64_t *bucket = t->bucket[0][0];
-    e->class_of = vld1q_u32(u->class_of + c), e->s = vld1q_u32(u->state + c);
-    e->q = vandq_u32(e->s, vdupq_n_u32(1));
-    uint32x4_t law = pick(v->law, e->class_of);
+    uint32x4_t q = vandq_u32(vld1q_u32(u->state + c), vdupq_n_u32(1)), law = pick(v->law, vld1q_u32(u->class_of + c));
     e->raw = vshrq_n_u32(law, 16);
-    uint32x4_t table = vandq_u32(vorrq_u32(law, vshlq_n_u32(e->q, 6)), vdupq_n_u32(0x7c0));
+    uint32x4_t table = vandq_u32(vorrq_u32(law, vshlq_n_u32(q, 6)), vdupq_n_u32(0x7c0));
     uint32x4_t slot = vandq_u32(x, slots), own = vshrq_n_u32(slot, 6), at = vorrq_u32(table, own);
     uint32x4_t a = vreinterpretq_u32_u64(two(bucket, vmovl_u32(vget_low_u32(at))));
     uint32x4_t b = vreinterpretq_u32_u64(two(bucket, vmovl_high_u32(at)));
@@ -356,57 +377,73 @@ static inline void low_bits(several *e)
     e->x = vshlq_u32(e->x, vnegq_s32(up));
 }
 
-static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, const several *e, float *dst)
+static inline void values(wcd_coded_unit *u, unsigned c, const vectors *v, numbers k, float *dst)
 {
     const uint32x4_t one = vdupq_n_u32(1);
     const int32x4_t three = vdupq_n_s32(3);
-    uint32x4_t next = vshrq_n_u32(e->s, 1);
-    next = veorq_u32(next, vandq_u32(vtstq_u32(e->s, one), vdupq_n_u32(u->a)));
-    next = veorq_u32(next, vandq_u32(vtstq_u32(vreinterpretq_u32_s32(e->k), one), vdupq_n_u32(u->b)));
+    uint32x4_t s = vld1q_u32(u->state + c), next = vshrq_n_u32(s, 1);
+    next = veorq_u32(next, vandq_u32(vtstq_u32(s, one), vdupq_n_u32(u->a)));
+    next = veorq_u32(next, vandq_u32(vtstq_u32(vreinterpretq_u32_s32(k), one), vdupq_n_u32(u->b)));
     vst1q_u32(u->state + c, next);
-    int32x4_t j = vaddq_s32(vshlq_n_s32(e->k, 1), vreinterpretq_s32_u32(e->q)), negative = vshrq_n_s32(j, 31);
+    int32x4_t j = vaddq_s32(vshlq_n_s32(k, 1), vreinterpretq_s32_u32(vandq_u32(s, one))), negative = vshrq_n_s32(j, 31);
     int32x4_t far = vsubq_s32(three, vminq_s32(vabsq_s32(j), three));
-    int32x4_t shrink = vreinterpretq_s32_u32(pick(v->shrink, e->class_of));
+    int32x4_t shrink = vreinterpretq_s32_u32(pick(v->shrink, vld1q_u32(u->class_of + c)));
     shrink = vshrq_n_s32(vshlq_s32(shrink, vshlq_n_s32(far, 3)), 24);
     shrink = vsubq_s32(veorq_s32(shrink, negative), negative);
     float32x4_t value = vcvtq_f32_s32(vsubq_s32(vshlq_n_s32(j, 6), shrink));
     vst1q_f32(dst, vmulq_f32(vld1q_f32(u->step + c), value));
 }
 
-static inline int any_low_bits(const several *e)
+static inline int any_low_bits(const several e[LANES / WIDTH])
 {
-    return vmaxvq_u32(vorrq_u32(vceqzq_u32(e->symbol), e->raw)) != 0;
+    uint32x4_t any = vorrq_u32(vceqzq_u32(e[0].symbol), e[0].raw);
+    for (int i = 1; i < LANES / WIDTH; i++)
+        any = vorrq_u32(any, vorrq_u32(vceqzq_u32(e[i].symbol), e[i].raw));
+    return vmaxvq_u32(any) != 0;
 }
 #endif
 
-static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, const uint8_t **p, vectors *v,
-                         float *dst)
+enum { PARTS = LANES / WIDTH };
+
+/* k of a group to values: nothing waits for them in this row, so that they are made of the group before while the
+ * states of this one wait for their buckets. */
+static inline void finish(wcd_coded_unit *u, unsigned c, const vectors *v, const numbers k[PARTS], float *dst)
 {
-    several e[LANES / WIDTH];
-    int any = 0;
-    for (unsigned i = 0; i < LANES / WIDTH; i++) {
+    for (unsigned i = 0; i < PARTS; i++)
+        values(u, c + WIDTH * i, v, k[i], dst + c + WIDTH * i);
+}
+
+/* before: whether there is a group to the left, with k; then k of this one. */
+static inline void group(const wcd_coded_tables *t, wcd_coded_unit *u, unsigned c, int before, const uint8_t **p,
+                         vectors *v, numbers k[PARTS], float *dst)
+{
+    several e[PARTS];
+    for (unsigned i = 0; i < PARTS; i++)
         symbols(t, u, c + WIDTH * i, v, v->x[i], &e[i]);
+    if (before) finish(u, c - LANES, v, k, dst);
+    for (unsigned i = 0; i < PARTS; i++)
         e[i].x = words(p, e[i].x);
-        any |= any_low_bits(&e[i]);
-    }
-    for (unsigned i = 0; any && i < LANES / WIDTH; i++) {
+    int any = any_low_bits(e);
+    for (unsigned i = 0; any && i < PARTS; i++) {
         low_bits(&e[i]);
         e[i].x = words(p, e[i].x);
     }
-    for (unsigned i = 0; i < LANES / WIDTH; i++) {
-        v->x[i] = e[i].x;
-        values(u, c + WIDTH * i, v, &e[i], dst + WIDTH * i);
-    }
+    for (unsigned i = 0; i < PARTS; i++)
+        v->x[i] = e[i].x, k[i] = e[i].k;
 }
 
 static unsigned groups(const wcd_coded_tables *t, wcd_coded_unit *u, float *dst)
 {
     vectors v;
+    numbers k[PARTS];
     const uint8_t *p = u->p;
     unsigned c = 0;
+    if (u->cols < LANES || u->end - p < WCD_CODED_MOST) return 0;
     load_vectors(u, &v);
-    for (; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
-        group(t, u, c, &p, &v, dst + c);
+    group(t, u, c, 0, &p, &v, k, dst);
+    for (c = LANES; c + LANES <= u->cols && u->end - p >= WCD_CODED_MOST; c += LANES)
+        group(t, u, c, 1, &p, &v, k, dst);
+    finish(u, c - LANES, &v, k, dst);
     store_vectors(&v, u);
     u->p = p;
     return c;

@@ -198,7 +198,7 @@ static void build_looks(const uint8_t *table, int many, wcd_float_looks look)
             symbols |= (e & 255) << 8 * count;
             length += e >> 8;
         }
-        look[i] = symbols << 8 | count << 6 | length;
+        look[i] = symbols | length << 24 | count << 30;
     }
 }
 
@@ -259,18 +259,13 @@ static void join_bytes(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigne
 /* dst [to - from] */
 static void join(const wcd_float_view *f, uint8_t (*plane)[CHUNK], unsigned from, unsigned to, float *dst)
 {
-    enum { HALVES = 256 };
+    const wcd_float_kernel *kernel = wcd_float_kernel_used();
     const uint8_t *at[NUMERIC];
-    uint8_t bytes[2 * HALVES];
     for (unsigned p = 0; p < f->width; p++)
         at[p] = plane[p] + from;
-    if (f->dtype == DTYPE_BF16) wcd_float_kernel_used()->brains(at, to - from, dst);
-    if (f->dtype == DTYPE_F32) wcd_float_kernel_used()->singles(at, to - from, dst);
-    for (unsigned n; f->dtype == DTYPE_F16 && from < to; from += n, dst += n) {
-        n = to - from < HALVES ? to - from : HALVES;
-        join_bytes(f, plane, from, from + n, bytes);
-        wcd_floats(DTYPE_F16, bytes, n, dst);
-    }
+    if (f->dtype == DTYPE_F16) kernel->halves(at, to - from, dst);
+    if (f->dtype == DTYPE_BF16) kernel->brains(at, to - from, dst);
+    if (f->dtype == DTYPE_F32) kernel->singles(at, to - from, dst);
 }
 
 static void span_coded(const wcd_view *v, uint64_t at, unsigned n, float *dst)

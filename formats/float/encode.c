@@ -181,10 +181,9 @@ static bool put_chunk(const coder *k, uint64_t chunk, uint8_t buffer[WC_PLANES][
     uint64_t first = chunk * CHUNK;
     size_t n = (size_t)(k->elements - first < CHUNK ? k->elements - first : CHUNK);
     for (unsigned p = 0; p < WC_PLANES; p++)
-        plane[p] = buffer[p];
+        plane[p] = p < c->planes && c->mode[p] == WC_PLANE_RAW ? k->dst + k->at.first[p] + first : buffer[p];
     wc_planes_split(k->f->dtype, c->drop, k->f->data + first * c->planes, n, plane);
     for (unsigned p = 0; p < c->planes; p++) {
-        if (c->mode[p] == WC_PLANE_RAW) memcpy(k->dst + k->at.first[p] + first, plane[p], n);
         if (c->mode[p] != WC_PLANE_CODED) continue;
         uint8_t stream[STREAM * WC_CODE_BITS / 8 + 8], *dst = k->dst + k->at.streams + k->start[p][chunk];
         for (size_t s = 0; s < STREAMS; s++) {

@@ -6,29 +6,16 @@
  * A block is unpacked into its fields, which mean the same for every type: w = S v - M with S = d (mul * scale + add)
  * and M = m * min, one scale and min per `sub' weights. S and M are one f32 rounding each, w one or two more: the steps
  * of ggml's own reference, so the values are the same bits. */
+#include "formats/ggml/kernel.h"
+
 #include <string.h>
 
 #include "base/ggml.h"
 #include "base/ggml_grids.h"
 #include "base/half.h"
 #include "decode/bytes.h"
-#include "decode/decoder.h"
 
-enum { MOST = 256 }; /* weights of a block */
-
-typedef struct fields {
-    float d, m;
-    uint16_t code[MOST];
-    uint8_t sign[MOST / 8], scale[MOST / 16], min[MOST / 16];
-} fields;
-
-struct wcd_ggml_block {
-    unsigned id, block, bytes, sub, dim;
-    float mul, add;
-    unsigned min_bits, has_m;
-    int lo;
-    void (*unpack)(const uint8_t *b, fields *f);
-};
+typedef wcd_ggml_fields fields;
 
 static float half(const uint8_t *p)
 {
@@ -277,25 +264,20 @@ static void unpack_TQ2_0(const uint8_t *b, fields *f)
 
 static const struct wcd_ggml_block blocks[] = {
 #define X(name, id, block, bytes, sub, dim, bits, codes, scale_bits, mul, add, min_bits, has_m, sign_bits, lo) \
-    {id, block, bytes, sub, dim, mul, add, min_bits, has_m, lo, unpack_##name},
+    {id, block, bytes, sub, dim, bits, codes, mul, add, scale_bits, min_bits, has_m, lo, unpack_##name},
     WC_GGML_LIST(X)
 #undef X
 };
 
 /* What codes stand for, where it is not code + lo. */
-static const struct wcd_ggml_values {
-    unsigned id;
-    const int8_t *table;  /* dim 1 */
-    const uint16_t *word; /* else the grid, and the levels that it is made of */
-    const uint8_t *levels;
-} values[] = {{WC_GGML_IQ4_NL, wc_ggml_iq4_levels, NULL, NULL},
-              {WC_GGML_IQ4_XS, wc_ggml_iq4_levels, NULL, NULL},
-              {WC_GGML_IQ2_XXS, NULL, wc_ggml_iq2xxs, wc_ggml_iq2_levels},
-              {WC_GGML_IQ2_XS, NULL, wc_ggml_iq2xs, wc_ggml_iq2_levels},
-              {WC_GGML_IQ2_S, NULL, wc_ggml_iq2s, wc_ggml_iq2_levels},
-              {WC_GGML_IQ3_XXS, NULL, wc_ggml_iq3xxs, wc_ggml_iq3xxs_levels},
-              {WC_GGML_IQ3_S, NULL, wc_ggml_iq3s, wc_ggml_iq3s_levels}},
-  plain;
+static const struct wcd_ggml_values values[] = {{WC_GGML_IQ4_NL, wc_ggml_iq4_levels, NULL, NULL},
+                                                {WC_GGML_IQ4_XS, wc_ggml_iq4_levels, NULL, NULL},
+                                                {WC_GGML_IQ2_XXS, NULL, wc_ggml_iq2xxs, wc_ggml_iq2_levels},
+                                                {WC_GGML_IQ2_XS, NULL, wc_ggml_iq2xs, wc_ggml_iq2_levels},
+                                                {WC_GGML_IQ2_S, NULL, wc_ggml_iq2s, wc_ggml_iq2_levels},
+                                                {WC_GGML_IQ3_XXS, NULL, wc_ggml_iq3xxs, wc_ggml_iq3xxs_levels},
+                                                {WC_GGML_IQ3_S, NULL, wc_ggml_iq3s, wc_ggml_iq3s_levels}},
+                                    plain;
 
 static wcd_status open_ggml(const uint8_t params[WCD_PARAMS], wcd_view *v)
 {

@@ -135,7 +135,7 @@ static wc_status prepare(wc_job *job, const struct options *o, wc_hessian *h, fl
     if (status == WC_OK) status = wc_job_correct_drift(job, h, o->drift, o->residual);
     if (status == WC_NUMERIC) status = without_moments(job, o, &identity, h);
     WC_TRY_OUT(status);
-    double c = wc_rd_first_step(h, job->w, job->at.rows, job->at.cols, o->bits);
+    double c = wc_rd_first_step(job->ctx, h, job->w, job->at.rows, job->at.cols, o->bits);
     double extra = matched_damping(job, o->kappa, c, h);
     memcpy(target, job->w, job->at.rows * job->at.cols * sizeof *target);
     if (extra > 1e-6) {
@@ -158,7 +158,7 @@ static wc_status run(wc_job *job, const void *opt, wc_part *out)
     wc_part made;
     wc_rd_point point;
     plan(&job->at, opt, &made);
-    WC_TRY_OUT(WC_ALLOC(job->ctx, target, job->at.rows * job->at.cols, "a target"));
+    WC_TRY_OUT(WC_ALLOC_RAW(job->ctx, target, job->at.rows * job->at.cols, "a target"));
     WC_TRY_OUT(prepare(job, o, &h, target));
     wc_rd_problem problem = {.tensor = job->tensor,
                              .w = target,

@@ -62,37 +62,50 @@ void wc_coded_frequencies(const wc_coded_class *c, unsigned q, uint16_t freq[WC_
     freq[top] = (uint16_t)left; /* rounding takes at most 33 from at least 64 */
 }
 
-unsigned wc_coded_symbol(const wc_coded_class *c, const uint16_t freq[WC_CODED_SYMBOLS], int k)
-{
-    int symbol = (k >> c->shift) + WC_CODED_SYMBOLS / 2;
-    return symbol < 1 || symbol >= WC_CODED_SYMBOLS || !freq[symbol] ? 0 : (unsigned)symbol;
-}
-
 /* ---- tables of the alias method -----------------------------------------------------------------------------------
  */
 
 enum { SLOTS = 1 << WC_CODED_SCALE, BUCKET = SLOTS / WC_CODED_SYMBOLS };
 
-/* Slot number r of symbol s is slot[start[s] + r]. */
+/* What the coder needs of a symbol. inverse = floor(2^44 / freq) + 1: for x < 2^20 freq the division x / freq is x
+ * inverse
+ * >> 44, for what inverse is too large by adds less than x / 2^44 < 1 / freq, and the product stays below 2^64. */
+typedef struct entry {
+    uint64_t inverse;
+    uint16_t freq, start;
+    uint8_t raw; /* bits that follow the symbol as they are */
+} entry;
+
+/* Slot number r of symbol s is slot[symbol[s].start + r]. A symbol that has no frequency has what the escape has. */
 typedef struct table {
-    uint16_t freq[WC_CODED_SYMBOLS], start[WC_CODED_SYMBOLS], slot[SLOTS];
+    entry symbol[WC_CODED_SYMBOLS];
+    uint16_t slot[SLOTS];
 } table;
 
 static void give(table *t, unsigned symbol, unsigned rank, unsigned first, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        t->slot[t->start[symbol] + rank + i] = (uint16_t)(first + i);
+        t->slot[t->symbol[symbol].start + rank + i] = (uint16_t)(first + i);
+}
+
+static void make_symbols(const wc_coded_class *c, unsigned q, table *t)
+{
+    uint16_t freq[WC_CODED_SYMBOLS], start = 0;
+    wc_coded_frequencies(c, q, freq);
+    for (unsigned s = 0; s < WC_CODED_SYMBOLS; s++) {
+        uint64_t inverse = freq[s] ? ((uint64_t)1 << 44) / freq[s] + 1 : 0;
+        t->symbol[s] = (entry){inverse, freq[s], start, s ? c->shift : WC_CODED_RAW};
+        start = (uint16_t)(start + freq[s]);
+    }
 }
 
 /* Bucket s has 64 slots: the first are of s itself, the others of one other symbol. Stacks as the card says. */
 static void make_table(const wc_coded_class *c, unsigned q, table *t)
 {
-    unsigned left[WC_CODED_SYMBOLS], small[WC_CODED_SYMBOLS], large[WC_CODED_SYMBOLS], n_small = 0, n_large = 0,
-                                                                                       sum = 0;
-    wc_coded_frequencies(c, q, t->freq);
+    unsigned left[WC_CODED_SYMBOLS], small[WC_CODED_SYMBOLS], large[WC_CODED_SYMBOLS], n_small = 0, n_large = 0;
+    make_symbols(c, q, t);
     for (unsigned s = 0; s < WC_CODED_SYMBOLS; s++) {
-        t->start[s] = (uint16_t)sum;
-        sum += left[s] = t->freq[s];
+        left[s] = t->symbol[s].freq;
         if (left[s] < BUCKET)
             small[n_small++] = s;
         else
@@ -100,15 +113,17 @@ static void make_table(const wc_coded_class *c, unsigned q, table *t)
     }
     while (n_small) {
         unsigned s = small[--n_small], other = large[n_large - 1], need = BUCKET - left[s];
-        give(t, s, t->freq[s] - left[s], s * BUCKET, left[s]);
-        give(t, other, t->freq[other] - left[other], s * BUCKET + left[s], need);
+        give(t, s, t->symbol[s].freq - left[s], s * BUCKET, left[s]);
+        give(t, other, t->symbol[other].freq - left[other], s * BUCKET + left[s], need);
         left[other] -= need;
         if (left[other] < BUCKET) small[n_small++] = other, n_large--;
     }
     while (n_large) {
         unsigned s = large[--n_large];
-        give(t, s, t->freq[s] - left[s], s * BUCKET, BUCKET);
+        give(t, s, t->symbol[s].freq - left[s], s * BUCKET, BUCKET);
     }
+    for (unsigned s = 1; s < WC_CODED_SYMBOLS; s++)
+        if (!t->symbol[s].freq) t->symbol[s] = t->symbol[0];
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------------------
@@ -125,68 +140,74 @@ wc_coded_layout wc_coded_lay_out(const wc_coded *p)
     return l;
 }
 
-/* A unit being encoded, from its last symbol to its first. Words go downwards from `at'; at NULL: only counted. */
-typedef struct coder {
-    uint32_t x[WC_CODED_LANES];
+/* Where words go, downwards from `at'; at NULL: only counted. */
+typedef struct sink {
     uint64_t words;
     uint8_t *at;
-} coder;
+} sink;
 
-static void emit(coder *c, unsigned lane)
+/* The low word of x goes out if `full'. Whether it does is chance, so nothing is decided by it: a word that does not go
+ * is written nevertheless, and written over by what comes next, at last by the states. */
+static inline uint32_t emit(sink *to, uint32_t x, bool full)
 {
-    c->words++;
-    if (c->at) {
-        c->at -= 2;
-        c->at[0] = (uint8_t)c->x[lane], c->at[1] = (uint8_t)(c->x[lane] >> 8);
+    to->words += full;
+    if (to->at) {
+        to->at[-2] = (uint8_t)x, to->at[-1] = (uint8_t)(x >> 8);
+        to->at -= 2 * full;
     }
-    c->x[lane] >>= 16;
+    return x >> 16 * full;
 }
 
-static void put_raw(coder *c, unsigned lane, unsigned value, unsigned bits)
+static inline uint32_t put_raw(sink *to, uint32_t x, unsigned value, unsigned bits)
 {
-    if (bits && c->x[lane] >> (32 - bits)) emit(c, lane);
-    c->x[lane] = c->x[lane] << bits | value;
+    if (!bits) return x;
+    return emit(to, x, x >> (32 - bits)) << bits | (value & ((1u << bits) - 1));
 }
 
-static void put_symbol(coder *c, unsigned lane, const table *t, unsigned symbol)
+static inline uint32_t put_symbol(sink *to, uint32_t x, const table *t, const entry *e)
 {
-    uint32_t f = t->freq[symbol];
-    if (c->x[lane] >= (uint64_t)f << (32 - WC_CODED_SCALE)) emit(c, lane);
-    c->x[lane] = (c->x[lane] / f << WC_CODED_SCALE) + t->slot[t->start[symbol] + c->x[lane] % f];
+    x = emit(to, x, x >= (uint64_t)e->freq << (32 - WC_CODED_SCALE));
+    uint32_t whole = (uint32_t)((x * e->inverse) >> 44);
+    return (whole << WC_CODED_SCALE) + t->slot[e->start + x - whole * e->freq];
 }
 
-/* Up to 16 neighbours of a row: the decoder reads their symbols, then their low bits. */
-static void put_group(coder *c, const wc_coded *p, const table *tables, size_t r, size_t col, unsigned n)
+/* Up to 16 neighbours of a row, from states x: the decoder reads their symbols, then their low bits. */
+static inline void put_group(const wc_coded *p, const table *tables, size_t r, size_t col, unsigned n, uint32_t *x,
+                             sink *to)
 {
-    unsigned symbol[WC_CODED_LANES], which[WC_CODED_LANES];
+    const int16_t *point = p->point + r * p->cols + col;
+    const table *of[WC_CODED_LANES];
+    const entry *symbol[WC_CODED_LANES];
     for (unsigned l = n; l--;) {
-        int j = p->point[r * p->cols + col + l], q = j & 1, k = (j - q) / 2;
-        unsigned class_of = wc_coded_class_at(p, r, col + l), shift = p->law[class_of].shift;
-        which[l] = 2 * class_of + (unsigned)q;
-        symbol[l] = wc_coded_symbol(&p->law[class_of], tables[which[l]].freq, k);
-        unsigned bits = symbol[l] ? shift : WC_CODED_RAW;
-        put_raw(c, l, (unsigned)k & ((1u << bits) - 1), bits);
+        int q = point[l] & 1, k = (point[l] - q) / 2;
+        unsigned class_of = wc_coded_class_at(p, r, col + l);
+        unsigned s = (unsigned)((k >> p->law[class_of].shift) + WC_CODED_SYMBOLS / 2);
+        of[l] = tables + 2 * class_of + q;
+        symbol[l] = of[l]->symbol + (s < WC_CODED_SYMBOLS ? s : 0);
+        x[l] = put_raw(to, x[l], (unsigned)k, symbol[l]->raw);
     }
     for (unsigned l = n; l--;)
-        put_symbol(c, l, &tables[which[l]], symbol[l]);
+        x[l] = put_symbol(to, x[l], of[l], symbol[l]);
 }
 
-/* Rows r0 .. r1, columns c0 .. c1; end: behind the unit's last byte, or NULL. Returns its 16-bit words. */
+/* Rows r0 .. r1, columns c0 .. c1, from the last symbol to the first; end: behind the unit's last byte, or NULL.
+ * Returns its 16-bit words. */
 static uint64_t put_unit(const wc_coded *p, const table *tables, size_t r0, size_t r1, size_t c0, size_t c1,
                          uint8_t *end)
 {
-    coder c = {.at = end};
+    sink to = {.at = end};
+    uint32_t x[WC_CODED_LANES];
     for (unsigned l = 0; l < WC_CODED_LANES; l++)
-        c.x[l] = 1 << 16;
+        x[l] = 1 << 16;
     for (size_t r = r1; r-- > r0;)
         for (size_t g = wc_ceil_div(c1 - c0, WC_CODED_LANES); g--;) {
             size_t col = c0 + g * WC_CODED_LANES;
-            put_group(&c, p, tables, r, col, (unsigned)wc_min(WC_CODED_LANES, c1 - col));
+            put_group(p, tables, r, col, (unsigned)wc_min(WC_CODED_LANES, c1 - col), x, &to);
         }
     for (unsigned l = WC_CODED_LANES; end && l--;)
         for (unsigned byte = 4; byte--;)
-            *--c.at = (uint8_t)(c.x[l] >> 8 * byte);
-    return c.words + 2 * WC_CODED_LANES;
+            *--to.at = (uint8_t)(x[l] >> 8 * byte);
+    return to.words + 2 * WC_CODED_LANES;
 }
 
 static wc_status make_tables(wc_ctx *ctx, const wc_coded *p, table **out)

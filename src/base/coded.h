@@ -49,9 +49,6 @@ float wc_coded_exp2(unsigned code);
 /* freq [64] of set q, sum 4096; symbol 0 has at least 1. */
 void wc_coded_frequencies(const wc_coded_class *c, unsigned q, uint16_t freq[WC_CODED_SYMBOLS]);
 
-/* The symbol of k, or 0 when only an escape can say it. */
-unsigned wc_coded_symbol(const wc_coded_class *c, const uint16_t freq[WC_CODED_SYMBOLS], int k);
-
 /* Where the sections of the blob are. */
 typedef struct wc_coded_layout {
     uint64_t units; /* tiles of rows times blocks of columns */

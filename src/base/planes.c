@@ -1,5 +1,6 @@
 #include "base/planes.h"
 
+#include <endian.h>
 #include <string.h>
 
 unsigned wc_plane_count(wc_dtype t)
@@ -56,16 +57,32 @@ static void split_16(const uint8_t *restrict data, size_t n, uint8_t *restrict l
     }
 }
 
-/* One plane: byte p of an element that is rotated is byte p moved up by a bit, and the highest bit of the one below. */
-static void split_32(const uint8_t *restrict data, size_t n, unsigned p, uint8_t *restrict plane)
+/* n <= 16 elements. */
+static inline void split_32_few(const uint8_t *restrict data, size_t n, uint8_t *restrict a, uint8_t *restrict b,
+                                uint8_t *restrict c, uint8_t *restrict d)
 {
-    const uint8_t *restrict at = data + p, *restrict below = data + (p + 3) % 4;
+    uint32_t x[16];
+    memcpy(x, data, 4 * n);
+    for (size_t k = 0; k < n; k++) {
+        x[k] = le32toh(x[k]);
+        x[k] = x[k] << 1 | x[k] >> 31;
+    }
+    for (size_t k = 0; k < n; k++)
+        a[k] = (uint8_t)x[k];
+    for (size_t k = 0; k < n; k++)
+        b[k] = (uint8_t)(x[k] >> 8);
+    for (size_t k = 0; k < n; k++)
+        c[k] = (uint8_t)(x[k] >> 16);
+    for (size_t k = 0; k < n; k++)
+        d[k] = (uint8_t)(x[k] >> 24);
+}
+
+static void split_32(const uint8_t *data, size_t n, uint8_t *const plane[4])
+{
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        for (size_t k = i; k < i + 16; k++)
-            plane[k] = (uint8_t)(at[4 * k] << 1 | below[4 * k] >> 7);
-    for (; i < n; i++)
-        plane[i] = (uint8_t)(at[4 * i] << 1 | below[4 * i] >> 7);
+        split_32_few(data + 4 * i, 16, plane[0] + i, plane[1] + i, plane[2] + i, plane[3] + i);
+    split_32_few(data + 4 * i, n - i, plane[0] + i, plane[1] + i, plane[2] + i, plane[3] + i);
 }
 
 void wc_planes_split(wc_dtype t, unsigned drop, const uint8_t *data, size_t n, uint8_t *const plane[WC_PLANES])
@@ -77,8 +94,7 @@ void wc_planes_split(wc_dtype t, unsigned drop, const uint8_t *data, size_t n, u
         return;
     }
     if (width == 4 && mantissa && !drop) {
-        for (unsigned p = 0; p < 4; p++)
-            split_32(data, n, p, plane[p]);
+        split_32(data, n, plane);
         return;
     }
     for (size_t i = 0; i < n; i++) {

@@ -352,6 +352,73 @@ template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT)
     }
 }
 
+/* ---- rows of a grid ---------------------------------------------------------------------------------------------
+ *
+ * Eight columns to a thread: of 16 bits they are 16 bytes, so that a warp writes 512 bytes that lie together. */
+
+enum { WCU_EIGHT = 8, WCU_ROW_THREADS = 256 };
+
+/* The codes of columns 8 j .. 8 j + 7 of a unit, j < 4: as many bits, from the lowest of the result up. */
+template <int BITS> __device__ __forceinline__ uint64_t wcu_eight(const uint32_t *w, unsigned j)
+{
+    uint64_t x = 0;
+#pragma unroll
+    for (unsigned k = 0; k < 4; k++) { /* places of words are known when it is compiled, and one of four is taken */
+        const unsigned at = WCU_EIGHT * BITS * k;
+        uint64_t here = w[at / 32] >> at % 32;
+        if (at % 32 + WCU_EIGHT * BITS > 32) here |= (uint64_t)w[at / 32 + 1] << (32 - at % 32);
+        if (at % 32 + WCU_EIGHT * BITS > 64) here |= (uint64_t)w[at / 32 + 2] << (64 - at % 32);
+        if (k == j) x = here;
+    }
+    return x;
+}
+
+/* Eight values to dst + at. */
+__device__ __forceinline__ void wcu_put_eight(void *dst, uint32_t type, uint64_t at, const float *v)
+{
+    uint32_t word[4];
+    if (type == WCD_CUDA_F32) {
+        *(float4 *)((float *)dst + at) = float4{v[0], v[1], v[2], v[3]};
+        *(float4 *)((float *)dst + at + 4) = float4{v[4], v[5], v[6], v[7]};
+        return;
+    }
+#pragma unroll
+    for (unsigned k = 0; k < 4; k++)
+        word[k] = type == WCD_CUDA_F16 ? wcu_f32_f16(v[2 * k]) | (uint32_t)wcu_f32_f16(v[2 * k + 1]) << 16
+                                       : wcu_f32_bf16(v[2 * k]) | (uint32_t)wcu_f32_bf16(v[2 * k + 1]) << 16;
+    *(uint4 *)((uint16_t *)dst + at) = uint4{word[0], word[1], word[2], word[3]};
+}
+
+/* Rows of a tensor that is one grid of whole units. Grid (rows times blocks of 2048 columns). */
+template <int BITS> __global__ void __launch_bounds__(WCU_ROW_THREADS) wcu_grid_rows(const wcu_sum a)
+{
+    const uint32_t across = ((uint32_t)a.p.units * 4 + WCU_ROW_THREADS - 1) / WCU_ROW_THREADS;
+    const uint32_t k = blockIdx.x % across * WCU_ROW_THREADS + threadIdx.x, unit = k / 4, i = blockIdx.x / across;
+    const uint32_t row = (uint32_t)a.r0 + i;
+    const uint64_t col = (uint64_t)k * WCU_EIGHT, at = i * a.ld + col;
+    if (col >= a.p.cols) return;
+    uint32_t w[BITS];
+    wcu_stored<1> stored = {};
+    float s[1], z[1], v[WCU_EIGHT];
+    wcu_load_words<BITS>(a.p, a.base, (uint64_t)row * a.p.units + unit, w);
+    if (a.p.scale_kind == WCU_TILE_SCALES) {
+        wcu_tile_stats<1>(a.p, a.base, row, unit, s, z);
+    } else {
+        wcu_fetch_stats(a.p, a.base, row, unit, &stored);
+        wcu_stats(a.p, stored, s, z);
+    }
+    uint64_t codes = wcu_eight<BITS>(w, k % 4);
+#pragma unroll
+    for (unsigned c = 0; c < WCU_EIGHT; c++)
+        v[c] = s[0] * ((float)(uint32_t)(codes >> c * BITS & ((1u << BITS) - 1)) - z[0]);
+    if (col + WCU_EIGHT <= a.p.cols && a.ld % WCU_EIGHT == 0 && (uint64_t)a.dst % 16 == 0)
+        wcu_put_eight(a.dst, a.type, at, v);
+    else
+#pragma unroll
+        for (unsigned c = 0; c < WCU_EIGHT; c++)
+            if (col + c < a.p.cols) wcu_store(a.dst, a.type, at + c, v[c]);
+}
+
 /* ---- lut -------------------------------------------------------------------------------------------------------- */
 
 enum { WCU_LUT_LANES = 16 }; /* least threads of a row: bounds the tables that a block has to keep */

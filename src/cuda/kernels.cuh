@@ -30,7 +30,7 @@ __device__ __forceinline__ void wcu_unit_product(const float *w, unsigned column
     }
 }
 
-/* A unit of a plain float (KIND WCU_FLOAT), of a lut, or of any part (KIND 0). */
+/* A unit of a plain float (KIND WCU_FLOAT), of a lut, of kinds vq and ggml, or of any part (KIND 0). */
 template <int KIND>
 __device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, uint64_t unit, float *w)
 {
@@ -38,6 +38,10 @@ __device__ __forceinline__ void wcu_unit_of(const wcu_product &a, uint64_t row, 
         wcu_float_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
     else if (KIND == WCU_LUT)
         wcu_lut_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_VQ)
+        wcu_vq_unit(a.p, a.base, row, unit, wcu_unit_size(a.p, unit), w);
+    else if (KIND == WCU_GGML)
+        wcu_ggml_unit(a.p, a.base, row, unit, w);
     else
         wcu_unit(a.all, a.p, a.base, row, unit, w);
 }
@@ -145,19 +149,6 @@ static __global__ void wcu_permute_step(const wcu_part p, const uint8_t *base, f
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
-
-/* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has
- * if which is n_parts, and p is the first. */
-struct wcu_sum {
-    wcu_part p;
-    const uint8_t *base;
-    const wcu_part *all; /* device */
-    uint32_t n_parts, which;
-    uint64_t r0, n;
-    void *dst;
-    uint32_t type;
-    uint64_t ld;
-};
 
 /* Unit `unit' of a row of the sum to dst; `known' are its values in part `which'. */
 __device__ __forceinline__ void wcu_put_sum(const wcu_sum &a, uint64_t row, uint64_t unit, const float *known)

@@ -6,6 +6,7 @@ extern "C" {
 #include "decode/decoder.h"
 #include "decode/packed.h"
 #include "formats/coded/kernel.h"
+#include "formats/ggml/kernel.h"
 #include "formats/permute/kernel.h"
 }
 
@@ -284,6 +285,145 @@ void lay_out_trellis(writer *w, const wcd_view *v, wcu_part *p)
     }
 }
 
+/* Codes of a row and codebook: their low bits and what is above 8 of them, each packed, become one string of bits. */
+void put_vectors(writer *w, const wcd_view *v, const wcu_part *p, uint64_t row, unsigned m)
+{
+    const wcd_vq_view *q = &v->u.q;
+    const uint8_t *low = v->blob + row * q->row_size + m * q->plane_size;
+    unsigned low_bits = q->bits < 8 ? q->bits : 8;
+    const uint8_t *above = low + wcd_packed_size(q->vectors, low_bits);
+    uint32_t *to = (uint32_t *)(w->dst + p->codes[0]) + (row * q->books + m) * p->u.q.words;
+    for (uint64_t i = 0; i < q->vectors; i += WCD_SPAN) {
+        uint8_t code[WCD_SPAN], high[WCD_SPAN] = {0};
+        unsigned n = q->vectors - i < WCD_SPAN ? (unsigned)(q->vectors - i) : WCD_SPAN;
+        wcd_unpack(low, q->vectors, low_bits, i, n, code);
+        if (q->bits > 8) wcd_unpack(above, q->vectors, q->bits - 8, i, n, high);
+        for (unsigned k = 0; k < n; k++) {
+            uint64_t bit = (i + k) * q->bits;
+            uint64_t x = (uint64_t)(code[k] | high[k] << 8) << bit % 32;
+            to[bit / 32] |= (uint32_t)x;
+            if (x >> 32) to[bit / 32 + 1] |= (uint32_t)(x >> 32);
+        }
+    }
+}
+
+/* A word of each unit of a row. */
+void put_signs(writer *w, const wcd_view *v, const wcu_part *p, uint64_t row)
+{
+    const wcd_vq_view *q = &v->u.q;
+    uint8_t minus[WCU_UNIT];
+    for (uint64_t unit = 0; unit < p->units; unit++) {
+        unsigned n = wcu_unit_size(*p, unit);
+        uint32_t mask = 0;
+        wcd_unpack(q->sign_plane + row * q->sign_size, v->cols, 1, unit * WCU_UNIT, n, minus);
+        for (unsigned c = 0; c < n; c++)
+            mask |= (uint32_t)minus[c] << c;
+        put(w, p->u.q.signs, row * p->units + unit, mask);
+    }
+}
+
+void lay_out_vq(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_vq_view *q = &v->u.q;
+    uint64_t blocks = (q->block_rows ? (v->rows - 1) / q->block_rows + 1 : 1) * q->col_blocks;
+    uint64_t values = ((blocks * q->books) << q->bits) * q->dim, all = v->rows * q->groups;
+    p->bits = q->bits, p->group = q->group, p->groups = q->groups, p->exp2 = q->exp2;
+    p->u.q.dim = (uint8_t)q->dim, p->u.q.books = (uint8_t)q->books, p->u.q.entry_bits = (uint8_t)q->entry_bits;
+    p->u.q.scaled = q->scaled != 0, p->u.q.two_levels = q->scale_bits != 0, p->u.q.has_signs = q->signs != 0;
+    p->u.q.block_rows = q->block_rows, p->u.q.block_cols = q->block_cols, p->u.q.col_blocks = q->col_blocks;
+    p->u.q.words = (q->vectors * q->bits + 31) / 32;
+    p->codes[0] = section(w, 4 * v->rows * q->books * p->u.q.words);
+    p->u.q.entries = copied(w, q->entries, values * (q->entry_bits / 8), 0);
+    if (q->entry_bits == 8) p->u.q.steps = copied(w, q->steps, 2 * blocks * q->books, 0);
+    if (q->scaled) p->u.q.scales = copied(w, q->scales, 2 * (q->scale_bits ? v->rows : all), 0);
+    if (q->scale_bits) p->u.q.scale_codes = put_bytes(w, q->scale_codes, all, q->scale_bits, 0);
+    if (q->signs) p->u.q.signs = section(w, 4 * v->rows * p->units);
+    for (uint64_t row = 0; row < v->rows && w->dst; row++) {
+        for (unsigned m = 0; m < q->books; m++)
+            put_vectors(w, v, p, row, m);
+        if (q->signs) put_signs(w, v, p, row);
+    }
+}
+
+/* Codes and signs of unit `unit', counted over all rows: number k of a block. */
+void put_entries(writer *w, const wcd_ggml_fields *f, const wcu_part *p, uint64_t unit, unsigned k)
+{
+    unsigned n = WCU_UNIT / p->u.b.dim;
+    uint8_t high = 0;
+    uint32_t minus;
+    for (unsigned i = 0; i < n; i++) {
+        put(w, p->codes[0], unit * n + i, (uint8_t)f->code[k * n + i]);
+        high = (uint8_t)(high | f->code[k * n + i] >> 8 << (p->bits - 8) * i);
+    }
+    memcpy(&minus, f->sign + WCU_UNIT / 8 * k, sizeof minus);
+    if (p->bits > 8) put(w, p->codes[1], unit, high);
+    put(w, p->u.b.signs, unit, minus);
+}
+
+void put_levels(writer *w, const wcd_ggml_fields *f, const wcu_part *p, uint64_t unit, unsigned k)
+{
+    uint8_t code[WCU_UNIT];
+    for (unsigned i = 0; i < WCU_UNIT; i++)
+        code[i] = (uint8_t)f->code[k * WCU_UNIT + i];
+    put_unit(w, p, unit, code, WCU_UNIT);
+}
+
+/* Block number `at' of the part, whose m is 0 when the type has none; mins of 4 bits go above the scales. */
+void put_block(writer *w, const wcd_ggml_fields *f, const wcu_part *p, uint64_t at)
+{
+    unsigned runs = 1u << (p->u.b.block - p->u.b.run), units = (1u << p->u.b.block) / WCU_UNIT;
+    put(w, p->u.b.d, at, wc_f32_f16(f->d));
+    if (p->u.b.has_m) put(w, p->u.b.m, at, wc_f32_f16(f->m));
+    for (unsigned i = 0; i < runs && p->u.b.scales; i++)
+        put(w, p->u.b.scales, at * runs + i, (uint8_t)(f->scale[i] | (p->u.b.min_bits == 4 ? f->min[i] << 4 : 0)));
+    for (unsigned i = 0; i < runs && p->u.b.min_bits > 4; i++)
+        put(w, p->u.b.mins, at * runs + i, f->min[i]);
+    for (unsigned k = 0; k < units; k++)
+        (p->u.b.dim == 1 ? put_levels : put_entries)(w, f, p, at * units + k, k);
+}
+
+/* Where everything goes; what codes stand for. */
+void place_blocks(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_ggml_block *t = v->u.b.type;
+    const wcd_ggml_values *x = v->u.b.values;
+    uint64_t blocks = v->rows * p->groups, units = v->rows * p->units, runs = blocks * (t->block / t->sub);
+    if (t->dim == 1) {
+        place_codes(w, p);
+    } else {
+        p->codes[0] = section(w, WCU_UNIT / t->dim * units);
+        if (t->bits > 8) p->codes[1] = section(w, units);
+        p->u.b.signs = section(w, 4 * units);
+        p->u.b.words = copied(w, (const uint8_t *)x->word, 2 * t->codes, 0);
+        p->u.b.levels = copied(w, x->levels, t->dim == 8 ? 4 : 8, 0);
+    }
+    if (x->table) p->u.b.levels = copied(w, (const uint8_t *)x->table, t->codes, 0);
+    p->u.b.d = section(w, 2 * blocks);
+    if (t->has_m) p->u.b.m = section(w, 2 * blocks);
+    if (t->scale_bits) p->u.b.scales = section(w, runs);
+    if (t->min_bits > 4) p->u.b.mins = section(w, runs);
+}
+
+void lay_out_ggml(writer *w, const wcd_view *v, wcu_part *p)
+{
+    const wcd_ggml_block *t = v->u.b.type;
+    p->bits = t->bits, p->groups = v->cols / t->block;
+    p->u.b.mul = t->mul, p->u.b.add = t->add, p->u.b.lo = t->lo, p->u.b.dim = (uint8_t)t->dim;
+    while (1u << p->u.b.block < t->block)
+        p->u.b.block++;
+    while (1u << p->u.b.run < t->sub)
+        p->u.b.run++;
+    p->u.b.table = v->u.b.values->table != NULL;
+    p->u.b.has_m = t->has_m != 0, p->u.b.min_bits = (uint8_t)t->min_bits;
+    place_blocks(w, v, p);
+    for (uint64_t i = 0; i < v->rows * p->groups && w->dst; i++) {
+        wcd_ggml_fields f;
+        memset(&f, 0, sizeof f);
+        t->unpack(v->blob + i * t->bytes, &f);
+        put_block(w, &f, p, i);
+    }
+}
+
 void lay_out_hadamard(writer *w, const wcd_view *v, wcu_part *p)
 {
     while ((uint64_t)1 << p->u.t.log2 < v->u.h.order)
@@ -345,10 +485,18 @@ wcd_cuda_status lay_out_part(writer *w, const wcd_view *v, wcu_part *p)
     static const struct {
         uint32_t kind;
         void (*lay_out)(writer *, const wcd_view *, wcu_part *);
-    } kinds[] = {{WCU_FLOAT, lay_out_float},     {WCU_GRID, lay_out_grid},         {WCU_LUT, lay_out_lut},
-                 {WCU_SPARSE, lay_out_sparse},   {WCU_LOWRANK, lay_out_lowrank},   {WCU_SIGNS, lay_out_signs},
-                 {WCU_TRELLIS, lay_out_trellis}, {WCU_DIAGONAL, lay_out_diagonal}, {WCU_HADAMARD, lay_out_hadamard},
-                 {WCU_PERMUTE, lay_out_permute}};
+    } kinds[] = {{WCU_FLOAT, lay_out_float},
+                 {WCU_GRID, lay_out_grid},
+                 {WCU_LUT, lay_out_lut},
+                 {WCU_SPARSE, lay_out_sparse},
+                 {WCU_LOWRANK, lay_out_lowrank},
+                 {WCU_SIGNS, lay_out_signs},
+                 {WCU_TRELLIS, lay_out_trellis},
+                 {WCU_DIAGONAL, lay_out_diagonal},
+                 {WCU_HADAMARD, lay_out_hadamard},
+                 {WCU_PERMUTE, lay_out_permute},
+                 {WCU_VQ, lay_out_vq},
+                 {WCU_GGML, lay_out_ggml}};
     memset(p, 0, sizeof *p);
     p->kind = v->d->id, p->rows = v->rows, p->cols = v->cols, p->units = (v->cols + WCU_UNIT - 1) / WCU_UNIT;
     if (v->rows > INT32_MAX || (p->kind == WCU_PERMUTE && v->cols > INT32_MAX)) return WCD_CUDA_E_UNSUPPORTED;

@@ -42,10 +42,12 @@ enum wcu_kind {
     WCU_LUT = 3,
     WCU_SPARSE = 4,
     WCU_LOWRANK = 5,
+    WCU_VQ = 6,
     WCU_SIGNS = 7,
     WCU_TRELLIS = 8, /* kind coded of the format */
     WCU_DIAGONAL = 9,
     WCU_HADAMARD = 10,
+    WCU_GGML = 11,
     WCU_PERMUTE = 12
 };
 
@@ -90,6 +92,19 @@ struct wcu_part {
             uint64_t blocks, words;
             uint8_t a, b, n_classes, by_row;
         } l; /* coded */
+        struct {
+            uint64_t entries, steps, scales, scale_codes, signs;
+            uint64_t words, col_blocks; /* words: of the codes of a row and codebook, see wcu_vq_code */
+            uint32_t block_rows, block_cols;
+            uint8_t dim, books, entry_bits, scaled, two_levels, has_signs;
+        } q; /* vq */
+        struct {
+            uint64_t d, m, scales, mins, signs, words, levels;
+            float mul, add;
+            int32_t lo;
+            uint8_t block, run; /* log2 of the weights of a block, and of those that share a scale code */
+            uint8_t dim, has_m, min_bits, table; /* table: codes are numbers of levels */
+        } b;                                     /* ggml */
         struct {
             uint64_t values, log2;
             uint64_t from, turn; /* u32 [cols] each, see wcu_permute_step */
@@ -717,6 +732,122 @@ WCU_HD_CALL void wcu_trellis_unit(const wcu_part &p, const uint8_t *base, uint64
     }
 }
 
+/* ---- vq --------------------------------------------------------------------------------------------------------- */
+
+/* The code of a vector in codebook m. The codes of a row and codebook are a string of bits, code i at bit i * bits, in
+ * whole words. */
+WCU_HD uint32_t wcu_vq_code(const wcu_part &p, const uint8_t *base, uint64_t row, unsigned m, uint64_t vector)
+{
+    uint64_t bit = vector * p.bits, at = (row * p.u.q.books + m) * p.u.q.words + bit / 32;
+    unsigned skip = (unsigned)(bit % 32);
+    uint32_t x = wcu_at<uint32_t>(base, p.codes[0], at) >> skip;
+    if (skip + p.bits > 32) x |= wcu_at<uint32_t>(base, p.codes[0], at + 1) << (32 - skip);
+    return x & ((1u << p.bits) - 1);
+}
+
+/* w [n] = or += n values of an entry, whose first one is number `at' of all. */
+WCU_HD void wcu_vq_take(const wcu_part &p, const uint8_t *base, uint64_t at, float step, unsigned n, bool add, float *w)
+{
+    for (unsigned i = 0; i < n; i++) {
+        float x = p.u.q.entry_bits == 8 ? step * (float)wcu_at<int8_t>(base, p.u.q.entries, at + i)
+                                        : wcu_f16_at(base, p.u.q.entries, at + i);
+        w[i] = add ? w[i] + x : x;
+    }
+}
+
+/* The scale of a group of a row. */
+WCU_HD float wcu_vq_scale(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t g)
+{
+    uint64_t at = row * p.groups + g;
+    float s = p.exp2;
+    if (p.u.q.scaled) s *= wcu_f16_at(base, p.u.q.scales, p.u.q.two_levels ? row : at);
+    if (p.u.q.two_levels) s *= (float)wcu_at<uint8_t>(base, p.u.q.scale_codes, at);
+    return s;
+}
+
+/* Vector by vector, none of which is in two blocks. */
+WCU_HD_CALL void wcu_vq_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, unsigned n, float *w)
+{
+    uint64_t col = unit * WCU_UNIT, strip = p.u.q.block_rows ? row / p.u.q.block_rows * p.u.q.col_blocks : 0, stop = 0;
+    uint32_t minus = p.u.q.has_signs ? wcu_at<uint32_t>(base, p.u.q.signs, row * p.units + unit) : 0;
+    uint64_t vector = col / p.u.q.dim;
+    unsigned skip = (unsigned)(col % p.u.q.dim);
+    float s = 0;
+    for (unsigned c = 0, count; c < n; c += count, vector++, skip = 0) {
+        uint64_t block = strip + (p.u.q.block_cols ? (col + c) / p.u.q.block_cols : 0);
+        count = p.u.q.dim - skip < n - c ? p.u.q.dim - skip : n - c;
+        for (unsigned m = 0; m < p.u.q.books; m++) {
+            uint64_t book = block * p.u.q.books + m, entry = (book << p.bits) + wcu_vq_code(p, base, row, m, vector);
+            float step = p.u.q.entry_bits == 8 ? wcu_f16_at(base, p.u.q.steps, book) : 0;
+            wcu_vq_take(p, base, entry * p.u.q.dim + skip, step, count, m > 0, w + c);
+        }
+    }
+    for (unsigned c = 0; c < n; c++) {
+        if (col + c >= stop) {
+            uint64_t g = (col + c) / p.group;
+            stop = (g + 1) * p.group;
+            s = wcu_vq_scale(p, base, row, g);
+        }
+        float v = s * w[c];
+        w[c] = minus >> c & 1 ? -v : v;
+    }
+}
+
+/* ---- ggml ------------------------------------------------------------------------------------------------------- */
+
+/* S and M of the run of weights that a column is in: w = S v - M. Mins of 4 bits lie above their scale's. */
+WCU_HD void wcu_ggml_stats(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t col, float *s, float *m)
+{
+    uint64_t block = row * p.groups + (col >> p.u.b.block), run = (row * p.cols + col) >> p.u.b.run;
+    uint8_t code = p.u.b.scales ? wcu_at<uint8_t>(base, p.u.b.scales, run) : 0, min = code >> 4;
+    if (p.u.b.min_bits == 4) code &= 15;
+    if (p.u.b.min_bits > 4) min = wcu_at<uint8_t>(base, p.u.b.mins, run);
+    *s = wcu_f16_at(base, p.u.b.d, block) * (p.u.b.mul * (float)code + p.u.b.add);
+    *m = p.u.b.has_m ? wcu_f16_at(base, p.u.b.m, block) : 0;
+    if (p.u.b.min_bits) *m *= (float)min;
+}
+
+/* w [32] = levels of codes, times 1. */
+WCU_HD void wcu_ggml_levels(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+{
+    uint8_t q[WCU_UNIT];
+    wcu_codes(p, base, row, unit, q);
+    for (unsigned c = 0; c < WCU_UNIT; c++)
+        w[c] = (float)(p.u.b.table ? wcu_at<int8_t>(base, p.u.b.levels, q[c]) : (int)q[c] + p.u.b.lo);
+}
+
+/* The same from a grid: low bytes of the codes of a unit in one plane, what is above them, at most 8 bits, in another.
+ * A code is below 2^bits, and the grid has that many words. */
+WCU_HD void wcu_ggml_entries(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+{
+    unsigned dim = p.u.b.dim, n = WCU_UNIT / dim, above = p.bits - 8, bits = dim == 8 ? 2 : 3;
+    uint64_t at = row * p.units + unit;
+    uint32_t high = above ? wcu_at<uint8_t>(base, p.codes[1], at) : 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t code = wcu_at<uint8_t>(base, p.codes[0], at * n + i) | (high >> above * i & ((1u << above) - 1)) << 8;
+        uint32_t word = wcu_at<uint16_t>(base, p.u.b.words, code);
+        for (unsigned j = 0; j < dim; j++)
+            w[dim * i + j] = (float)wcu_at<int8_t>(base, p.u.b.levels, word >> bits * j & ((1u << bits) - 1));
+    }
+}
+
+/* Rows are whole blocks, and so whole units. */
+WCU_HD_CALL void wcu_ggml_unit(const wcu_part &p, const uint8_t *base, uint64_t row, uint64_t unit, float *w)
+{
+    uint32_t minus = p.u.b.dim > 1 ? wcu_at<uint32_t>(base, p.u.b.signs, row * p.units + unit) : 0;
+    float s = 0, m = 0;
+    if (p.u.b.dim > 1)
+        wcu_ggml_entries(p, base, row, unit, w);
+    else
+        wcu_ggml_levels(p, base, row, unit, w);
+    for (unsigned c = 0; c < WCU_UNIT; c++) {
+        if (c % (1u << p.u.b.run) == 0) wcu_ggml_stats(p, base, row, unit * WCU_UNIT + c, &s, &m);
+        float v = s * w[c];
+        if (p.u.b.has_m) v = v - m;
+        w[c] = minus >> c & 1 ? -v : v;
+    }
+}
+
 /* ---- units ------------------------------------------------------------------------------------------------------ */
 
 /* Columns of a unit that the row has. */
@@ -735,6 +866,8 @@ WCU_HD_CALL void wcu_leaf_unit(const wcu_part &p, const uint8_t *base, uint64_t 
     case WCU_LUT: wcu_lut_unit(p, base, row, unit, n, w); return;
     case WCU_SPARSE: wcu_sparse_unit(p, base, row, unit, n, w); return;
     case WCU_TRELLIS: wcu_trellis_unit(p, base, row, unit, n, w); return;
+    case WCU_VQ: wcu_vq_unit(p, base, row, unit, n, w); return;
+    case WCU_GGML: wcu_ggml_unit(p, base, row, unit, w); return;
     case WCU_SIGNS:
         for (unsigned c = 0; c < n; c++)
             w[c] = 0;
@@ -825,5 +958,20 @@ WCU_HD_CALL void wcu_unit(const wcu_part *all, const wcu_part &p, const uint8_t 
     else
         wcu_leaf_unit(p, base, row, unit, w);
 }
+
+/* ---- rows ------------------------------------------------------------------------------------------------------- */
+
+/* Rows r0 .. r0 + n of the sum of the first n_parts parts, of which number `which', p, has a kernel by itself; none has
+ * if which is n_parts, and p is the first. */
+struct wcu_sum {
+    wcu_part p;
+    const uint8_t *base;
+    const wcu_part *all; /* device */
+    uint32_t n_parts, which;
+    uint64_t r0, n;
+    void *dst;
+    uint32_t type;
+    uint64_t ld;
+};
 
 #endif

@@ -1,9 +1,11 @@
 /* The API: which kernels a tensor needs, in which order, and where the workspace is cut. */
 #include <stdlib.h>
 
+#include "cuda/ggml.cuh"
 #include "cuda/grid.cuh"
 #include "cuda/kernels.cuh"
 #include "cuda/layout.cuh"
+#include "cuda/vq.cuh"
 
 namespace
 {
@@ -235,11 +237,16 @@ bool streams(const call *c, const wcu_part &p)
 
 void launch_part(const wcu_product &a, cudaStream_t stream)
 {
+    if (wcu_launch_vq(a, stream) || wcu_launch_ggml(a, stream)) return;
     dim3 grid(blocks_of(a.p.rows, WCU_THREADS / a.lanes), blocks_of(a.n, WCU_BATCH));
     if (a.p.kind == WCU_FLOAT && !a.p.form)
         WCU_LAUNCH(wcu_part_product<WCU_FLOAT>, grid, WCU_THREADS, stream, a);
     else if (a.p.kind == WCU_LUT)
         WCU_LAUNCH(wcu_part_product<WCU_LUT>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_VQ)
+        WCU_LAUNCH(wcu_part_product<WCU_VQ>, grid, WCU_THREADS, stream, a);
+    else if (a.p.kind == WCU_GGML)
+        WCU_LAUNCH(wcu_part_product<WCU_GGML>, grid, WCU_THREADS, stream, a);
     else
         WCU_LAUNCH(wcu_part_product<0>, grid, WCU_THREADS, stream, a);
 }
@@ -564,6 +571,26 @@ static bool launch_sum(const wcu_sum &a, cudaStream_t stream)
     return true;
 }
 
+/* Rows of one grid of whole units. false: it is none, or there would be too many blocks. */
+static bool launch_grid_rows(const wcu_sum &a, cudaStream_t stream)
+{
+    if (a.n_parts != 1 || way_of(a.p) != GRID) return false;
+    uint64_t all = a.n * blocks_of(a.p.units * 4, WCU_ROW_THREADS);
+    if (all > INT32_MAX) return false;
+    unsigned blocks = (unsigned)all;
+    switch (a.p.bits) {
+    case 1: WCU_LAUNCH(wcu_grid_rows<1>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 2: WCU_LAUNCH(wcu_grid_rows<2>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 3: WCU_LAUNCH(wcu_grid_rows<3>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 4: WCU_LAUNCH(wcu_grid_rows<4>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 5: WCU_LAUNCH(wcu_grid_rows<5>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 6: WCU_LAUNCH(wcu_grid_rows<6>, blocks, WCU_ROW_THREADS, stream, a); break;
+    case 7: WCU_LAUNCH(wcu_grid_rows<7>, blocks, WCU_ROW_THREADS, stream, a); break;
+    default: WCU_LAUNCH(wcu_grid_rows<8>, blocks, WCU_ROW_THREADS, stream, a);
+    }
+    return true;
+}
+
 wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n, void *dst, wcd_cuda_type type,
                               uint64_t ld, wcd_cuda_stream stream)
 {
@@ -587,7 +614,7 @@ wcd_cuda_status wcd_cuda_rows(const wcd_cuda_tensor *w, uint64_t r0, uint64_t n,
                      dst,
                      (uint32_t)type,
                      ld};
-        if (!launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
+        if (!launch_grid_rows(a, stream) && !launch_sum(a, stream)) return WCD_CUDA_E_ARGUMENT;
     }
     for (uint32_t k = w->n_transforms; k--;)
         for (uint64_t i = 0; i < n; i += MOST_GRID_Y)

@@ -27,7 +27,7 @@ static void group(const wc_coded_count *count, unsigned q, unsigned shift, doubl
     for (int k = -RANGE; k < RANGE; k++) {
         int symbol = (k >> shift) + SYMBOLS / 2;
         bool edge = k == -RANGE || k == RANGE - 1;
-        by[symbol < 1 || symbol >= SYMBOLS || edge ? 0 : symbol] += (double)count->n[q][k + RANGE];
+        by[symbol < 1 || symbol >= SYMBOLS || edge ? 0 : symbol] += count->n[q][k + RANGE];
     }
 }
 
@@ -106,7 +106,7 @@ static double deviation(const wc_coded_count *count)
     double sum = 0, square = 0;
     for (int q = 0; q < 2; q++)
         for (int k = -RANGE; k < RANGE; k++) {
-            double n = (double)count->n[q][k + RANGE];
+            double n = count->n[q][k + RANGE];
             sum += n, square += n * k * k;
         }
     return sum > 0 ? sqrt(square / sum) : 0;

@@ -9,7 +9,7 @@ enum { WC_CODED_RANGE = 4096 }; /* counts cover k from -this to this - 1; what i
 
 /* n[q][k + WC_CODED_RANGE]: how often k = (j - q) / 2 with q = j mod 2 occurred. */
 typedef struct wc_coded_count {
-    float n[2][2 * WC_CODED_RANGE];
+    double n[2][2 * WC_CODED_RANGE];
 } wc_coded_count;
 
 /* Counts of a normal source of this standard deviation, in steps, rounded to the nearest point of each parity. */

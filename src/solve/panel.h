@@ -17,6 +17,10 @@ wc_status wc_panel_largest(wc_ctx *ctx, const char *tensor, const float *w, size
  * smallest step. */
 void wc_panel_load(const float *w, size_t cols, size_t r0, size_t nr, int scale_exp, float *e);
 
+/* The same in processing order of h, whose columns W has; scratch [cols, nr]. */
+void wc_panel_load_ordered(const wc_hessian *h, const float *w, size_t r0, size_t nr, int scale_exp, float *scratch,
+                           float *e);
+
 /* The way back: rows r0 .. r0 + nr of w [rows, cols] = e [cols, nr]. */
 void wc_panel_store(const float *e, size_t cols, size_t r0, size_t nr, int scale_exp, float *w);
 

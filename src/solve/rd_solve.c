@@ -14,7 +14,7 @@ enum {
     EXTRA_PASSES = 8,
     LAST_PASS = 48,
     PER_CLASS = 8192, /* weights that repay the 12 bytes of a class */
-    SLOTS = WC_CODED_CLASSES * WCK_TRELLIS_SIZES
+    SLOTS = WCK_TRELLIS_SLOTS
 };
 static const double slack = 0.002;        /* bits per weight that may be left over */
 static const double narrowest = -2.5;     /* log2 of the spread below which every point is 0 */
@@ -25,8 +25,9 @@ static const double finest_class = 0.125; /* octaves */
 
 /* Sums of one tile; reduced in the order of tiles. */
 typedef struct tile_sums {
-    double *square;                         /* [cols] u^2, u = t / step */
-    double loss, count[SLOTS], away[SLOTS]; /* by class and size of points, see kernels/trellis.h */
+    double *square; /* [cols] u^2, u = t / step */
+    double loss;
+    wck_trellis_sum slot[SLOTS];
 } tile_sums;
 
 typedef struct solver {
@@ -114,14 +115,24 @@ static void set_steps(solver *s)
     }
 }
 
-double wc_rd_first_step(const wc_hessian *h, const float *w, size_t rows, size_t cols, double bits)
+/* square [cols] = sums of squares over `parts' down the columns, each in the order of the rows. */
+static void column_squares(const wc_ctx *ctx, const float *w, size_t rows, size_t cols, double parts, double *square)
+{
+    enum { RUN = 64 };
+    memset(square, 0, cols * sizeof *square);
+#pragma omp parallel for schedule(static) num_threads(ctx->threads)
+    for (size_t j0 = 0; j0 < cols; j0 += RUN)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = j0; j < wc_min(j0 + RUN, cols); j++)
+                square[j] += (double)w[i * cols + j] * (double)w[i * cols + j] / parts;
+}
+
+double wc_rd_first_step(const wc_ctx *ctx, const wc_hessian *h, const float *w, size_t rows, size_t cols, double bits)
 {
     double lo = -200, hi = 200;
     double *square = calloc(cols, sizeof *square);
     if (!square) return 1;
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++)
-            square[j] += (double)w[i * cols + j] * (double)w[i * cols + j] / (double)rows;
+    column_squares(ctx, w, rows, cols, (double)rows, square);
     for (int round = 0; round < 60; round++) { /* entropy of points of one parity: log2(u) + 1.05 where that is large */
         double middle = 0.5 * (lo + hi), rate = 0;
         for (size_t i = 0; i < cols; i++) {
@@ -146,15 +157,13 @@ static void first_widths(solver *s)
     const wc_coded *o = s->out;
     const float *w = s->p->w;
     double unit = ldexp(1, -s->scale_exp);
-    memset(s->width, 0, o->cols * sizeof *s->width);
-    for (size_t i = 0; i < o->rows; i++)
-        for (size_t j = 0; j < o->cols; j++)
-            s->width[j] += (double)w[i * o->cols + j] * (double)w[i * o->cols + j];
+    column_squares(s->ctx, w, o->rows, o->cols, 1, s->width);
     for (size_t j = 0; j < o->cols; j++) {
         double u = unit / (double)s->step[j];
         s->width[j] = fmax(0.5 * log2(s->width[j] * u * u / (double)o->rows + 1e-30), narrowest);
         s->sums[0].square[j] = u * exp2(-s->width[j]); /* what takes a weight to its column's spread */
     }
+#pragma omp parallel for schedule(static) num_threads(s->ctx->threads)
     for (size_t i = 0; i < o->rows; i++) {
         s->row_square[i] = 0;
         for (size_t j = 0; j < o->cols; j++) {
@@ -218,24 +227,59 @@ static void guess_laws(solver *s)
     }
 }
 
-static void count_points(solver *s)
+/* Points of a class, as wc_coded_count has them. */
+typedef uint64_t histogram[2][2 * WC_CODED_RANGE];
+
+static void count_row(const wc_coded *o, size_t r, histogram *of)
 {
-    const wc_coded *o = s->out;
-    memset(s->counts, 0, WC_CODED_CLASSES * sizeof *s->counts);
-    for (size_t r = 0; r < o->rows; r++)
-        for (size_t c = 0; c < o->cols; c++) {
-            int j = o->point[r * o->cols + c], q = j & 1, k = (j - q) / 2;
-            k = k < -WC_CODED_RANGE ? -WC_CODED_RANGE : k >= WC_CODED_RANGE ? WC_CODED_RANGE - 1 : k;
-            s->counts[wc_coded_class_at(o, r, c)].n[q][k + WC_CODED_RANGE]++;
-        }
+    const int16_t *point = o->point + r * o->cols;
+    int row = (o->row_classes ? o->row_class[r] : WC_CODED_ROW_MIDDLE) - WC_CODED_ROW_MIDDLE, top = (int)o->classes - 1;
+    for (size_t c = 0; c < o->cols; c++) {
+        int q = point[c] & 1, k = (point[c] - q) / 2, class_of = o->col_class[c] + row;
+        k = k < -WC_CODED_RANGE ? -WC_CODED_RANGE : k >= WC_CODED_RANGE ? WC_CODED_RANGE - 1 : k;
+        of[class_of < 0 ? 0 : class_of > top ? top : class_of][q][k + WC_CODED_RANGE]++;
+    }
 }
 
-static void fit_laws(solver *s)
+static void add_counts(unsigned classes, const histogram *of, wc_coded_count *to)
 {
-    count_points(s);
+    for (unsigned n = 0; n < classes; n++)
+        for (int q = 0; q < 2; q++)
+            for (int k = 0; k < 2 * WC_CODED_RANGE; k++)
+                to[n].n[q][k] += (double)of[n][q][k];
+}
+
+/* The sums of what threads counted are whole numbers: exact in any order. */
+static wc_status count_points(solver *s)
+{
+    const wc_coded *o = s->out;
+    wc_status worst = WC_OK;
+    memset(s->counts, 0, WC_CODED_CLASSES * sizeof *s->counts);
+#pragma omp parallel num_threads(s->ctx->threads)
+    {
+        histogram *of = calloc(o->classes, sizeof *of);
+#pragma omp for schedule(static)
+        for (size_t r = 0; r < o->rows; r++)
+            if (of) count_row(o, r, of);
+#pragma omp critical
+        {
+            if (of)
+                add_counts(o->classes, (const histogram *)of, s->counts);
+            else
+                worst = WC_NOMEM;
+        }
+        free(of);
+    }
+    return worst == WC_OK ? WC_OK : wc_fail(s->ctx, worst, "no memory for counts of points");
+}
+
+static wc_status fit_laws(solver *s)
+{
+    WC_TRY(count_points(s));
 #pragma omp parallel for schedule(dynamic) num_threads(s->ctx->threads)
     for (unsigned n = 0; n < s->out->classes; n++)
         wc_coded_fit(&s->counts[n], &s->out->law[n]);
+    return WC_OK;
 }
 
 /* ---- a pass -------------------------------------------------------------------------------------------------------
@@ -245,18 +289,19 @@ typedef struct panel {
     solver *s;
     tile_sums *sums;
     size_t r0, nr;
-    float *e, *ordered, *t, *q, *u, *away;
+    float *e, *t, *q, *u;
     double *loss;
     float *inverse_width; /* [cols] 2^-width */
-    uint8_t *row_class, *class_of, *slot;
+    float shrink[SLOTS];  /* by how much points of a slot are to be smaller, in 1/64 */
+    uint8_t *row_class, *class_of;
     int16_t *point; /* [cols, nr] */
     wc_trellis_work work;
 } panel;
 
 static void panel_free(panel *p)
 {
-    free(p->e), free(p->ordered), free(p->t), free(p->q), free(p->u), free(p->away), free(p->loss), free(p->row_class);
-    free(p->class_of), free(p->slot), free(p->point), free(p->inverse_width);
+    free(p->e), free(p->t), free(p->q), free(p->u), free(p->loss), free(p->row_class);
+    free(p->class_of), free(p->point), free(p->inverse_width);
     wc_trellis_work_free(&p->work);
 }
 
@@ -264,55 +309,22 @@ static wc_status panel_make(solver *s, panel *p)
 {
     size_t nr = wc_min(s->out->tile, s->out->rows), cols = s->out->cols;
     *p = (panel){.s = s};
-    WC_TRY(WC_ALLOC(s->ctx, p->e, nr * cols, "a panel"));
-    WC_TRY(WC_ALLOC(s->ctx, p->t, nr * cols, "a panel"));
-    if (s->p->h->order) WC_TRY(WC_ALLOC(s->ctx, p->ordered, nr * cols, "a panel"));
-    WC_TRY(WC_ALLOC(s->ctx, p->point, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC_RAW(s->ctx, p->e, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC_RAW(s->ctx, p->t, nr * cols, "a panel"));
+    WC_TRY(WC_ALLOC_RAW(s->ctx, p->point, nr * cols, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->q, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->u, nr, "a panel"));
-    WC_TRY(WC_ALLOC(s->ctx, p->away, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->loss, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->row_class, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->class_of, nr, "a panel"));
-    WC_TRY(WC_ALLOC(s->ctx, p->slot, nr, "a panel"));
     WC_TRY(WC_ALLOC(s->ctx, p->inverse_width, cols, "a panel"));
     for (size_t j = 0; j < cols; j++)
         p->inverse_width[j] = (float)exp2(-s->width[j]);
-    return wc_trellis_work_make(s->ctx, &s->trellis, nr, &p->work);
-}
-
-/* By how much points of a slot are to be smaller, in 1/64. */
-static void list_shrinks(const wc_coded *o, float shrink[SLOTS])
-{
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         unsigned class_of = slot / WCK_TRELLIS_SIZES, size = slot % WCK_TRELLIS_SIZES;
-        shrink[slot] = size ? o->law[class_of].shrink[size - 1] : 0;
+        p->shrink[slot] = size ? s->out->law[class_of].shrink[size - 1] : 0;
     }
-}
-
-/* Values of the points of column j, and the means by which points of a class should be smaller. Sums alternate between
- * two sets, so that equal neighbours do not wait for each other. */
-static void take_points(panel *p, size_t j, float *q)
-{
-    const int16_t *point = p->point + j * p->nr;
-    float unit = p->s->step[j] / 64, shrink[SLOTS];
-    struct {
-        double count, away;
-    } sums[2][SLOTS];
-    memset(sums, 0, sizeof sums);
-    list_shrinks(p->s->out, shrink);
-    p->s->kernel->sizes(p->nr, point, p->u, p->class_of, p->slot, p->away);
-    for (size_t r = 0; r < p->nr; r++) {
-        float smaller = shrink[p->slot[r]];
-        q[r] = unit * ((float)(64 * point[r]) - (point[r] < 0 ? -smaller : smaller));
-        sums[r & 1][p->slot[r]].count++;
-        sums[r & 1][p->slot[r]].away += (double)p->away[r];
-    }
-    for (unsigned slot = 0; slot < SLOTS; slot++) {
-        p->sums->count[slot] += sums[0][slot].count + sums[1][slot].count;
-        p->sums->away[slot] += sums[0][slot].away + sums[1][slot].away;
-    }
-    p->sums->square[j] = p->s->kernel->squares(p->nr, p->u, p->inverse_width[j], p->s->row_square + p->r0);
+    return wc_trellis_work_make(s->ctx, &s->trellis, nr, &p->work);
 }
 
 /* One column of the tile: wc_rounder.round. */
@@ -327,18 +339,27 @@ static void round_column(void *self, size_t pos, size_t count, size_t nr, const 
                        (int32_t)s->out->classes - 1, p->u, p->class_of);
     wc_trellis_run(&s->trellis, s->kernel, &s->rates, (float)(s->p->lambda * exact * exact), nr, p->u, p->class_of,
                    &p->work, p->point + j * nr);
-    take_points(p, j, q);
+    s->kernel->take(nr, p->point + j * nr, p->u, p->class_of, p->shrink, s->step[j] / 64, q, p->sums->slot);
+    p->sums->square[j] = s->kernel->squares(nr, p->u, p->inverse_width[j], s->row_square + p->r0);
 }
 
-/* The points of a tile, [cols, nr], into rows of the matrix. */
+/* The points of a tile, [cols, nr], into rows of the matrix, by squares as in panel.c. */
 static void store_points(const panel *p)
 {
-    enum { BLOCK = 64 }; /* columns: both sides stay in cache */
+    enum { SIDE = 32 };
     const wc_coded *o = p->s->out;
-    for (size_t j0 = 0; j0 < o->cols; j0 += BLOCK)
-        for (size_t r = 0; r < p->nr; r++)
-            for (size_t j = j0; j < wc_min(j0 + BLOCK, o->cols); j++)
-                o->point[(p->r0 + r) * o->cols + j] = p->point[j * p->nr + r];
+    int16_t square[SIDE][SIDE];
+    for (size_t j = 0, cols; j < o->cols; j += cols) {
+        cols = wc_min(SIDE, o->cols - j);
+        for (size_t r = 0, rows; r < p->nr; r += rows) {
+            rows = wc_min(SIDE, p->nr - r);
+            for (size_t a = 0; a < cols; a++)
+                memcpy(square[a], p->point + (j + a) * p->nr + r, rows * sizeof **square);
+            for (size_t b = 0; b < rows; b++)
+                for (size_t a = 0; a < cols; a++)
+                    o->point[(p->r0 + r + b) * o->cols + j + a] = square[a][b];
+        }
+    }
 }
 
 static void run_tile(panel *p, size_t tile)
@@ -347,14 +368,13 @@ static void run_tile(panel *p, size_t tile)
     const wc_coded *o = s->out;
     p->sums = &s->sums[tile];
     p->r0 = tile * o->tile, p->nr = wc_min(o->tile, o->rows - p->r0);
-    memset(p->sums->count, 0, sizeof p->sums->count);
-    memset(p->sums->away, 0, sizeof p->sums->away);
+    memset(p->sums->slot, 0, sizeof p->sums->slot);
     if (o->row_classes)
         memcpy(p->row_class, o->row_class + p->r0, p->nr);
     else
         memset(p->row_class, WC_CODED_ROW_MIDDLE, p->nr);
     memset(s->row_square + p->r0, 0, p->nr * sizeof *s->row_square);
-    wc_panel_load(s->p->w, o->cols, p->r0, p->nr, s->scale_exp, p->e);
+    wc_panel_load_ordered(s->p->h, s->p->w, p->r0, p->nr, s->scale_exp, p->t, p->e);
     wc_feedback f = {.h = s->p->h,
                      .kernel = wck_grid_at(wck_level_used()),
                      .nr = p->nr,
@@ -364,7 +384,7 @@ static void run_tile(panel *p, size_t tile)
                      .q = p->q,
                      .loss = p->loss};
     wc_rounder rounder = {.self = p, .width = 1, .round = round_column};
-    p->sums->loss = wc_panel_feedback(&f, &rounder, p->ordered);
+    p->sums->loss = wc_feedback_run(&f, &rounder);
     store_points(p);
 }
 
@@ -400,7 +420,7 @@ static void gather(solver *s)
             double count = 1, away = 0; /* one point that is where it should be */
             unsigned slot = n * WCK_TRELLIS_SIZES + (unsigned)i + 1;
             for (size_t t = 0; t < s->tiles; t++)
-                count += s->sums[t].count[slot], away += s->sums[t].away[slot];
+                count += s->sums[t].slot[slot].count, away += s->sums[t].slot[slot].away;
             s->shrink[n][i] = (int8_t)fmin(fmax(round(64 * away / count), -128), 127);
         }
     for (size_t j = 0; j < o->cols; j++) {
@@ -420,14 +440,14 @@ static wc_status pass(solver *s, uint64_t *bytes)
     WC_TRY(run_tiles(s));
     gather(s);
     memcpy(s->used, s->out->law, sizeof s->used);
-    fit_laws(s);
+    WC_TRY(fit_laws(s));
     WC_TRY(wc_coded_measure(s->ctx, s->out, NULL, bytes));
     *bytes += wc_coded_lay_out(s->out).stream;
     return WC_OK;
 }
 
 /* Classes, means and laws for a pass at another c. relay: classes anew, means from the old ones of the same spread. */
-static void adapt(solver *s, double c, bool relay)
+static wc_status adapt(solver *s, double c, bool relay)
 {
     wc_coded *o = s->out;
     double old_lo = s->lo, old_gap = s->gap, change = log2(c / s->c);
@@ -442,7 +462,7 @@ static void adapt(solver *s, double c, bool relay)
         double at = (s->lo + (n + 0.5) * s->gap - old_lo) / old_gap;
         memcpy(o->law[n].shrink, s->shrink[(unsigned)fmin(fmax(at, 0), old_classes - 1)], 3);
     }
-    fit_laws(s);
+    return fit_laws(s);
 }
 
 static void start(solver *s, double c)
@@ -533,7 +553,7 @@ static wc_status find(solver *s, wc_coded *best, wc_rd_point *result)
         double log_c = next_step(&g, log2(s->c), rate, target);
         if (last) log_c = log2(s->c) + fmax(rate - wanted, 0) + 0.002 * (n - s->p->passes);
         if (n < s->p->passes)
-            adapt(s, exp2(log_c), n == 1);
+            WC_TRY(adapt(s, exp2(log_c), n == 1));
         else
             only_step(s, exp2(log_c));
     }
@@ -561,7 +581,7 @@ wc_status wc_rd_solve(wc_ctx *ctx, const wc_rd_problem *p, wc_coded *out, wc_rd_
     if (fixed >= out->bytes)
         WC_TRY_OUT(wc_fail(ctx, WC_BUDGET, "%s: %llu bytes, of which a table takes %llu", p->tensor,
                            (unsigned long long)out->bytes, (unsigned long long)fixed));
-    double c = wc_rd_first_step(p->h, p->w, out->rows, out->cols, bits_per_weight(&s, out->bytes - fixed));
+    double c = wc_rd_first_step(ctx, p->h, p->w, out->rows, out->cols, bits_per_weight(&s, out->bytes - fixed));
     start(&s, fmax(ldexp(c, -s.scale_exp), 1e-9));
     WC_TRY_OUT(find(&s, &best, result));
     best.step = fmaxf(ldexpf(best.step, s.scale_exp), FLT_MIN);
@@ -583,7 +603,7 @@ wc_status wc_rd_measure(wc_ctx *ctx, const wc_rd_problem *p, const wc_coded *geo
     WC_TRY_OUT(wc_coded_alloc(ctx, &work));
     start(&s, ldexp(result->step * sqrt(p->h->scale), -s.scale_exp));
     for (int n = 1; n <= p->passes; n++) {
-        if (n > 1) adapt(&s, s.c, n == 2);
+        if (n > 1) WC_TRY_OUT(adapt(&s, s.c, n == 2));
         WC_TRY_OUT(pass(&s, &bytes));
     }
     report(&s, s.c, s.loss, bytes, p->passes, result);
@@ -596,8 +616,9 @@ out:
 uint64_t wc_rd_scratch(const wc_ctx *ctx, const wc_coded *g)
 {
     uint64_t tile = wc_min(g->tile, g->rows), threads = (uint64_t)ctx->threads;
-    uint64_t per_thread = tile * (14 * (uint64_t)g->cols + ((uint64_t)1 << g->memory) + 80);
+    uint64_t per_thread = tile * (10 * (uint64_t)g->cols + ((uint64_t)1 << g->memory) + 80);
     uint64_t sums = wc_ceil_div(g->rows, g->tile) * ((uint64_t)8 * g->cols + 2048);
-    return 2 * (uint64_t)g->rows * g->cols + threads * per_thread + sums + WC_CODED_CLASSES * sizeof(wc_coded_count) +
+    return 2 * (uint64_t)g->rows * g->cols + threads * per_thread + sums +
+           WC_CODED_CLASSES * (sizeof(wc_coded_count) + threads * sizeof(histogram)) +
            24 * ((uint64_t)g->rows + g->cols);
 }

@@ -43,7 +43,7 @@ typedef struct wc_rd_point {
 } wc_rd_point;
 
 /* c at which the entropy of all columns will be about `bits' per weight. */
-double wc_rd_first_step(const wc_hessian *h, const float *w, size_t rows, size_t cols, double bits);
+double wc_rd_first_step(const wc_ctx *ctx, const wc_hessian *h, const float *w, size_t rows, size_t cols, double bits);
 
 /* *out holds geometry (rows, cols, tile, bytes, memory) on entry; its arrays are made, and left NULL on failure. Fits
  * out->bytes. WC_BADFILE: W is not finite; WC_BUDGET: even zeros do not fit. Deterministic for any number of threads.

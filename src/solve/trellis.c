@@ -46,6 +46,8 @@ bool wc_trellis_make(unsigned memory, wc_trellis *out)
         t.z[number] = -(int32_t)(s & 1);
         t.f[number] = -(int32_t)functional(&t, l, memory, s);
     }
+    for (size_t at = 0; at < 2 * t.states; at++)
+        t.residue[at] = (uint8_t)((t.z[at / 2] & 1) + 2 * ((at & 1) ^ (unsigned)(t.f[at / 2] & 1)));
     *out = t;
     return true;
 }
@@ -96,11 +98,9 @@ float wc_trellis_run(const wc_trellis *t, const wck_trellis *kernel, const wck_t
     for (size_t s = 1; s < t->states; s++)
         if (total[s] < total[best]) best = s;
     for (size_t i = n, s = best; i--;) {
-        unsigned input = s & 1;
-        size_t before = s >> 1 | (size_t)work->from[i * t->states + s] << (t->memory - 1);
-        unsigned z0 = t->z[before] & 1, z1 = input ^ (t->f[before] & 1);
-        j[i] = (int16_t)work->point[(z0 + 2 * z1) * n + i];
-        s = before;
+        size_t way = s | (size_t)work->from[i * t->states + s] << t->memory; /* 2 s + i of the state before */
+        j[i] = (int16_t)work->point[t->residue[way] * n + i];
+        s = way >> 1;
     }
     return total[best];
 }

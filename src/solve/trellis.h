@@ -40,6 +40,7 @@ typedef struct wc_trellis {
     unsigned memory, a, b; /* 2^memory states; a, b of the observer form */
     size_t states;
     int32_t z[WCK_TRELLIS_STATES], f[WCK_TRELLIS_STATES]; /* 0 or -1, of a state in shift-register form */
+    uint8_t residue[2 * WCK_TRELLIS_STATES]; /* mod 4, of the point that takes s to (2 s + i) mod states: at 2 s + i */
 } wc_trellis;
 
 /* memory 0 (one state: scalar quantization by even integers) or 2 .. 8; false for any other. */

@@ -214,6 +214,25 @@ static sample lut_of(unsigned bits)
     return s;
 }
 
+/* Two bits a weight: one codebook of 256 vectors of four columns, one of 8 bits, as gptvq makes it; or two of eight. */
+static sample vectors_of(unsigned dim, unsigned books)
+{
+    sample s = sample_sized(rows, cols, 1, 0);
+    sample_vq(&s, dim, books, 8, 8, 0, 0, (uint32_t)cols);
+    s.spec[0].size =
+        up8(up8(up8(rows * books * (((cols - 1) / dim + 8) / 8 * 8)) + 256 * dim * books) + 2 * books) + 2 * rows;
+    return s;
+}
+
+/* A type with blocks of `block' weights in `bytes' bytes. */
+static sample blocks_of(uint8_t type, unsigned block, unsigned bytes)
+{
+    sample s = sample_sized(rows, cols, 1, 0);
+    sample_part(&s, GGML)->params[0] = type;
+    s.spec[0].size = rows * cols / block * bytes;
+    return s;
+}
+
 /* Laws of three bits a weight, one class, tiles as the quantizer makes them. */
 static sample points(void)
 {
@@ -239,8 +258,8 @@ int main(int argc, char **argv)
 {
     struct cudaDeviceProp device;
     if (argc == 3) rows = strtoull(argv[1], NULL, 10), cols = strtoull(argv[2], NULL, 10);
-    if ((argc != 1 && argc != 3) || rows < 1 || cols < 128 || rows * cols > (uint64_t)1 << 31) {
-        fprintf(stderr, "usage: %s [rows cols]\n", argv[0]);
+    if ((argc != 1 && argc != 3) || rows < 1 || cols < 1 || cols % 256 || rows * cols > (uint64_t)1 << 31) {
+        fprintf(stderr, "usage: %s [rows cols], cols a multiple of 256\n", argv[0]);
         return 2;
     }
     if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) stop("no device");
@@ -256,9 +275,18 @@ int main(int argc, char **argv)
     measure_products("grid 8 bits, g128", grid_of(8, 1), 1);
     measure_products("grid 4 + 1 % sparse", grid_and_outliers(), 1);
     measure_products("lut 4 bits per row", lut_of(4), 1);
+    measure_products("vq 2 bits, 1x8 by 4", vectors_of(4, 1), MOST_VECTORS);
+    measure_products("vq 2 bits, 2x8 by 8", vectors_of(8, 2), 1);
+    measure_products("ggml Q4_0", blocks_of(2, 32, 18), 1);
+    measure_products("ggml Q8_0", blocks_of(8, 32, 34), 1);
+    measure_products("ggml Q4_K", blocks_of(12, 256, 144), MOST_VECTORS);
+    measure_products("ggml Q6_K", blocks_of(14, 256, 210), 1);
+    measure_products("ggml IQ2_XXS", blocks_of(16, 256, 66), 1);
     measure_products("coded, 3 bits", points(), MOST_VECTORS);
     measure_products("lossless bf16", lossless(), 1);
     measure_rows("rows of grid 4 bits", grid_of(4, 1));
+    measure_rows("rows of ggml Q4_K", blocks_of(12, 256, 144));
+    measure_rows("rows of vq, 1x8 by 4", vectors_of(4, 1));
     measure_rows("rows of coded, 3 bits", points());
     measure_rows("rows of lossless bf16", lossless());
     return 0;

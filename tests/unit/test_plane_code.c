@@ -251,6 +251,31 @@ static void products_are_those_of_spans(void **unused)
     free(data), free(x), free(y), free(plain);
 }
 
+/* All bits that an F16 can have, among zeros that make the part a coded one: as plain C converts them, NaN made quiet.
+ */
+static void every_half_is_the_same_at_every_level(void **unused)
+{
+    enum { ROWS = 525, COLS = 500, N = ROWS * COLS }; /* more than 4 << 16 */
+    static uint16_t data[N];
+    static float plain[N], rows[N];
+    volatile float one = 1; /* what a conversion multiplies by, so that no compiler leaves it out */
+    coded c;
+    (void)unused;
+    for (size_t i = 0; i < N; i++) {
+        data[i] = (uint16_t)(i % 4 ? 0 : i / 4);
+        plain[i] = wc_f16_f32(data[i]) * one;
+    }
+    coded_open((const uint8_t *)data, ROWS, COLS, WC_F16, 23, &c);
+    assert_true(c.view.u.f.coded);
+    for (int level = WCD_C; level <= (int)wcd_cpu_best(); level++) {
+        wcd_cpu_use((wcd_level)level);
+        assert_int_equal(wcd_view_set_rows(&c.view, 0, ROWS, rows, COLS), WCD_OK);
+        assert_memory_equal(rows, plain, sizeof rows);
+    }
+    wcd_cpu_use(wcd_cpu_best());
+    coded_close(&c);
+}
+
 /* Trained weights look Gaussian: entropy of a BF16 exponent is 2.543 bits at any scale (dossier, section 0), Huffman's
  * code 2.591, and the directories cost 0.02: 10.61 bits in all. A fault in a table or a size shows at once. */
 static void the_size_is_near_the_entropy(void **unused)
@@ -335,10 +360,11 @@ static void damaged_bytes_never_crash(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(few_symbols_get_the_cheapest_code),     cmocka_unit_test(long_codes_are_limited_and_complete),
-        cmocka_unit_test(every_type_comes_back_bit_for_bit),     cmocka_unit_test(values_are_the_same_on_every_way),
-        cmocka_unit_test(products_are_those_of_spans),           cmocka_unit_test(the_size_is_near_the_entropy),
-        cmocka_unit_test(mantissas_are_rounded_to_nearest_even), cmocka_unit_test(damaged_bytes_never_crash),
+        cmocka_unit_test(few_symbols_get_the_cheapest_code), cmocka_unit_test(long_codes_are_limited_and_complete),
+        cmocka_unit_test(every_type_comes_back_bit_for_bit), cmocka_unit_test(values_are_the_same_on_every_way),
+        cmocka_unit_test(products_are_those_of_spans),       cmocka_unit_test(every_half_is_the_same_at_every_level),
+        cmocka_unit_test(the_size_is_near_the_entropy),      cmocka_unit_test(mantissas_are_rounded_to_nearest_even),
+        cmocka_unit_test(damaged_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -321,7 +321,7 @@ static void a_numpy_encoder_gets_the_same_curve(void **state)
     for (int bits = 2; bits <= 4; bits += 2) {
         wc_rd_problem problem = {.tensor = "t", .w = w, .h = &h, .lambda = 0.15, .passes = 3, .block = 64};
         wc_coded geometry = {.rows = ROWS, .cols = COLS, .tile = ROWS, .memory = MEMORY};
-        wc_rd_point point = {.step = wc_rd_first_step(&h, w, ROWS, COLS, bits) / sqrt(h.scale)};
+        wc_rd_point point = {.step = wc_rd_first_step(&ctx, &h, w, ROWS, COLS, bits) / sqrt(h.scale)};
         double entropy = 0, error = 0;
         assert_int_equal(wc_rd_measure(&ctx, &problem, &geometry, &point), WC_OK);
         double side = 8.0 * (double)wc_rd_side_bytes(&geometry) / (ROWS * COLS);

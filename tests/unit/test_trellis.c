@@ -11,6 +11,8 @@
 
 #include "solve/trellis.h"
 
+enum { MOST = 300 }; /* samples */
+
 static uint64_t random_state = 1;
 
 static double uniform(void)
@@ -90,41 +92,107 @@ static void viterbi_finds_the_cheapest_path(void **state)
     }
 }
 
-/* What surrounds the search: clipping, slots and sums, against the words of kernels/trellis.h, at every level. */
+/* The samples of a column as kernels/trellis.h says; some rows in the same class as all. */
+static void take_samples(const wck_trellis *k, size_t n, bool one_class, float *u, uint8_t *class_of, int16_t *j)
+{
+    float t[MOST];
+    uint8_t row[MOST];
+    random_state = 77 + n;
+    for (size_t i = 0; i < n; i++) {
+        t[i] = i % 8 == 6 ? 1e30f * gaussian() : gaussian();
+        row[i] = one_class ? 7 : (uint8_t)(16 * uniform());
+        j[i] = (int16_t)(i % 50 == 3 ? 30000 * gaussian() / 5 : 12 * uniform() - 6);
+    }
+    k->samples(n, t, 0.5f, row, -4, 9, u, class_of);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(u[i] == fmaxf(fminf(0.5f * t[i], 1e9f), -1e9f));
+        assert_int_equal(class_of[i], row[i] < 4 ? 0 : row[i] > 13 ? 9 : row[i] - 4);
+    }
+}
+
+/* Values and sums of the points, one by one. The sums are exact: not a bit may differ. */
+static void points_are_taken(const wck_trellis *k, size_t n, const float *u, const uint8_t *class_of, const int16_t *j)
+{
+    float q[MOST], shrink[WCK_TRELLIS_SLOTS];
+    wck_trellis_sum got[WCK_TRELLIS_SLOTS], want[WCK_TRELLIS_SLOTS];
+    for (int i = 0; i < WCK_TRELLIS_SLOTS; i++) {
+        shrink[i] = i % WCK_TRELLIS_SIZES ? (float)(i * 37 % 128 - 64) : 0;
+        got[i] = want[i] = (wck_trellis_sum){i, 0.5 * i};
+    }
+    k->take(n, j, u, class_of, shrink, 0.37f, q, got);
+    for (size_t i = n; i--;) {
+        int size = abs(j[i]) > 3 ? 3 : abs(j[i]), slot = WCK_TRELLIS_SIZES * class_of[i] + size;
+        float away = fmaxf(fminf((float)abs(j[i]) - (j[i] < 0 ? -u[i] : u[i]), 32768), -32768);
+        assert_true(q[i] == 0.37f * ((float)(64 * j[i]) - (j[i] < 0 ? -shrink[slot] : shrink[slot])));
+        want[slot].count++, want[slot].away += size ? (double)away : 0;
+    }
+    for (int i = 0; i < WCK_TRELLIS_SLOTS; i++)
+        assert_true(got[i].count == want[i].count && got[i].away == want[i].away);
+}
+
+/* What surrounds the search, at every level. */
 static void columns_are_measured(void **state)
 {
-    enum { MOST = 300 };
-    static const size_t lengths[] = {1, 7, 8, 33, MOST};
+    static const size_t lengths[] = {1, 7, 8, 33, 64, MOST};
     (void)state;
-    for (size_t l = 0; l < 5; l++)
+    for (size_t l = 0; l < 12; l++)
         for (wck_level level = WCK_C; level <= wck_level_supported(); level++) {
             const wck_trellis *k = wck_trellis_at(level);
-            size_t n = lengths[l];
-            float t[MOST], u[MOST], away[MOST];
-            uint8_t row[MOST], class_of[MOST], slot[MOST];
+            size_t n = lengths[l / 2];
+            float u[MOST];
+            uint8_t class_of[MOST];
             int16_t j[MOST];
             double squares[MOST], sum = 0;
-            random_state = 77 + n;
-            for (size_t i = 0; i < n; i++) {
-                t[i] = i % 8 == 6 ? 1e30f * gaussian() : gaussian();
-                row[i] = (uint8_t)(16 * uniform()), j[i] = (int16_t)(12 * uniform() - 6), squares[i] = (double)i;
-            }
-            k->samples(n, t, 0.5f, row, -4, 9, u, class_of);
-            for (size_t i = 0; i < n; i++) {
-                assert_true(u[i] == fmaxf(fminf(0.5f * t[i], 1e9f), -1e9f));
-                assert_int_equal(class_of[i], row[i] < 4 ? 0 : row[i] > 13 ? 9 : row[i] - 4);
-            }
-            k->sizes(n, j, u, class_of, slot, away);
-            for (size_t i = 0; i < n; i++) {
-                assert_int_equal(slot[i], 4 * class_of[i] + (abs(j[i]) > 3 ? 3 : abs(j[i])));
-                assert_true(away[i] == (float)abs(j[i]) - (j[i] < 0 ? -u[i] : u[i]));
-                sum += (double)(u[i] * u[i]);
-            }
+            take_samples(k, n, l % 2, u, class_of, j);
+            points_are_taken(k, n, u, class_of, j);
+            for (size_t i = 0; i < n; i++)
+                sum += (double)(u[i] * u[i]), squares[i] = (double)i;
             double got = k->squares(n, u, 0.25f, squares);
             assert_true(fabs(got - sum) <= 1e-12 * sum); /* order of a sum in f64: 1e-15; a sample left out: 1e-3 */
             assert_true(got == wck_trellis_at(WCK_C)->squares(n, u, 1, (double[MOST]){0}));
             for (size_t i = 0; i < n; i++)
                 assert_true(squares[i] == (double)i + (double)(0.25f * u[i] * (0.25f * u[i])));
+        }
+}
+
+/* Costs and points of candidates, from the definition: bits of the class, the lower point where both cost the same. */
+static void candidates_are_the_cheaper_points(const wck_trellis *k, const wck_trellis_rates *rates, size_t n,
+                                              const float *u, const uint8_t *class_of)
+{
+    float cost[4 * MOST];
+    int32_t point[4 * MOST];
+    k->candidates(n, u, class_of, rates, 0.2f, cost, point);
+    for (size_t i = 0; i < 4 * n; i++) {
+        int r = (int)(i / n), c = class_of[i % n];
+        float a = fmaxf(fminf(floorf((u[i % n] - (float)r) * 0.25f), 7999), -8000), best = INFINITY,
+              d = u[i % n] - (float)r;
+        int at = 0;
+        for (int j = 4 * (int)a + r, upper = 0; upper < 2; j += 4, upper++) {
+            int symbol = ((j - (j & 1)) / 2 >> rates->shift[c]) + 32;
+            float x = upper ? d - 4 * a - 4 : d - 4 * a;
+            float sum = x * x + 0.2f * rates->bits[(2 * c + (j & 1)) * 64 + (symbol < 0 || symbol > 63 ? 0 : symbol)];
+            if (sum < best) best = sum, at = j;
+        }
+        assert_true(cost[i] == best);
+        assert_int_equal(point[i], at);
+    }
+}
+
+static void every_level_has_the_same_candidates(void **state)
+{
+    wck_trellis_rates rates;
+    float u[MOST];
+    uint8_t class_of[MOST];
+    (void)state;
+    make_rates(&rates);
+    for (size_t n = 1; n <= MOST; n += 1 + n / 3)
+        for (int c = 0; c <= WCK_TRELLIS_CLASSES; c++) { /* the last: samples of many classes */
+            for (size_t i = 0; i < n; i++) {
+                u[i] = i % 5 == 4 ? 1e5f * gaussian() : (float)(i % 3 ? 20 : 2) * gaussian();
+                class_of[i] = (uint8_t)(c < WCK_TRELLIS_CLASSES ? c : WCK_TRELLIS_CLASSES * uniform());
+            }
+            for (wck_level level = WCK_C; level <= wck_level_supported(); level++)
+                candidates_are_the_cheaper_points(wck_trellis_at(level), &rates, n, u, class_of);
         }
 }
 
@@ -263,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(viterbi_finds_the_cheapest_path),
         cmocka_unit_test(columns_are_measured),
+        cmocka_unit_test(every_level_has_the_same_candidates),
         cmocka_unit_test(every_path_of_three_steps_is_tried),
         cmocka_unit_test(gaussian_gaps_to_the_rate_distortion_function),
     };

@@ -25,7 +25,8 @@ struct fiber {
 fiber fibers[MOST];
 char *stacks;
 ucontext_t scheduler;
-unsigned current;
+unsigned current, last; /* thread of the block that runs; one behind the last of its warp */
+bool fresh;             /* the threads of the warp begin */
 const std::function<void()> *body;
 
 /* The barriers of asynchronous copies of the block that runs. */
@@ -56,10 +57,24 @@ copy_barrier &barrier_at(uint64_t *place)
     return barriers[0];
 }
 
+void begin(unsigned i)
+{
+    current = i;
+    threadIdx = dim3(i);
+    fibers[i].shuffles = 0;
+}
+
+/* A fiber is a thread's from the first barrier on. One that comes to its end without waiting leaves its stack to the
+ * next: most kernels have no barrier, and need one fiber a warp. */
 void run_body()
 {
     (*body)();
     fibers[current].at = EMULATED_END;
+    while (fresh && current + 1 < last) {
+        begin(current + 1);
+        (*body)();
+        fibers[current].at = EMULATED_END;
+    }
     swapcontext(&fibers[current].context, &scheduler);
 }
 
@@ -70,17 +85,20 @@ void start(unsigned i)
     f.context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
     f.context.uc_stack.ss_size = STACK;
     f.context.uc_link = NULL;
-    f.shuffles = 0;
     makecontext(&f.context, run_body, 0);
+    begin(i);
 }
 
 /* The threads first .. end of a warp to their next barrier; all have to meet at the same one. */
 void run_warp(unsigned first, unsigned end)
 {
+    last = end;
     for (current = first; current < end; current++) {
         threadIdx = dim3(current);
+        if (fresh) start(current);
         swapcontext(&scheduler, &fibers[current].context);
     }
+    fresh = false;
     for (unsigned i = first + 1; i < end; i++)
         if (fibers[i].at != fibers[first].at || fibers[i].shuffles != fibers[first].shuffles) {
             fprintf(stderr, "threads %u and %u of block %u wait at different barriers\n", first, i, blockIdx.x);
@@ -91,11 +109,11 @@ void run_warp(unsigned first, unsigned end)
 /* One block: round after round, in which every warp goes to the next barrier of the block, or to its end. */
 void run_block(unsigned n)
 {
+    bool begins = true;
     barriers.clear();
-    for (unsigned i = 0; i < n; i++)
-        start(i);
     do {
         for (unsigned first = 0; first < n; first += WARP) {
+            fresh = begins;
             do
                 run_warp(first, first + WARP < n ? first + WARP : n);
             while (fibers[first].at != EMULATED_SYNC && fibers[first].at != EMULATED_END);
@@ -104,6 +122,7 @@ void run_block(unsigned n)
                 abort();
             }
         }
+        begins = false;
     } while (fibers[0].at != EMULATED_END);
     for (const copy_barrier &b : barriers)
         if (b.armed) stop("copies that nobody waits for");
