@@ -62,8 +62,7 @@ struct wcd_tiles {
 
 /* acc is [vectors][16]: of a tile's rows, for one group and input. */
 typedef struct wcd_tile_loops {
-    /* acc += n columns of a lut of `width' bits times x. For every chunk of 8 nibbles, whose look-ups u_0 .. u_7 are,
-     * acc +=
+    /* acc += n columns of a lut of `width' bits times x: for every chunk of 8 nibbles, whose look-ups u_0 .. u_7 are,
      * ((u0 + u1) + (u2 + u3)) + ((u4 + u5) + (u6 + u7)); T is a product and then fused multiply-adds, by columns. A
      * nibble without columns adds 0. */
     void (*nibbles)(const uint8_t *p, unsigned vectors, unsigned width, float (*c)[16], const float *x, uint64_t n,
