@@ -49,7 +49,7 @@ KERNEL_OBJ := $(foreach l,$(LEVELS),$(KERNEL_SRC:%.c=$(O)/%_$(l).o))
 # The decode library's kernels (src/decode/level.h): one object for each level above c, whose code is in the decoders themselves.
 DECODE_KERNEL_SRC := $(wildcard src/decode/*_kernel.c formats/*/*_kernel.c)
 # Those that know NEON, too; the portable C of the others serves ARM.
-ARM_KERNEL_SRC := src/decode/inner_kernel.c formats/coded/coded_kernel.c formats/float/float_kernel.c
+ARM_KERNEL_SRC := src/decode/inner_kernel.c src/decode/fixed_kernel.c formats/coded/coded_kernel.c formats/float/float_kernel.c
 IS_ARM := $(filter aarch64-%,$(MACHINE))
 DECODE_MACHINE := $(if $(IS_X86),-DWCD_X86,$(if $(IS_ARM),-DWCD_ARM))
 DECODE_LEVELS := $(if $(IS_X86),avx2 avx512,$(if $(IS_ARM),neon))

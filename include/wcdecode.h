@@ -194,8 +194,8 @@ WCD_API wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *poo
 
 /* ---- prepared tensors: faster, and a sum in another order -------------------------------------------------------- */
 
-/* Lays parts of kind `grid' and `lut' out anew in the caller's memory, for products that look up 16 rows at once in
- * tables made of x: a run-time step, files stay as they are.
+/* Lays parts of kind `grid' and `lut' out anew in the caller's memory, for products of 16 rows at once with what is
+ * made of x once for all of them: a run-time step, files stay as they are.
  *
  *     void *memory = aligned_alloc(64, wcd_prepare_size(&t));     // about the bytes of the parts; 0: nothing gains
  *     wcd_prepared p;
@@ -209,20 +209,33 @@ WCD_API wcd_status wcd_matmul_int8_pool(const wcd_tensor *t, const wcd_pool *poo
  * parts laid out anew are not read again, so their pages may go; the index must stay.
  *
  * With a table per row the sum is wcd_matvec's. Otherwise it is another, and as exact (docs/RUNTIME.md has both
- * errors). A code is cut into planes of 4, 2 and 1 bits, the widest first and from its low bits up (3 = 2 + 1), f = 1,
- * 2, 4 columns of a plane are a nibble, and 8 nibbles a chunk, counted from a group's first column. Every row begins
- * with y = 0, every group with acc = 0:
+ * errors). Every row begins with y = 0, every group with acc = 0 and X = 0, and ends with
  *
- *     c(q)  = q - z0 in the first plane, q times its place value in the others; of a lut the level
- *     u_i   = c(q) x of the first column of nibble i, then plus c(q) x of the others, fused; 0 where there are none
- *     acc   = acc + (((u_0 + u_1) + (u_2 + u_3)) + ((u_4 + u_5) + (u_6 + u_7))), chunk by chunk, plane by plane
- *     acc   = (z0 - z) X + acc, fused, unless z is z0 in the whole part; X = sum of the group's x, as 16 lanes of
- *             additions, column of the group mod 16, that are added in halves
+ *     acc   = (z0 - z) X + acc, fused, unless z is z0 in the whole part
  *     y     = s acc + y, fused
  *
- * z0 is the zero that all rows share, else half of 2^bits; groups of a lut without scales are 256 columns. Codes of 8
- * bits have z0 = 128 and u_0 alone, of 8 columns c(q) = q - 128. That order is part of the interface: the same bits on
- * every machine, for every range of rows, any number of inputs and of threads. */
+ * Grids of up to 7 bits take x in fixed point, z0 = 2^bits / 2. Of every 128 columns of a group (at its end of fewer)
+ * let k <= 126 be the largest number with all |x| 2^k < 8355584, and
+ *
+ *     n     = round(x 2^k), halves to even: 65536 n2 + 256 n1 + n0 with all three in -128 .. 127
+ *     D_j   = sum of (q - z0) n_j;  N = sum of n, rounded to f32. Integers: in no order
+ *     acc   = 2^-k (65536 D2 + (256 D1 + D0)) + acc, three times fused
+ *     X     = 2^-k N + X, fused
+ *
+ * With an x that is no number, or infinite, among the 128, acc and X are NaN, and all rows that have codes there.
+ *
+ * Grids of 8 bits have z0 = 128, and X is the sum of the group's x, as 16 lanes of additions, column of the group mod
+ * 16, that are added in halves. acc = acc + u for every 8 columns: u = (q - 128) x of the first, then plus (q - 128) x
+ * of the others, fused.
+ *
+ * Of luts f = 4 / bits columns are a nibble, and 8 nibbles a chunk, counted from a group's first column; groups of a
+ * lut without scales are 256 columns, and there is no zero:
+ *
+ *     u_i   = level x of the first column of nibble i, then plus level x of the others, fused; 0 where there are none
+ *     acc   = acc + (((u_0 + u_1) + (u_2 + u_3)) + ((u_4 + u_5) + (u_6 + u_7))), chunk by chunk
+ *
+ * That order is part of the interface: the same bits on every machine, for every range of rows, any number of inputs
+ * and of threads. */
 typedef struct wcd_prepared {
     wcd_tensor t;
     const uint8_t *memory;

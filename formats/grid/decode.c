@@ -187,7 +187,6 @@ static int tiles_grid(const wcd_view *v, wcd_tiles *out)
     out->bits = g->bits, out->group = g->group;
     out->s_size = g->scale_bits ? 4 : 2, out->z_size = z_size[g->zero_kind];
     out->exp2 = g->exp2, out->z = g->zero_fixed;
-    out->z0 = g->zero_kind == ZERO_FIXED ? g->zero_fixed : (float)(1 << g->bits) / 2;
     out->codes = v->blob, out->row_size = g->row_size;
     out->scales = g->scales, out->zeros = g->zeros;
     return !g->holes;

@@ -4,9 +4,10 @@
 
 #include "base/half.h"
 #include "decode/bytes.h"
+#include "decode/fixed.h"
 #include "decode/packed.h"
 
-enum { SECTION = 64, LEVELS = 64, TABLES = 16 * 64 /* bytes */, BYTE_ZERO = 128 };
+enum { SECTION = 64, LEVELS = 64, TABLES = 16 * 64 /* bytes */, MIDDLE = 128 /* of 8 bits */ };
 
 /* ---- geometry --------------------------------------------------------------------------------------------------- */
 
@@ -15,24 +16,24 @@ static uint64_t section(uint64_t size)
     return (size + SECTION - 1) / SECTION * SECTION;
 }
 
-static uint64_t plane_size(unsigned width, unsigned vectors, uint64_t n)
-{
-    return (n * width + 31) / 32 * 64 * vectors;
-}
-
 static uint64_t strip_size(uint64_t cols)
 {
     return (cols + WCD_STRIP_BLOCK - 1) / WCD_STRIP_BLOCK * 64 * WCD_STRIP_ROWS;
 }
 
+/* Of the codes of n columns of a group, n <= WCD_FIXED for grids in fixed point. */
+static uint64_t codes_size(const wcd_tiles *f, unsigned vectors, uint64_t n)
+{
+    if (f->fixed) return wcd_fixed_bytes(f->bits, (unsigned)n) * vectors;
+    return f->lut ? (n * f->bits + 31) / 32 * 64 * vectors : (n + 7) / 8 * 128 * vectors;
+}
+
 static uint64_t group_size(const wcd_tiles *f, unsigned vectors, uint64_t n)
 {
     if (f->by_row) return vectors * (TABLES + 2 * strip_size(n));
-    uint64_t size = section(16 * f->s_size * vectors) + section(16 * f->z_size * vectors);
-    if (!f->planes) return size + (n + 7) / 8 * 128 * vectors;
-    for (unsigned p = 0; p < f->planes; p++)
-        size += plane_size(f->width[p], vectors, n);
-    return size;
+    const uint64_t numbers = section(16 * f->s_size * vectors) + section(16 * f->z_size * vectors);
+    if (!f->fixed) return numbers + codes_size(f, vectors, n);
+    return numbers + n / WCD_FIXED * codes_size(f, vectors, WCD_FIXED) + codes_size(f, vectors, n % WCD_FIXED);
 }
 
 static uint64_t header_size(const wcd_tiles *f)
@@ -52,17 +53,6 @@ static unsigned vectors_of(const wcd_view *v, uint64_t tile)
     return left < WCD_TILE_ROWS ? (unsigned)(left + 15) / 16 : WCD_TILE_VECTORS;
 }
 
-/* What the column j of nibble i stands for. */
-static void set_meaning(wcd_tiles *f, const float *level)
-{
-    for (unsigned p = 0; p < f->planes; p++)
-        for (unsigned j = 0; j < 4 / f->width[p]; j++)
-            for (unsigned i = 0; i < 16; i++) {
-                unsigned q = (i >> j * f->width[p] & ((1u << f->width[p]) - 1)) << f->shift[p];
-                f->meaning[p][j][i] = level ? level[q] : (float)q - (p ? 0 : f->z0);
-            }
-}
-
 /* Groups much shorter than a chunk, a few rows more than whole vectors have, or codes of a lut that are several planes
  * would take more memory than the part does. */
 static int gains(const wcd_tiles *f, const wcd_view *v)
@@ -76,14 +66,8 @@ int wcd_tiles_of(const wcd_view *v, wcd_tiles *out)
 {
     memset(out, 0, sizeof *out);
     if (!v->d->tiles || !v->d->tiles(v, out) || !gains(out, v)) return 0;
-    if (out->bits == 8) out->z0 = BYTE_ZERO;
-    for (unsigned k = 4, shift = 0; k && out->bits < 8; k /= 2)
-        if (out->bits & k) {
-            out->width[out->planes] = (uint8_t)k, out->shift[out->planes++] = (uint8_t)shift;
-            shift += k;
-        }
-    if (out->by_row) out->planes = 0;
-    if (!out->lut) set_meaning(out, NULL);
+    out->fixed = !out->lut && out->bits < 8;
+    out->z0 = out->lut ? 0 : (float)(1 << out->bits) / 2;
     const uint64_t tiles = wcd_tiles_count(v);
     out->tile_size = tile_size(out, v->cols, WCD_TILE_VECTORS);
     out->size = header_size(out) + (tiles - 1) * out->tile_size + tile_size(out, v->cols, vectors_of(v, tiles - 1));
@@ -106,12 +90,11 @@ static void put_number(uint8_t *p, unsigned size, unsigned lane, const uint8_t *
     if (size == 4) put32(p, wc_f32_bits(value));
 }
 
-/* `width' bits from `shift' on of each of 8 bytes, close together. Three steps of halves that move next to each other.
- */
-static uint32_t pack8(uint64_t q, unsigned width, unsigned shift)
+/* 8 codes of `width' bits, close together. Three steps of halves that move next to each other. */
+static uint32_t pack8(uint64_t q, unsigned width)
 {
     static const uint64_t low = 0x0101010101010101u, low2 = 0x0001000100010001u, low4 = 0x0000000100000001u;
-    uint64_t x = q >> shift & low * ((1u << width) - 1);
+    uint64_t x = q & low * ((1u << width) - 1);
     x = (x | x >> (8 - width)) & low2 * ((1u << 2 * width) - 1);
     x = (x | x >> (16 - 2 * width)) & low4 * ((1u << 4 * width) - 1);
     return (uint32_t)(x | x >> (32 - 4 * width));
@@ -119,13 +102,13 @@ static uint32_t pack8(uint64_t q, unsigned width, unsigned shift)
 
 /* n <= WCD_SPAN codes of a row, and zeros behind them up to a chunk's end, to its lane, from the first column of a
  * chunk on; chunks are `stride' bytes apart. */
-static void put_plane(uint8_t *p, uint64_t stride, const uint8_t *q, unsigned n, unsigned width, unsigned shift)
+static void put_nibbles(uint8_t *p, uint64_t stride, const uint8_t *q, unsigned n, unsigned width)
 {
     const unsigned most = 32 / width;
     for (unsigned i = 0; i < n; i += most, p += stride) {
         uint32_t bits = 0;
         for (unsigned j = 0; j < most; j += 8)
-            bits |= (pack8(wcd_u64(q + i + j), width, shift)) << width * j;
+            bits |= pack8(wcd_u64(q + i + j), width) << width * j;
         put32(p, bits);
     }
 }
@@ -133,7 +116,7 @@ static void put_plane(uint8_t *p, uint64_t stride, const uint8_t *q, unsigned n,
 static void put_bytes(uint8_t *p, uint64_t stride, const uint8_t *q, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        p[i / 8 * stride + i % 8 * 16] = (uint8_t)(q[i] - BYTE_ZERO);
+        p[i / 8 * stride + i % 8 * 16] = (uint8_t)(q[i] - MIDDLE);
 }
 
 /* One row and group of n columns from col on, at p the group of a tile of so many vectors. */
@@ -142,24 +125,24 @@ static void put_row(const wcd_tiles *f, const wcd_view *v, uint64_t row, uint64_
 {
     const unsigned lane = (unsigned)(row % 16), at = (unsigned)(row % WCD_TILE_ROWS) / 16;
     const uint64_t g = col / f->group, number = row * ((v->cols - 1) / f->group + 1) + g;
-    uint8_t q[WCD_SPAN];
+    enum { AT_ONCE = WCD_FIXED }; /* columns */
+    uint8_t q[AT_ONCE];
     float s = 0, z = 0;
     if (f->s_size == 4 || f->z_size == 1 || f->z_size == 4) v->d->steps(v, row, g, 1, &s, &z);
     put_number(p + 16 * f->s_size * at, f->s_size, lane, f->s_size == 2 ? f->scales + 2 * number : NULL, s);
     p += section(16 * f->s_size * vectors);
     put_number(p + 16 * f->z_size * at, f->z_size, lane, f->z_size == 2 ? f->zeros + 2 * number : NULL, z);
     p += section(16 * f->z_size * vectors);
-    for (uint64_t i = 0; i < n; i += WCD_SPAN) {
-        const unsigned some = n - i < WCD_SPAN ? (unsigned)(n - i) : WCD_SPAN;
-        uint8_t *to = p;
+    for (uint64_t i = 0, some; i < n; i += some, p += codes_size(f, vectors, some)) {
+        some = n - i < AT_ONCE ? n - i : AT_ONCE;
         if (some % 32) memset(q + some / 32 * 32, 0, 32);
-        wcd_unpack(f->codes + row * f->row_size, v->cols, f->bits, col + i, some, q);
-        if (!f->planes) put_bytes(p + i / 8 * 128 * vectors + 128 * at + lane, 128 * vectors, q, some);
-        for (unsigned k = 0; k < f->planes; k++) {
-            put_plane(to + i * f->width[k] / 32 * 64 * vectors + 64 * at + 4 * lane, 64 * vectors, q, some, f->width[k],
-                      f->shift[k]);
-            to += plane_size(f->width[k], vectors, n);
-        }
+        wcd_unpack(f->codes + row * f->row_size, v->cols, f->bits, col + i, (unsigned)some, q);
+        if (f->fixed)
+            wcd_fixed_put(q, f->bits, (unsigned)some, lane, p + at * wcd_fixed_bytes(f->bits, (unsigned)some));
+        else if (f->lut)
+            put_nibbles(p + 64 * at + 4 * lane, 64 * vectors, q, (unsigned)some, f->bits);
+        else
+            put_bytes(p + 128 * at + lane, 128 * vectors, q, (unsigned)some);
     }
 }
 
@@ -306,47 +289,126 @@ static float sum_of(const float *x, uint64_t n)
     return wcd_lanes_sum(lane);
 }
 
-/* total [nx][WCD_TILE_ROWS] of the tile at p. */
-static void tile_product(const wcd_tiles *f, uint64_t cols, const uint8_t *p, unsigned vectors, const wcd_vectors *x,
-                         float *total)
+/* A product of whole tiles, next to each other: total [x->n][tiles][WCD_TILE_ROWS]. */
+typedef struct product {
+    const wcd_tiles *f;
+    const wcd_view *v;
+    const uint8_t *memory; /* the first tile of the part */
+    uint64_t tile;
+    unsigned tiles;
+    const wcd_vectors *x;
+    float *total;
+} product;
+
+static unsigned at_once(const wcd_tiles *f, unsigned nx)
+{
+    const unsigned most = f->fixed ? WCD_TILE_SUMS / nx : 1;
+    return most < WCD_TILE_AT_ONCE ? most : WCD_TILE_AT_ONCE;
+}
+
+static int has_zeros(const wcd_tiles *f)
+{
+    return !f->lut && (f->z_size || f->z0 - f->z != 0);
+}
+
+/* Whole groups of one tile, by loops over floats. */
+static void float_product(const product *t)
 {
     const wcd_tile_loops *loops = wcd_tile_loops_used();
-    const int sums = f->z_size || f->z0 - f->z != 0;
+    const wcd_tiles *f = t->f;
+    const unsigned vectors = vectors_of(t->v, t->tile);
+    const uint8_t *p = t->memory + t->tile * f->tile_size;
     float acc[WCD_TILE_ROWS];
-    memset(total, 0, x->n * WCD_TILE_ROWS * sizeof *total);
-    for (uint64_t col = 0, n; col < cols; col += n) {
-        n = cols - col < f->group ? cols - col : f->group;
+    for (uint64_t col = 0, n; col < t->v->cols; col += n, p += group_size(f, vectors, n)) {
+        n = t->v->cols - col < f->group ? t->v->cols - col : f->group;
         const uint8_t *z = p + section(16 * f->s_size * vectors), *codes = z + section(16 * f->z_size * vectors);
-        for (unsigned b = 0; b < x->n; b++) {
-            const float *xb = x->x + b * x->ld + col;
-            const uint8_t *at = codes;
+        for (unsigned b = 0; b < t->x->n; b++) {
+            const float *x = t->x->x + b * t->x->ld + col;
             memset(acc, 0, sizeof acc);
-            if (!f->planes) loops->bytes(at, vectors, xb, n, acc);
-            for (unsigned k = 0; k < f->planes; k++) {
-                loops->nibbles(at, vectors, f->width[k], (float(*)[16])f->meaning[k], xb, n, acc);
-                at += plane_size(f->width[k], vectors, n);
-            }
-            loops->add(f, p, z, vectors, sums ? sum_of(xb, n) : 0, acc, total + b * WCD_TILE_ROWS);
+            if (f->lut)
+                loops->nibbles(codes, vectors, f->bits, (float(*)[16])f->meaning, x, n, acc);
+            else
+                loops->bytes(codes, vectors, x, n, acc);
+            loops->add(f, p, z, vectors, has_zeros(f) ? sum_of(x, n) : 0, acc, t->total + b * WCD_TILE_ROWS);
         }
-        p += group_size(f, vectors, n);
     }
 }
 
-/* The same for a lut with a table per row. */
-static void tile_by_columns(uint64_t cols, const uint8_t *p, unsigned vectors, const wcd_vectors *x, float *total)
+/* Group g of tile i of those at once. */
+static const uint8_t *group_at(const product *t, unsigned i, uint64_t g, unsigned *vectors)
+{
+    *vectors = vectors_of(t->v, t->tile + i);
+    return t->memory + (t->tile + i) * t->f->tile_size + g * group_size(t->f, *vectors, t->f->group);
+}
+
+/* acc += the columns of group g from `in' on times all x, which are of those. */
+static void fixed_columns(const product *t, const wcd_fixed *x, uint64_t g, uint64_t in, float *acc)
+{
+    const wcd_tiles *f = t->f;
+    const wcd_fixed_loops *loops = wcd_fixed_of_level();
+    for (unsigned i = 0, vectors; i < t->tiles; i++) {
+        const uint8_t *p = group_at(t, i, g, &vectors);
+        p += section(16 * f->s_size * vectors) + section(16 * f->z_size * vectors);
+        p += in / WCD_FIXED * codes_size(f, vectors, WCD_FIXED);
+        for (unsigned b = 0; b < t->x->n; b++)
+            loops->dot(p, vectors, f->bits, &x[b], acc + (b * t->tiles + i) * WCD_TILE_ROWS);
+    }
+}
+
+/* total += s (acc + (z0 - z) sum) of group g. */
+static void fixed_add(const product *t, uint64_t g, const float *sum, const float *acc)
+{
+    const wcd_tiles *f = t->f;
+    const wcd_tile_loops *loops = wcd_tile_loops_used();
+    for (unsigned i = 0, vectors; i < t->tiles; i++) {
+        const uint8_t *s = group_at(t, i, g, &vectors), *z = s + section(16 * f->s_size * vectors);
+        for (unsigned b = 0; b < t->x->n; b++) {
+            const unsigned at = (b * t->tiles + i) * WCD_TILE_ROWS;
+            loops->add(f, s, z, vectors, sum[b], acc + at, t->total + at);
+        }
+    }
+}
+
+/* By groups, and in them by columns that share a power of two: rounding an input takes longer than to multiply a row by
+ * it, so several tiles use it. */
+static void fixed_product(const product *t)
+{
+    wcd_fixed x[WCD_TILE_X];
+    float acc[WCD_TILE_SUMS * WCD_TILE_ROWS], sum[WCD_TILE_X];
+    for (uint64_t col = 0, g = 0, n; col < t->v->cols; col += n, g++) {
+        n = t->v->cols - col < t->f->group ? t->v->cols - col : t->f->group;
+        memset(sum, 0, sizeof sum);
+        memset(acc, 0, t->x->n * t->tiles * WCD_TILE_ROWS * sizeof *acc);
+        for (uint64_t in = 0, some; in < n; in += some) {
+            some = n - in < WCD_FIXED ? n - in : WCD_FIXED;
+            for (unsigned b = 0; b < t->x->n; b++) {
+                wcd_fixed_of_level()->round(t->x->x + b * t->x->ld + col + in, (unsigned)some, &x[b]);
+                const int32_t all = x[b].sum[2] * 65536 + x[b].sum[1] * 256 + x[b].sum[0];
+                sum[b] = wcd_fma((float)all, x[b].step, sum[b]);
+            }
+            fixed_columns(t, x, g, in, acc);
+        }
+        fixed_add(t, g, sum, acc);
+    }
+}
+
+/* One tile of a lut with a table per row. */
+static void product_by_columns(const product *t)
 {
     const wcd_tile_loops *loops = wcd_tile_loops_used();
-    const uint64_t blocks = cols / WCD_STRIP_BLOCK;
+    const uint64_t cols = t->v->cols, blocks = cols / WCD_STRIP_BLOCK;
+    const unsigned vectors = vectors_of(t->v, t->tile);
+    const uint8_t *p = t->memory + t->tile * t->f->tile_size;
     for (unsigned i = 0; i < 16 * vectors; i += WCD_STRIP_ROWS) {
         const uint8_t *codes = p + strip_row(i, vectors, cols), *tables = p + 64 * i;
-        for (unsigned b = 0; b < x->n; b++) {
-            const float *xb = x->x + b * x->ld;
+        for (unsigned b = 0; b < t->x->n; b++) {
+            const float *x = t->x->x + b * t->x->ld;
             float lane[WCD_STRIP_ROWS * WCD_LANES] = {0};
-            loops->strip(codes, tables, xb, blocks, lane);
-            strip_block(codes + blocks * 64 * WCD_STRIP_ROWS, tables, xb + blocks * WCD_STRIP_BLOCK,
+            loops->strip(codes, tables, x, blocks, lane);
+            strip_block(codes + blocks * 64 * WCD_STRIP_ROWS, tables, x + blocks * WCD_STRIP_BLOCK,
                         (unsigned)(cols % WCD_STRIP_BLOCK), lane);
             for (unsigned r = 0; r < WCD_STRIP_ROWS; r++)
-                total[b * WCD_TILE_ROWS + i + r] = wcd_lanes_sum(lane + WCD_LANES * r);
+                t->total[b * WCD_TILE_ROWS + i + r] = wcd_lanes_sum(lane + WCD_LANES * r);
         }
     }
 }
@@ -354,39 +416,50 @@ static void tile_by_columns(uint64_t cols, const uint8_t *p, unsigned vectors, c
 /* The levels of a lut, which its part has no more to be read for. */
 static void read_levels(wcd_tiles *f, const uint8_t *memory)
 {
-    float level[16];
-    for (unsigned i = 0; i < 16; i++)
-        level[i] = wc_bits_f32(wcd_u32(memory + 4 * i));
-    set_meaning(f, level);
+    for (unsigned j = 0; j < 4 / f->bits; j++)
+        for (unsigned i = 0; i < 16; i++) {
+            const unsigned q = i >> j * f->bits & ((1u << f->bits) - 1);
+            f->meaning[j][i] = wc_bits_f32(wcd_u32(memory + 4 * q));
+        }
 }
 
-/* Rows first .. first + n of a tile's sums to y. */
-static void put_sums(const float *total, unsigned first, unsigned n, unsigned nx, float *y, size_t ldy, int add)
+/* Rows first .. first + n of the sums to y. */
+static void put_sums(const product *t, unsigned first, unsigned n, float *y, size_t ldy, int add)
 {
-    for (unsigned b = 0; b < nx; b++, total += WCD_TILE_ROWS, y += ldy)
+    const float *total = t->total + first;
+    for (unsigned b = 0; b < t->x->n; b++, total += t->tiles * WCD_TILE_ROWS, y += ldy)
         for (unsigned i = 0; i < n; i++)
-            y[i] = add ? y[i] + total[first + i] : total[first + i];
+            y[i] = add ? y[i] + total[i] : total[i];
+}
+
+/* All rows of one set of inputs. */
+static void multiply(product *t, uint64_t r0, uint64_t nr, float *y, size_t ldy, int add)
+{
+    const unsigned most = at_once(t->f, t->x->n) * WCD_TILE_ROWS;
+    for (uint64_t some; nr; nr -= some, r0 += some, y += some) {
+        const unsigned first = (unsigned)(r0 % WCD_TILE_ROWS);
+        some = nr < most - first ? nr : most - first;
+        t->tile = r0 / WCD_TILE_ROWS, t->tiles = (first + (unsigned)some - 1) / WCD_TILE_ROWS + 1;
+        memset(t->total, 0, t->x->n * t->tiles * WCD_TILE_ROWS * sizeof *t->total);
+        if (t->f->by_row)
+            product_by_columns(t);
+        else if (t->f->fixed)
+            fixed_product(t);
+        else
+            float_product(t);
+        put_sums(t, first, (unsigned)some, y, ldy, add);
+    }
 }
 
 void wcd_tiles_product(const wcd_tiles *f, const wcd_view *v, const uint8_t *memory, uint64_t r0, uint64_t nr,
                        const wcd_vectors *x, float *y, size_t ldy, int add)
 {
-    float total[WCD_TILE_X * WCD_TILE_ROWS];
+    float total[WCD_TILE_SUMS * WCD_TILE_ROWS];
     wcd_tiles here = *f;
-    if (here.lut && !here.by_row) read_levels(&here, memory);
-    memory += header_size(f);
-    for (uint64_t some; nr; nr -= some, r0 += some, y += some) {
-        const uint64_t tile = r0 / WCD_TILE_ROWS, first = r0 % WCD_TILE_ROWS;
-        some = nr < WCD_TILE_ROWS - first ? nr : WCD_TILE_ROWS - first;
-        for (unsigned b = 0; b < x->n; b += WCD_TILE_X) {
-            const unsigned nx = x->n - b < WCD_TILE_X ? x->n - b : WCD_TILE_X;
-            const wcd_vectors part = {x->x + b * x->ld, x->ld, nx};
-            const uint8_t *at = memory + tile * here.tile_size;
-            if (here.by_row)
-                tile_by_columns(v->cols, at, vectors_of(v, tile), &part, total);
-            else
-                tile_product(&here, v->cols, at, vectors_of(v, tile), &part, total);
-            put_sums(total, (unsigned)first, (unsigned)some, nx, y + b * ldy, ldy, add);
-        }
+    if (header_size(f)) read_levels(&here, memory);
+    for (unsigned b = 0; b < x->n; b += WCD_TILE_X) {
+        const wcd_vectors part = {x->x + b * x->ld, x->ld, x->n - b < WCD_TILE_X ? x->n - b : WCD_TILE_X};
+        product t = {&here, v, memory + header_size(f), 0, 0, &part, total};
+        multiply(&t, r0, nr, y + b * ldy, ldy, add);
     }
 }

@@ -1,22 +1,21 @@
-/* tiles.h - a part laid out anew for products: 16 rows in the lanes of a vector, and what an input makes of every value
- * of a code in a table that all of them look up.
+/* tiles.h - a part laid out anew for products: 16 rows in the lanes of a vector, and something made of an input that
+ * all of them use.
  *
- * A code of `bits' is cut into planes of 4, 2 and 1 bits (packed.h: 3 = 2 + 1), and neighbouring columns of a plane
- * share a *nibble*: one column of 4 bits, two of 2, four of 1. Whatever its bits mean, a nibble adds one of 16 numbers
- * to a row's sum, so for every nibble there is a table
+ * Grids of up to 7 bits are multiplied by inputs in fixed point (fixed.h). Codes of 8 bits are signed bytes q - 128,
+ * multiplied as floats. Of a lut of 1, 2 or 4 bits, neighbouring columns share a *nibble*: four, two or one. Whatever
+ * its bits mean, a nibble adds one of 16 numbers to a row's sum, so for every nibble there is a table
  *
- *     T[i] = sum over its columns j of c_j[i] x_j,        c_j[i] what the bits of column j in i stand for,
+ *     T[i] = sum over its columns j of c_j[i] x_j,        c_j[i] the level that the bits of column j in i stand for,
  *
  * made once and used for all rows of a tile: a weight of 4 bits costs a look-up and an addition, one of 2 half of each.
- * A grid's c is q - z0 with a z0 that all rows share (zero_fixed, else the middle of the codes), for the first plane,
- * and q 2^shift for those above; a lut's c is its level. Codes of 8 bits are signed bytes q - 128 and no look-ups.
  *
  * Layout, for every tile of WCD_TILE_ROWS rows, for every group of n columns, with V = 8 vectors of 16 rows to a tile
  * (fewer in the last), sections beginning at multiples of 64 bytes:
  *
  *     scales    [V][16] of s_size bytes       zeros    [V][16] of z_size bytes
- *     a plane   [ceil(n / (32 / k))][V][16] u32: column j of the chunk in bits k j ..
+ *     grids     of every 128 columns [V] as fixed.h has it
  *     bytes     [ceil(n / 8)][V][8 columns][16] i8
+ *     luts      [ceil(n / (32 / bits))][V][16] u32: column j of the chunk in bits `bits' j ..
  *
  * In front of the first tile stand the levels of a lut, 16 f32. Rows and columns that are not there have codes 0.
  *
@@ -34,8 +33,9 @@
 enum {
     WCD_TILE_VECTORS = 8,
     WCD_TILE_ROWS = 16 * WCD_TILE_VECTORS,
-    WCD_TILE_X = 8, /* inputs that share a group's codes while they are in the first cache */
-    WCD_TILE_PLANES = 3,
+    WCD_TILE_X = 8,       /* inputs that share a group's codes while they are in the first cache */
+    WCD_TILE_AT_ONCE = 8, /* that an input in fixed point serves */
+    WCD_TILE_SUMS = 32,   /* inputs times tiles at once, at most */
     WCD_STRIP_ROWS = 8,
     WCD_STRIP_BLOCK = 128 /* columns */
 };
@@ -46,7 +46,6 @@ struct wcd_tiles {
     uint64_t group;          /* columns that share s and z */
     unsigned s_size, z_size; /* bytes of a number: 0 none, 1 u8 (z), 2 f16, 4 f32 */
     float exp2;              /* what f16 scales are multiplied with, or all of s */
-    float z0;                /* what codes of fewer than 8 bits are counted from; 8 bits: 128, set by wcd_tiles_of */
     float z;                 /* without z_size: of all rows */
     int lut;                 /* codes mean levels */
     int by_row;              /* a lut of 4 bits without scales, with a table per row */
@@ -55,15 +54,15 @@ struct wcd_tiles {
     const uint8_t *scales, *zeros; /* f16 [rows, groups], where s_size, z_size are 2 */
     const uint8_t *levels;         /* f16 [2^bits] of a lut, or [rows, 16] */
 
-    unsigned planes;
-    uint8_t width[WCD_TILE_PLANES], shift[WCD_TILE_PLANES];
-    uint64_t tile_size, size;              /* bytes of a full tile; of all */
-    float meaning[WCD_TILE_PLANES][4][16]; /* c of every plane and column of a nibble; a lut: levels are to be set */
+    int fixed;                /* a grid of up to 7 bits */
+    float z0;                 /* what codes of a grid are counted from: the middle */
+    uint64_t tile_size, size; /* bytes of a full tile; of all */
+    float meaning[4][16];     /* of a lut, once its levels are read: c of every column of a nibble */
 };
 
 /* acc is [vectors][16]: of a tile's rows, for one group and input. */
 typedef struct wcd_tile_loops {
-    /* acc += n columns of a plane times x. For every chunk of 8 nibbles, whose look-ups u_0 .. u_7 are, acc +=
+    /* acc += n columns of a lut of `width' bits times x: for every chunk of 8 nibbles, whose look-ups u_0 .. u_7 are,
      * ((u0 + u1) + (u2 + u3)) + ((u4 + u5) + (u6 + u7)); T is a product and then fused multiply-adds, by columns. A
      * nibble without columns adds 0. */
     void (*nibbles)(const uint8_t *p, unsigned vectors, unsigned width, float (*c)[16], const float *x, uint64_t n,

@@ -15,6 +15,11 @@
 #endif
 
 #ifdef __AVX2__
+/* A sum of integers that is to be made step by step. GCC would make a tree of it, and has no registers for that. */
+#define IN_ORDER(sum) __asm__("" : "+x"(sum))
+#endif
+
+#ifdef __AVX2__
 /* x at four columns of u16. CPUs that gather by one instruction do it more slowly, since it must not leak. */
 static inline __m128 four_at(const float *x, const uint8_t *col)
 {
@@ -260,6 +265,60 @@ static inline void bytes64_store(uint8_t out[64], bytes64 b)
     _mm512_storeu_si512(out, b.v);
 }
 
+/* Four bytes, 16 times. */
+static inline bytes64 bytes64_words(const void *p)
+{
+    int32_t x;
+    __builtin_memcpy(&x, p, 4);
+    return (bytes64){_mm512_set1_epi32(x)};
+}
+/* Every byte, with bits of the next from above. */
+static inline bytes64 bytes64_down(bytes64 b, unsigned bits)
+{
+    return (bytes64){_mm512_srli_epi32(b.v, bits)};
+}
+static inline bytes64 masked(bytes64 b, int mask)
+{
+    return (bytes64){_mm512_and_si512(b.v, all8(mask))};
+}
+static inline bytes64 up4(bytes64 b)
+{
+    return (bytes64){_mm512_slli_epi64(b.v, 4)};
+}
+static inline bytes64 both(bytes64 a, bytes64 b)
+{
+    return (bytes64){_mm512_or_si512(a.v, b.v)};
+}
+/* Sums of two products in 16 bits each, or with VNNI of four in 32. */
+typedef __m512i pairs;
+static inline pairs pairs_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int vnni)
+{
+    if (vnni) {
+        __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(q.v), "m"(*(const int8_t(*)[4])x));
+        return sum;
+    }
+    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(q.v, bytes64_words(x).v));
+    IN_ORDER(sum);
+    return sum;
+}
+static inline pairs pairs_down(pairs sum, unsigned bits)
+{
+    return _mm512_sra_epi32(sum, _mm_cvtsi32_si128((int)bits));
+}
+static inline ints ints_all(int x)
+{
+    return _mm512_set1_epi32(x);
+}
+static inline ints ints_pairs(ints sum, pairs t, int vnni)
+{
+    return _mm512_add_epi32(sum, vnni ? t : _mm512_madd_epi16(t, _mm512_set1_epi16(1)));
+}
+
 #elif defined __AVX2__
 
 typedef struct vec {
@@ -477,6 +536,47 @@ static inline void bytes64_store(uint8_t out[64], bytes64 b)
     _mm256_storeu_si256((__m256i *)(void *)(out + 32), b.b);
 }
 
+/* Four bytes, 16 times. */
+static inline bytes64 bytes64_words(const void *p)
+{
+    int32_t x;
+    __builtin_memcpy(&x, p, 4);
+    return (bytes64){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+/* Every byte, with bits of the next from above. */
+static inline bytes64 bytes64_down(bytes64 b, unsigned bits)
+{
+    return (bytes64){_mm256_srli_epi32(b.a, (int)bits), _mm256_srli_epi32(b.b, (int)bits)};
+}
+/* Sums of two products in 16 bits each. */
+typedef idx pairs;
+static inline pairs pairs_zero(void)
+{
+    return ints_zero();
+}
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int vnni)
+{
+    const bytes64 words = bytes64_words(x);
+    (void)vnni;
+    sum.a = _mm256_add_epi16(sum.a, _mm256_maddubs_epi16(q.a, words.a));
+    IN_ORDER(sum.a);
+    sum.b = _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(q.b, words.b));
+    IN_ORDER(sum.b);
+    return sum;
+}
+static inline ints ints_all(int x)
+{
+    return (ints){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
+}
+static inline ints ints_pairs(ints sum, pairs t, int vnni)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    (void)vnni;
+    return (ints){_mm256_add_epi32(sum.a, _mm256_madd_epi16(t.a, one)),
+                  _mm256_add_epi32(sum.b, _mm256_madd_epi16(t.b, one))};
+}
+
 #elif defined __ARM_NEON
 #include "decode/vector_neon.h"
 #endif
@@ -531,6 +631,11 @@ static inline bytes64 codes64_placed(const uint8_t *p, unsigned bits, int vnni)
 static inline ints ints_placed(ints sum, unsigned bits, int vnni)
 {
     (void)bits, (void)vnni;
+    return sum;
+}
+static inline pairs pairs_down(pairs sum, unsigned bits)
+{
+    (void)bits;
     return sum;
 }
 #endif

@@ -238,6 +238,40 @@ static inline ints bytes64_fours(ints sum, bytes64 q, bytes64 x, unsigned bits, 
     return (ints){fours_of(sum.a, q.a, x.a, bits, dotprod), fours_of(sum.b, q.b, x.b, bits, dotprod),
                   fours_of(sum.c, q.c, x.c, bits, dotprod), fours_of(sum.d, q.d, x.d, bits, dotprod)};
 }
+/* Four bytes, 16 times. */
+static inline bytes64 bytes64_words(const void *p)
+{
+    uint32_t x;
+    __builtin_memcpy(&x, p, 4);
+    const uint8x16_t v = vreinterpretq_u8_u32(vdupq_n_u32(x));
+    return (bytes64){v, v, v, v};
+}
+static inline bytes64 bytes64_down(bytes64 b, unsigned bits)
+{
+    return (bytes64){idx_down(b.a, (int)bits), idx_down(b.b, (int)bits), idx_down(b.c, (int)bits),
+                     idx_down(b.d, (int)bits)};
+}
+/* Elsewhere sums in fewer bits than ints. */
+typedef ints pairs;
+static inline pairs pairs_zero(void)
+{
+    return ints_zero();
+}
+/* sum and q times the four bytes at x. */
+static inline pairs pairs_add(pairs sum, bytes64 q, const int8_t x[4], int dotprod)
+{
+    return bytes64_fours(sum, q, bytes64_words(x), FOURS_BITS, dotprod);
+}
+static inline ints ints_all(int x)
+{
+    const int32x4_t v = vdupq_n_s32(x);
+    return (ints){v, v, v, v};
+}
+static inline ints ints_pairs(ints sum, pairs t, int dotprod)
+{
+    (void)dotprod;
+    return (ints){vaddq_s32(sum.a, t.a), vaddq_s32(sum.b, t.b), vaddq_s32(sum.c, t.c), vaddq_s32(sum.d, t.d)};
+}
 static inline vec ints_vec(ints i)
 {
     return (vec){vcvtq_f32_s32(i.a), vcvtq_f32_s32(i.b), vcvtq_f32_s32(i.c), vcvtq_f32_s32(i.d)};

@@ -30,24 +30,56 @@ typedef struct meaning {
     unsigned bits;
     size_t cols, group;
     const float *s, *z; /* [groups] */
-    float z0;
-    int fixed; /* z is z0 everywhere */
+    bool middle;        /* z is the middle everywhere */
     const float *level;
 } meaning;
 
-static float code_value(const meaning *m, size_t col, unsigned width, unsigned shift)
+/* Of columns that share k: 2^-k and X, found as said: one k after the other is tried. */
+static double fixed_inputs(const float *x, size_t n, int64_t *X)
 {
-    unsigned q = m->q[col] >> shift & ((1u << width) - 1);
-    return m->level ? m->level[q] : (float)(q << shift) - (shift ? 0 : m->z0);
+    double most = 0;
+    int k = 126;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)x[i]));
+    while (ldexp(most, k) >= 8355584)
+        k--;
+    for (size_t i = 0; i < n; i++)
+        X[i] = (int64_t)nearbyint(ldexp((double)x[i], k));
+    return ldexp(1, -k);
+}
+
+/* Sums of three digits, in order of place: of q - z0 times x, and where z counts of x alone. */
+static float fixed_sum(const meaning *m, size_t at, size_t end, const float *x, float *all)
+{
+    float acc = 0;
+    *all = 0;
+    for (size_t first = at, n; first < end; first += n) {
+        int64_t X[128], D[3] = {0}, sum = 0;
+        n = end - first < 128 ? end - first : 128;
+        const double step = fixed_inputs(x + first, n, X);
+        for (size_t i = 0; i < n; i++) {
+            const int64_t q = (int64_t)m->q[first + i] - (1 << m->bits) / 2;
+            int64_t left = X[i];
+            sum += left;
+            for (int j = 0; j < 3; j++) {
+                const int64_t digit = ((left + 128) % 256 + 256) % 256 - 128;
+                D[j] += q * digit, left = (left - digit) / 256;
+            }
+            assert_int_equal(left, 0);
+        }
+        const float t = fmaf((float)D[2], 65536, fmaf((float)D[1], 256, (float)D[0]));
+        acc = fmaf(t, (float)step, acc), *all = fmaf((float)sum, (float)step, *all);
+    }
+    return acc;
 }
 
 /* Eight look-ups from column `at' on. */
-static float chunk_sum(const meaning *m, size_t at, size_t end, unsigned width, unsigned shift, const float *x)
+static float chunk_sum(const meaning *m, size_t at, size_t end, const float *x)
 {
-    const size_t f = 4 / width;
+    const size_t f = 4 / m->bits;
     float u[8] = {0};
     for (size_t c = at; c < end && c < at + 8 * f; c++) {
-        float *to = &u[(c - at) / f], v = code_value(m, c, width, shift);
+        float *to = &u[(c - at) / f], v = m->level[m->q[c]];
         *to = (c - at) % f ? fmaf(v, x[c], *to) : v * x[c];
     }
     return ((u[0] + u[1]) + (u[2] + u[3])) + ((u[4] + u[5]) + (u[6] + u[7]));
@@ -77,16 +109,17 @@ static float documented(const meaning *m, const float *x)
     float y = 0;
     for (size_t g = 0, at = 0; at < m->cols; g++, at += m->group) {
         const size_t end = at + m->group < m->cols ? at + m->group : m->cols;
-        float acc = 0;
-        for (size_t c = at; m->bits == 8 && c < end; c += 8)
-            acc += byte_sum(m, c, end, x);
-        for (unsigned width = 4, shift = 0; width && m->bits < 8; width /= 2) {
-            if (!(m->bits & width)) continue;
-            for (size_t c = at; c < end; c += 32 / width)
-                acc += chunk_sum(m, c, end, width, shift, x);
-            shift += width;
-        }
-        if (!m->fixed) acc = fmaf(m->z0 - m->z[g], inputs_sum(x + at, end - at), acc);
+        float acc = 0, all = 0;
+        if (m->level)
+            for (size_t c = at; c < end; c += 32 / m->bits)
+                acc += chunk_sum(m, c, end, x);
+        else if (m->bits < 8)
+            acc = fixed_sum(m, at, end, x, &all);
+        else
+            for (size_t c = at; c < end; c += 8)
+                acc += byte_sum(m, c, end, x);
+        if (m->bits == 8) all = inputs_sum(x + at, end - at);
+        if (!m->middle) acc = fmaf((float)(1 << m->bits) / 2 - m->z[g], all, acc);
         y = fmaf(m->s[g], acc, y);
     }
     return y;
@@ -98,10 +131,9 @@ static void documented_rows(const wc_part *p, const wcd_view *v, const float *x,
     const bool grid = p->kind == WC_PART_GRID;
     const size_t cols = v->cols, group = grid ? p->grid.group : p->lut.scaled ? p->lut.group : cols < 256 ? cols : 256;
     float s[256], z[256] = {0}, level[16] = {0};
-    meaning m = {NULL, grid ? p->grid.bits : p->lut.bits, cols, group, s, z, 0, !grid, grid ? NULL : level};
+    meaning m = {NULL, grid ? p->grid.bits : p->lut.bits, cols, group, s, z, !grid, grid ? NULL : level};
     assert_true(grid ? wc_grid_groups(&p->grid) <= 256 : 1);
-    if (grid) m.z0 = m.bits < 8 && p->grid.zero_kind == WC_ZERO_FIXED ? p->grid.zero_fixed : (float)(1 << m.bits) / 2;
-    if (grid) m.fixed = p->grid.zero_kind == WC_ZERO_FIXED && p->grid.zero_fixed == m.z0;
+    if (grid) m.middle = p->grid.zero_kind == WC_ZERO_FIXED && p->grid.zero_fixed == (float)(1 << m.bits) / 2;
     for (unsigned i = 0; !grid && i < 1u << m.bits; i++)
         level[i] = (float)f16_value(p->lut.table[i]);
     for (size_t r = 0; r < v->rows; r++) {
@@ -224,6 +256,54 @@ static void luts_of_rows(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check(lut_fill(lut_plan(shapes[i].rows, shapes[i].cols, 4, shapes[i].cols, WC_LUT_ROW, false)), "lut of rows");
+}
+
+/* Inputs in fixed point: zeros, numbers so small or large that 2^k or 2^-k would be none, one large among small ones,
+ * the first below and the first above a power of two that still fits, and halves. They are the documented sum; and one
+ * that is no number makes its own results NaN, and no others. */
+static void inputs_at_the_limits(void **state)
+{
+    enum { ROWS = 40, COLS = 300 };
+    static const float limits[][3] = {{0, 0, 0},
+                                      {0x1p-149f, -0x1p-130f, 0x1p-126f},
+                                      {0x1p-104f, 0x1.fdfbfep-104f, -0x1p-120f},
+                                      {0x1.fffffep127f, -0x1.fffffep127f, 1},
+                                      {1, 0x1p-23f, -0x1p-24f},
+                                      {0x1.fdfbfep0f, -0x1.fdfbfep0f, 0x1p-22f},
+                                      {0x1.fdfcp0f, -0x1.fdfcp0f, 0x1p-21f},
+                                      {0x1.fffffep0f, -0x1.fffffep0f, 0x1.8p-21f}};
+    static const float none[] = {NAN, INFINITY, -INFINITY};
+    (void)state;
+    for (unsigned bits = 1; bits < 8; bits++) {
+        wc_part p = grid_fill(grid_plan(ROWS, COLS, bits, 256, 0, bits % 2));
+        encoded e = encode(&p);
+        wcd_tiles f;
+        float *x = inputs(INPUTS * COLS, false);
+        assert_true(wcd_tiles_of(e.view, &f));
+        for (size_t k = 0; k < sizeof limits / sizeof *limits; k++) {
+            for (size_t i = 0; i < COLS; i++)
+                x[i] = limits[k][i % 7 ? i % 3 : 0] * (i % 5 ? 1 : -1);
+            float got[ROWS], want[ROWS];
+            uint8_t *memory = aligned(f.size);
+            wcd_cpu_use(wcd_cpu_best());
+            wcd_tiles_make(&f, e.view, 0, 1, memory);
+            wcd_tiles_product(&f, e.view, memory, 0, ROWS, &(wcd_vectors){x, COLS, 1}, got, ROWS, 0);
+            documented_rows(&p, e.view, x, want);
+            same(want, got, ROWS, "documented sum", "limits", wcd_cpu_best());
+            check_levels(e.view, &f, x, "limits");
+            free(memory);
+        }
+        for (size_t k = 0; k < sizeof none / sizeof *none; k++) {
+            x[COLS - 1] = none[k];
+            float *y = compute(e.view, &f, wcd_cpu_best(), x);
+            for (size_t r = 0; r < 2 * ROWS; r++)
+                assert_int_equal(isnan(y[r]), r < ROWS);
+            check_levels(e.view, &f, x, "no number");
+            free(y);
+        }
+        free(x), free(e.data[0]);
+        wc_part_free(&p);
+    }
 }
 
 /* Root of mean squares over rows, against f64. */
@@ -438,9 +518,13 @@ static void misuse(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grids),        cmocka_unit_test(luts),
-        cmocka_unit_test(luts_of_rows), cmocka_unit_test(errors_beside_matvec),
-        cmocka_unit_test(files),        cmocka_unit_test(what_gains),
+        cmocka_unit_test(grids),
+        cmocka_unit_test(luts),
+        cmocka_unit_test(luts_of_rows),
+        cmocka_unit_test(inputs_at_the_limits),
+        cmocka_unit_test(errors_beside_matvec),
+        cmocka_unit_test(files),
+        cmocka_unit_test(what_gains),
         cmocka_unit_test(misuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
