@@ -27,17 +27,10 @@ template <int BITS> __device__ __forceinline__ float wcu_ggml_level_of(const uin
     return wcu_bits_f32(wcu_field_bits<BITS>(w, c) >> (f.up - up) | exponent) - wcu_bits_f32(exponent);
 }
 
-/* What a kernel needs to know of its vectors: panels of the first of them, and how many there are. */
-struct wcu_ggml_inputs {
-    const float *xs, *sx;
-    uint32_t n;
-};
-
-/* Four columns from c on, xs the unit's place in a panel: dot [rows, N] += of their levels, sum [N] += of the inputs.
- */
+/* Four columns of a unit from c on: dot [rows, N] += of their levels, sum [N] += of the inputs. */
 template <int BITS, int N, bool TABLE>
 __device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigned c, const float *table,
-                                              const float *xs, uint64_t lds, uint32_t n, float (*dot)[N], float *sum)
+                                              const wcu_vectors<N> &v, uint32_t unit, float (*dot)[N], float *sum)
 {
     float q[WCU_ROWS][4];
 #pragma unroll
@@ -48,8 +41,7 @@ __device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigne
                             : wcu_ggml_level_of<BITS>(w[r], c + k);
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
-        if (t >= n) continue;
-        float4 x = wcu_get((const float4 *)(xs + t * lds + c * 32));
+        float4 x = wcu_get((const float4 *)(wcu_panel_of(v.xs, unit) + v.at[t] + c * 32));
         if (wcu_ggml_run_of(BITS) < WCU_UNIT) sum[t] += x.x + x.y + (x.z + x.w);
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++)
@@ -59,8 +51,8 @@ __device__ __forceinline__ void wcu_ggml_four(const uint32_t (*w)[BITS], unsigne
 
 /* One unit of columns of all rows of a thread. Rows behind the last one repeat it. */
 template <int BITS, int N, bool TABLE>
-__device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row0, uint64_t unit, const float *table,
-                                              const wcu_ggml_inputs &v, float (&acc)[WCU_ROWS * N])
+__device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row0, uint32_t unit, const float *table,
+                                              const wcu_vectors<N> &v, float (&acc)[WCU_ROWS * N])
 {
     uint32_t w[WCU_ROWS][BITS];
     uint64_t row[WCU_ROWS];
@@ -74,16 +66,15 @@ __device__ __forceinline__ void wcu_ggml_step(const wcu_product &a, uint64_t row
         float dot[WCU_ROWS][N] = {}, sum[N] = {}, s[WCU_ROWS], z[WCU_ROWS];
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++) {
-            wcu_ggml_stats(a.p, a.base, row[r], unit * WCU_UNIT + first, &s[r], &z[r]);
+            wcu_ggml_stats(a.p, a.base, row[r], (uint64_t)unit * WCU_UNIT + first, &s[r], &z[r]);
             z[r] = fmaf(-s[r], (float)a.p.u.b.lo, z[r]);
         }
 #pragma unroll
         for (unsigned c = 0; c < wcu_ggml_run_of(BITS); c += 4)
-            wcu_ggml_four<BITS, N, TABLE>(w, first + c, table, wcu_panel_of(v.xs, unit), a.lds, v.n, dot, sum);
+            wcu_ggml_four<BITS, N, TABLE>(w, first + c, table, v, unit, dot, sum);
 #pragma unroll
         for (unsigned t = 0; t < N; t++) {
-            if (t >= v.n) continue;
-            if (wcu_ggml_run_of(BITS) == WCU_UNIT) sum[t] = wcu_get(v.sx + t * (a.lds / WCU_UNIT) + unit);
+            if (wcu_ggml_run_of(BITS) == WCU_UNIT) sum[t] = wcu_get(v.sx + v.at[t] / WCU_UNIT + unit);
 #pragma unroll
             for (unsigned r = 0; r < WCU_ROWS; r++)
                 acc[r * N + t] = fmaf(s[r], dot[r][t], fmaf(-z[r], sum[t], acc[r * N + t]));
@@ -96,15 +87,15 @@ template <int BITS, int N, bool TABLE>
 __global__ void __launch_bounds__(WCU_THREADS) wcu_ggml_product(const wcu_product a)
 {
     __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32], table[16];
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N;
     uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
-    const wcu_ggml_inputs v = {a.xs + first * a.lds, a.sx + first * (a.lds / WCU_UNIT), n};
+    const wcu_vectors<N> v = wcu_vectors_of<N>(a, first);
     float acc[WCU_ROWS * N] = {};
     if (TABLE && threadIdx.x < 16) table[threadIdx.x] = wcu_at<int8_t>(a.base, a.p.u.b.levels, threadIdx.x);
     if (TABLE) __syncthreads();
-    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
+    for (uint32_t unit = lane; unit < a.p.units; unit += a.lanes)
         wcu_ggml_step<BITS, N, TABLE>(a, row0, unit, table, v, acc);
-    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, v.n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 template <int N> static void wcu_launch_ggml_of(const wcu_product &a, cudaStream_t stream)
@@ -129,11 +120,8 @@ template <int N> static void wcu_launch_ggml_of(const wcu_product &a, cudaStream
 /* False, and nothing is launched: it is not a part of this kind, or has entries of grids. */
 static bool wcu_launch_ggml(const wcu_product &a, cudaStream_t stream)
 {
-    if (a.p.kind != WCU_GGML || a.p.u.b.dim > 1) return false;
-    if (a.n == 1)
-        wcu_launch_ggml_of<1>(a, stream);
-    else
-        wcu_launch_ggml_of<WCU_BATCH>(a, stream);
+    if (a.p.kind != WCU_GGML || a.p.u.b.dim > 1 || a.p.units >= WCU_MOST_UNITS) return false;
+    wcu_by_vectors(a.n, [&](auto n) { wcu_launch_ggml_of<n.value>(a, stream); });
     return true;
 }
 

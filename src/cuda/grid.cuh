@@ -69,23 +69,6 @@ __device__ __forceinline__ void wcu_four(const uint32_t (*w)[BITS], unsigned c, 
                                               wcu_level_place<BITS>(w[r], c + k, levels.own));
 }
 
-/* Where N vectors of panels are, from the first of them on. Of fewer, the last one is taken again, and its sums are not
- * written: a branch for each would keep loads from being asked for together. */
-template <int N> struct wcu_vectors {
-    const float *xs, *sx;
-    uint32_t at[N], n;
-};
-
-template <int N> __device__ __forceinline__ wcu_vectors<N> wcu_vectors_of(const wcu_product &a, unsigned first)
-{
-    wcu_vectors<N> v = {a.xs + first * a.lds, a.sx + first * (a.lds / WCU_UNIT), {}, 1};
-    if (N > 1) v.n = a.n - first < N ? a.n - first : N;
-#pragma unroll
-    for (unsigned t = 0; t < N; t++)
-        v.at[t] = (t < v.n ? t : v.n - 1) * (uint32_t)a.lds;
-    return v;
-}
-
 /* dot [R, N] of a unit. */
 template <int BITS, int R, int N, bool LUT>
 __device__ __forceinline__ void wcu_unit_dots(const uint32_t (*w)[BITS], wcu_levels levels, const wcu_vectors<N> &v,

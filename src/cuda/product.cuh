@@ -16,9 +16,10 @@
 #endif
 
 enum {
-    WCU_THREADS = 128, /* of a block of a product: 4 warps, so that 16 blocks fill a multiprocessor */
-    WCU_BATCH = 8,     /* vectors at once */
-    WCU_PANEL = 1024   /* values of x that a warp reads together */
+    WCU_THREADS = 128,       /* of a block of a product: 4 warps, so that 16 blocks fill a multiprocessor */
+    WCU_BATCH = 8,           /* vectors at once */
+    WCU_PANEL = 1024,        /* values of x that a warp reads together */
+    WCU_MOST_UNITS = 1 << 22 /* of a row, so that places in the panels of 8 vectors are u32 */
 };
 
 #define WCU_X_UP 0x1p80f /* grid.cuh says why */
@@ -78,6 +79,38 @@ static __global__ void wcu_inputs(const wcu_input a)
 __device__ __forceinline__ const float *wcu_panel_of(const float *xs, uint64_t unit)
 {
     return xs + unit / 32 * WCU_PANEL + unit % 32 * 4;
+}
+
+/* Where N vectors of panels are, from the first of them on. Of fewer, the last one is taken again, and its sums are not
+ * written: a branch for each would keep loads from being asked for together. */
+template <int N> struct wcu_vectors {
+    const float *xs, *sx;
+    uint32_t at[N], n;
+};
+
+template <int N> __device__ __forceinline__ wcu_vectors<N> wcu_vectors_of(const wcu_product &a, unsigned first)
+{
+    wcu_vectors<N> v = {a.xs + first * a.lds, a.sx + first * (a.lds / WCU_UNIT), {}, 1};
+    if (N > 1) v.n = a.n - first < N ? a.n - first : N;
+#pragma unroll
+    for (unsigned t = 0; t < N; t++)
+        v.at[t] = (t < v.n ? t : v.n - 1) * (uint32_t)a.lds;
+    return v;
+}
+
+/* f with the number of vectors that a kernel takes at once: 1, 4, or as many as any does. */
+template <int N> struct wcu_number {
+    static const int value = N;
+};
+
+template <typename F> static void wcu_by_vectors(uint32_t n, F f)
+{
+    if (n == 1)
+        f(wcu_number<1>());
+    else if (n <= 4)
+        f(wcu_number<4>());
+    else
+        f(wcu_number<WCU_BATCH>());
 }
 
 /* ---- the end of a product --------------------------------------------------------------------------------------- */

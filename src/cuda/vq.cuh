@@ -70,17 +70,16 @@ __device__ __forceinline__ void wcu_vq_vector(const wcu_product &a, const wcu_bo
         w[j] = wcu_bits_f32(wcu_f32_bits(w[j]) ^ (minus >> j & 1) << 31);
 }
 
-/* dot [rows, N] += the vector w that begins at column c of a unit, xs the unit's place in a panel. */
+/* dot [rows, N] += the vector w that begins at column c of a unit. */
 template <int DIM, int N>
-__device__ __forceinline__ void wcu_vq_dots(const float (*w)[DIM], unsigned c, const float *xs, uint64_t lds,
-                                            uint32_t n, float (*dot)[N])
+__device__ __forceinline__ void wcu_vq_dots(const float (*w)[DIM], unsigned c, const wcu_vectors<N> &v, uint32_t unit,
+                                            float (*dot)[N])
 {
 #pragma unroll
     for (unsigned t = 0; t < N; t++) {
-        if (t >= n) continue;
 #pragma unroll
         for (unsigned j = 0; j < DIM; j += 4) {
-            const float *from = xs + t * lds + (c + j) / 4 * 128 + (c + j) % 4;
+            const float *from = wcu_panel_of(v.xs, unit) + v.at[t] + (c + j) / 4 * 128 + (c + j) % 4;
             float4 x = {0, 0, 0, 0};
             if (DIM == 2) {
                 float2 two = wcu_get((const float2 *)from);
@@ -88,20 +87,20 @@ __device__ __forceinline__ void wcu_vq_dots(const float (*w)[DIM], unsigned c, c
             } else {
                 x = wcu_get((const float4 *)from);
             }
-            const float v[4] = {x.x, x.y, x.z, x.w};
+            const float four[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
             for (unsigned r = 0; r < WCU_ROWS; r++)
 #pragma unroll
                 for (unsigned k = 0; k < 4 && j + k < DIM; k++)
-                    dot[r][t] = fmaf(w[r][j + k], v[k], dot[r][t]);
+                    dot[r][t] = fmaf(w[r][j + k], four[k], dot[r][t]);
         }
     }
 }
 
 /* One unit of columns of all rows of a thread. Rows behind the last one repeat it. */
 template <int DIM, int N>
-__device__ __forceinline__ void wcu_vq_step(const wcu_product &a, const wcu_books &t, uint64_t row0, uint64_t unit,
-                                            const float *xs, uint32_t n, float (&acc)[WCU_ROWS * N])
+__device__ __forceinline__ void wcu_vq_step(const wcu_product &a, const wcu_books &t, uint64_t row0, uint32_t unit,
+                                            const wcu_vectors<N> &v, float (&acc)[WCU_ROWS * N])
 {
     float dot[WCU_ROWS][N] = {};
     uint32_t minus[WCU_ROWS];
@@ -116,12 +115,12 @@ __device__ __forceinline__ void wcu_vq_step(const wcu_product &a, const wcu_book
         float w[WCU_ROWS][DIM];
 #pragma unroll
         for (unsigned r = 0; r < WCU_ROWS; r++)
-            wcu_vq_vector<DIM>(a, t, row[r], (unit * WCU_UNIT + c) / DIM, minus[r] >> c, w[r]);
-        wcu_vq_dots<DIM, N>(w, c, wcu_panel_of(xs, unit), a.lds, n, dot);
+            wcu_vq_vector<DIM>(a, t, row[r], ((uint64_t)unit * WCU_UNIT + c) / DIM, minus[r] >> c, w[r]);
+        wcu_vq_dots<DIM, N>(w, c, v, unit, dot);
     }
 #pragma unroll
     for (unsigned r = 0; r < WCU_ROWS; r++) {
-        float s = wcu_vq_scale(a.p, a.base, row[r], a.p.groups == 1 ? 0 : (uint32_t)unit / (a.p.group / WCU_UNIT));
+        float s = wcu_vq_scale(a.p, a.base, row[r], a.p.groups == 1 ? 0 : unit / (a.p.group / WCU_UNIT));
 #pragma unroll
         for (unsigned k = 0; k < N; k++)
             acc[r * N + k] = fmaf(s, dot[r][k], acc[r * N + k]);
@@ -133,13 +132,14 @@ template <int DIM, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_vq_
 {
     __shared__ float room[WCU_ROWS * N][WCU_THREADS / 32];
     __shared__ wcu_books t;
-    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N, n = a.n - first < N ? a.n - first : N;
+    unsigned lane = threadIdx.x % a.lanes, first = blockIdx.y * N;
     uint64_t row0 = ((uint64_t)blockIdx.x * (WCU_THREADS / a.lanes) + threadIdx.x / a.lanes) * WCU_ROWS;
     float acc[WCU_ROWS * N] = {};
+    const wcu_vectors<N> v = wcu_vectors_of<N>(a, first);
     wcu_load_books(a.p, a.base, &t);
-    for (uint64_t unit = lane; unit < a.p.units; unit += a.lanes)
-        wcu_vq_step<DIM, N>(a, t, row0, unit, a.xs + first * a.lds, n, acc);
-    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, n, a.x + first * a.ldx, lane, a.lanes, acc, room);
+    for (uint32_t unit = lane; unit < a.p.units; unit += a.lanes)
+        wcu_vq_step<DIM, N>(a, t, row0, unit, v, acc);
+    wcu_end_rows<WCU_ROWS, N>(a, row0, a.p.rows, first, v.n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
 static unsigned wcu_vq_blocks(const wcu_product &a)
@@ -165,7 +165,7 @@ static bool wcu_vq_fits(const wcu_part &p)
     bool one_set = !p.u.q.block_rows && !p.u.q.block_cols, whole = p.groups == 1 || p.group % WCU_UNIT == 0;
     uint64_t bytes = (uint64_t)2 * p.u.q.dim * p.u.q.books << p.bits;
     bool dims = p.u.q.dim == 2 || p.u.q.dim == 4 || p.u.q.dim == 8;
-    return one_set && whole && bytes <= WCU_BOOKS_ROOM && dims && p.cols % p.u.q.dim == 0;
+    return one_set && whole && p.units < WCU_MOST_UNITS && bytes <= WCU_BOOKS_ROOM && dims && p.cols % p.u.q.dim == 0;
 }
 
 /* False, and nothing is launched: it is not a part of this kind, or does not fit. */
@@ -174,10 +174,7 @@ static bool wcu_launch_vq(wcu_product a, cudaStream_t stream)
     if (a.p.kind != WCU_VQ || !wcu_vq_fits(a.p)) return false;
     while (a.lanes > WCU_VQ_LANES && wcu_vq_blocks(a) > WCU_VQ_BLOCKS)
         a.lanes /= 2;
-    if (a.n == 1)
-        wcu_launch_vq_of<1>(a, stream);
-    else
-        wcu_launch_vq_of<WCU_BATCH>(a, stream);
+    wcu_by_vectors(a.n, [&](auto n) { wcu_launch_vq_of<n.value>(a, stream); });
     return true;
 }
 

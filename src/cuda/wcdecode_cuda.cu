@@ -141,10 +141,10 @@ struct target {
 /* How a part is multiplied. */
 enum way { BY_UNITS, BY_COLUMNS, GRID, LUT };
 
-/* Units are whole: no holes, and none straddles groups; places in panels of 8 vectors are u32. */
+/* Units are whole: no holes, and none straddles groups. */
 way way_of(const wcu_part &p)
 {
-    bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < 1 << 22;
+    bool whole = !p.holes && p.group_shift != WCU_NO_SHIFT && p.units < WCU_MOST_UNITS;
     if (p.kind == WCU_TRELLIS || p.kind == WCU_SPARSE || by_streams(p)) return BY_COLUMNS;
     if (p.kind == WCU_GRID && whole) return GRID;
     if (p.kind == WCU_LUT && whole && p.form <= WCU_TABLE_PER_ROW && p.bits >= 2 && p.bits <= 4) return LUT;
@@ -344,14 +344,8 @@ void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *
         launch_part(a, c->stream);
     else if (streams(c, p))
         launch_stream(a, c->w->processors, c->stream);
-    else if (c->n == 1)
-        launch_codes<1>(a, c->stream);
-    else if (c->n == 2)
-        launch_codes<2>(a, c->stream);
-    else if (c->n <= 4)
-        launch_codes<4>(a, c->stream);
     else
-        launch_codes<WCU_BATCH>(a, c->stream);
+        wcu_by_vectors(c->n, [&](auto n) { launch_codes<n.value>(a, c->stream); });
 }
 
 void launch_decode(const wcd_cuda_tensor *w, const wcu_decode &a, cudaStream_t stream)
