@@ -4,7 +4,7 @@
     cuobjdump -sass build/libwcdecode_cuda.a | scripts/cuda_counts.py [sm_90]
 
 For each kernel of that architecture: its instructions, and its longest stretch that no branch leaves or enters, which is
-the body of the loop over codes; of that the instructions in all and by name. A body of wcu_grid_stream<BITS> works on 8
+the body of the loop over codes; of that the instructions in all and by name. A body of wcu_grid_piped<BITS> works on 8
 rows (4 above 4 bits) of 32 columns, one of wcu_grid_product<BITS, 1> and wcu_lut_product<BITS, 1> on 4 rows."""
 import collections
 import re

@@ -1,5 +1,5 @@
 /* grid.cuh - products with grids and luts: their inputs, the loop over codes that all of them share, and two kernels
- * for a grid. wcu_grid_product loads codes into registers and runs everywhere, wcu_grid_stream lets the copy engine of
+ * for a grid. wcu_grid_product loads codes into registers and runs everywhere, wcu_grid_piped lets the copy engine of
  * sm_90 and newer bring them, for one vector. Both give the same bits.
  *
  * A grid spends most of its time on codes, so that has a trick. A code q at bit `up' of a word, everything else masked
@@ -19,7 +19,7 @@
 enum {
     WCU_ROWS = 4,        /* rows of a thread: 4 loads of codes in flight, and x is read once for all */
     WCU_RING = 40 << 10, /* bytes of a block for codes that are on their way */
-    WCU_RESIDENT = 4     /* blocks of a multiprocessor that stream: 160 KiB of rings, which leaves x its place */
+    WCU_RESIDENT = 4     /* blocks of a multiprocessor that work so: 160 KiB of rings, which leaves x its place */
 };
 
 #define WCU_DOT_DOWN 0x1p69f
@@ -208,7 +208,7 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_gr
     wcu_end_rows<WCU_ROWS, N>(a, row0, rows, first, v.n, a.x + first * a.ldx, lane, a.lanes, acc, room);
 }
 
-/* ---- grid, streamed ---------------------------------------------------------------------------------------------
+/* ---- grid, by the copy engine ------------------------------------------------------------------------------------
  *
  * A block stays, and goes through a range of rows, R at a time, 128 units of columns at a time: a stage. The codes of
  * stages to come are on their way to a ring in shared memory, by one bulk copy for each row and plane, while the
@@ -292,7 +292,7 @@ template <int BITS> __device__ __forceinline__ void wcu_take(const uint8_t *slot
 
 /* One vector; blocks of 128 threads, as many as there is room for. The part is one for wcu_grid_product, with more than
  * 64 units, a multiple of 4, so that copies are multiples of 16 bytes. */
-template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT) wcu_grid_stream(const wcu_product a)
+template <int BITS> __global__ void __launch_bounds__(WCU_THREADS, WCU_RESIDENT) wcu_grid_piped(const wcu_product a)
 {
     typedef wcu_ring<BITS> ring;
     alignas(128) __shared__ uint8_t slots[ring::STAGES][ring::BYTES];

@@ -211,25 +211,25 @@ template <int N> void launch_codes(const wcu_product &a, cudaStream_t stream)
         launch_grid<N>(a, stream);
 }
 
-void launch_stream(const wcu_product &a, unsigned processors, cudaStream_t stream)
+void launch_piped(const wcu_product &a, unsigned processors, cudaStream_t stream)
 {
     unsigned most = processors * WCU_RESIDENT, wanted = blocks_of(a.p.rows, a.p.bits <= 4 ? 8 : 4);
     unsigned blocks = wanted < most ? wanted : most;
     switch (a.p.bits) {
-    case 1: wcu_launch_early(wcu_grid_stream<1>, blocks, WCU_THREADS, stream, a); return;
-    case 2: wcu_launch_early(wcu_grid_stream<2>, blocks, WCU_THREADS, stream, a); return;
-    case 3: wcu_launch_early(wcu_grid_stream<3>, blocks, WCU_THREADS, stream, a); return;
-    case 4: wcu_launch_early(wcu_grid_stream<4>, blocks, WCU_THREADS, stream, a); return;
-    case 5: wcu_launch_early(wcu_grid_stream<5>, blocks, WCU_THREADS, stream, a); return;
-    case 6: wcu_launch_early(wcu_grid_stream<6>, blocks, WCU_THREADS, stream, a); return;
-    case 7: wcu_launch_early(wcu_grid_stream<7>, blocks, WCU_THREADS, stream, a); return;
-    default: wcu_launch_early(wcu_grid_stream<8>, blocks, WCU_THREADS, stream, a);
+    case 1: wcu_launch_early(wcu_grid_piped<1>, blocks, WCU_THREADS, stream, a); return;
+    case 2: wcu_launch_early(wcu_grid_piped<2>, blocks, WCU_THREADS, stream, a); return;
+    case 3: wcu_launch_early(wcu_grid_piped<3>, blocks, WCU_THREADS, stream, a); return;
+    case 4: wcu_launch_early(wcu_grid_piped<4>, blocks, WCU_THREADS, stream, a); return;
+    case 5: wcu_launch_early(wcu_grid_piped<5>, blocks, WCU_THREADS, stream, a); return;
+    case 6: wcu_launch_early(wcu_grid_piped<6>, blocks, WCU_THREADS, stream, a); return;
+    case 7: wcu_launch_early(wcu_grid_piped<7>, blocks, WCU_THREADS, stream, a); return;
+    default: wcu_launch_early(wcu_grid_piped<8>, blocks, WCU_THREADS, stream, a);
     }
 }
 
 /* Whether codes come by the copy engine: for one vector, by a device that has one, in multiples of 16 bytes, and to all
  * threads of a block; scales of tiles would not be there in time. */
-bool streams(const call *c, const wcu_part &p)
+bool by_copy_engine(const call *c, const wcu_part &p)
 {
     return p.kind == WCU_GRID && c->n == 1 && c->w->generation >= 90 && p.units % 4 == 0 && p.units > 64 &&
            p.scale_kind != WCU_TILE_SCALES;
@@ -342,8 +342,8 @@ void launch_product(call *c, const wcu_part &p, const wcu_part *s, const float *
     way how = way_of(p);
     if (how == BY_UNITS || how == BY_COLUMNS)
         launch_part(a, c->stream);
-    else if (streams(c, p))
-        launch_stream(a, c->w->processors, c->stream);
+    else if (by_copy_engine(c, p))
+        launch_piped(a, c->w->processors, c->stream);
     else
         wcu_by_vectors(c->n, [&](auto n) { launch_codes<n.value>(a, c->stream); });
 }
@@ -498,7 +498,7 @@ static void ask_device(wcd_cuda_tensor *w)
     const char *wish = getenv("WCD_CUDA_GENERATION");
     if (cudaGetDevice(&device) != cudaSuccess ||
         cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess ||
-        cudaFuncGetAttributes(&code, wcu_grid_stream<4>) != cudaSuccess) {
+        cudaFuncGetAttributes(&code, wcu_grid_piped<4>) != cudaSuccess) {
         (void)cudaGetLastError(); /* products will say it */
         return;
     }

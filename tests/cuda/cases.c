@@ -561,9 +561,9 @@ static int product_by(const char *generation, const wcd_tensor *t, const float *
     return 0;
 }
 
-/* Grids that newer devices stream: every number of bits; one stage of columns, two and more than the ring has, the last
- * of a few units; rows in ranges that are no multiples of a stage's; all scales and zeros that come early; outliers and
- * transforms. The kernels of both generations give the same bits, and the right ones. */
+/* Grids whose codes come by the copy engine of newer devices: every number of bits; one stage of columns, two and more
+ * than the ring has, the last of a few units; rows in ranges that are no multiples of a stage's; all scales and zeros
+ * that come early; outliers and transforms. The kernels of both generations give the same bits, and the right ones. */
 static int generations(char *why, unsigned size)
 {
     static const uint64_t cols[] = {2176, 4224, 8320, 2560};
@@ -582,7 +582,7 @@ static int generations(char *why, unsigned size)
             FAIL("sample %u: %s", i, text);
         for (unsigned r = 0; r < rows; r++)
             if (!same(y[0][r], y[1][r]))
-                FAIL("%u bits, row %u: %a, and %a when streamed", bits, r, (double)y[0][r], (double)y[1][r]);
+                FAIL("%u bits, row %u: %a, and %a by the copy engine", bits, r, (double)y[0][r], (double)y[1][r]);
         loaded l;
         if (upload(&s.t, &l, text, sizeof text) || check_product(&s.t, &l, 1, BF16, F32, text, sizeof text))
             FAIL("sample %u: %s", i, text);
