@@ -60,6 +60,7 @@ static wc_status run(wc_ctx *ctx, const void *opt, int n, char **operand, wc_rep
     if (strcmp(o->bos, "auto") && strcmp(o->bos, "never"))
         return wc_fail(ctx, WC_OPTION, "--bos %s: write auto or never", o->bos);
     if (o->max_kl != 0 && !o->against) return wc_fail(ctx, WC_OPTION, "--max-kl needs --against");
+    if (o->max_kl < 0) return wc_fail(ctx, WC_OPTION, "--max-kl %g: a divergence is at least 0", o->max_kl);
     return wc_eval(ctx, &e, report, NULL);
 }
 

@@ -90,7 +90,10 @@ static void bash(void)
           "    words='",
           stdout);
     list_commands(" ");
-    puts("'\n    else\n        case ${COMP_WORDS[1]} in");
+    puts(" help version'\n    else\n        case ${COMP_WORDS[1]} in");
+    fputs("        help) words='", stdout);
+    list_commands(" ");
+    puts("' ;;");
     for (const wc_command *const *c = wc_commands; *c; c++) {
         printf("        %s) words='", (*c)->name);
         for (const wc_cli_option *o = (*c)->options; o->name; o++)
@@ -98,7 +101,8 @@ static void bash(void)
         puts("' ;;");
     }
     puts("        esac\n    fi\n    case $cur in\n    -*) COMPREPLY=($(compgen -W \"$words\" -- \"$cur\")) ;;\n"
-         "    *) if [ \"$COMP_CWORD\" -eq 1 ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+         "    *) if [ \"$COMP_CWORD\" -eq 1 ] || [ \"${COMP_WORDS[1]}\" = help ]\n"
+         "       then COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
          "       else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n    esac\n}\ncomplete -o filenames -F _wcompress "
          "wcompress");
 }

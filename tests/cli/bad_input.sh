@@ -131,6 +131,7 @@ gives 'an output without a name' 2 'name of the output is empty' quantize "$smal
 gives 'unknown command' 2 'unknown command .zap' zap
 gives 'eval: unknown protocol' 2 'daslab' eval "$small" --protocol zap
 gives 'eval: --max-kl alone' 2 'needs --against' eval "$small" --max-kl 1
+gives 'eval: --max-kl below 0' 2 'at least 0' eval "$small" --against "$small" --max-kl -1
 gives 'methods: unknown' 2 'unknown method .zap' methods zap
 run
 if [ "$code" = 2 ] && grep -q 'commands:' "$tmp/err"; then ok 'no command at all'; else fail 'no command at all' "code $code"; fi
