@@ -221,8 +221,13 @@ template <int BITS, int N> __global__ void __launch_bounds__(WCU_THREADS) wcu_gr
  * R is 8 up to 4 bits: a thread reads its 32 values of x, from the first cache, once for 8 rows, half a byte a weight.
  */
 
+WCU_HD constexpr unsigned wcu_stage_rows(unsigned bits)
+{
+    return bits <= 4 ? 8 : 4;
+}
+
 template <int BITS> struct wcu_ring {
-    static const unsigned R = BITS <= 4 ? 8 : 4, BYTES = R * WCU_THREADS * BITS * 4, STAGES = WCU_RING / BYTES;
+    static const unsigned R = wcu_stage_rows(BITS), BYTES = R * WCU_THREADS * BITS * 4, STAGES = WCU_RING / BYTES;
     static const unsigned PLANES = (BITS >> 3 & 1) * 2 + (BITS >> 2 & 1) + (BITS >> 1 & 1) + (BITS & 1);
 };
 

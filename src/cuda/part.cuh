@@ -28,7 +28,6 @@ enum {
     WCU_CHUNK = 4096, /* values of an entropy-coded float that share an entry; in four streams */
     WCU_STREAM = 1024,
     WCU_CODE_BITS = 12,
-    WCU_LEVELS = 32, /* of a stack of signs */
     WCU_BLOCK = 256, /* columns of a unit of kind coded, of its states, and of its laws */
     WCU_STATES = 16,
     WCU_SYMBOLS = 64,

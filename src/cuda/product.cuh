@@ -98,7 +98,8 @@ template <int N> __device__ __forceinline__ wcu_vectors<N> wcu_vectors_of(const 
     return v;
 }
 
-/* f with the number of vectors that a kernel takes at once: 1, 4, or as many as any does. */
+/* f with a number that templates take: of the vectors that a kernel has at once, 1, 4, or as many as any does; of bits.
+ */
 template <int N> struct wcu_number {
     static const int value = N;
 };
@@ -111,6 +112,20 @@ template <typename F> static void wcu_by_vectors(uint32_t n, F f)
         f(wcu_number<4>());
     else
         f(wcu_number<WCU_BATCH>());
+}
+
+template <typename F> static void wcu_by_bits(uint32_t bits, F f)
+{
+    switch (bits) {
+    case 1: f(wcu_number<1>()); return;
+    case 2: f(wcu_number<2>()); return;
+    case 3: f(wcu_number<3>()); return;
+    case 4: f(wcu_number<4>()); return;
+    case 5: f(wcu_number<5>()); return;
+    case 6: f(wcu_number<6>()); return;
+    case 7: f(wcu_number<7>()); return;
+    default: f(wcu_number<8>());
+    }
 }
 
 /* ---- the end of a product --------------------------------------------------------------------------------------- */

@@ -179,16 +179,8 @@ wcu_product arguments(const call *c, const wcu_part &p, const float *x, uint64_t
 template <int N> void launch_grid(const wcu_product &a, cudaStream_t stream)
 {
     dim3 grid(blocks_of(a.p.rows, (uint64_t)WCU_THREADS / a.lanes * WCU_ROWS), blocks_of(a.n, N));
-    switch (a.p.bits) {
-    case 1: WCU_LAUNCH((wcu_grid_product<1, N>), grid, WCU_THREADS, stream, a); return;
-    case 2: WCU_LAUNCH((wcu_grid_product<2, N>), grid, WCU_THREADS, stream, a); return;
-    case 3: WCU_LAUNCH((wcu_grid_product<3, N>), grid, WCU_THREADS, stream, a); return;
-    case 4: WCU_LAUNCH((wcu_grid_product<4, N>), grid, WCU_THREADS, stream, a); return;
-    case 5: WCU_LAUNCH((wcu_grid_product<5, N>), grid, WCU_THREADS, stream, a); return;
-    case 6: WCU_LAUNCH((wcu_grid_product<6, N>), grid, WCU_THREADS, stream, a); return;
-    case 7: WCU_LAUNCH((wcu_grid_product<7, N>), grid, WCU_THREADS, stream, a); return;
-    default: WCU_LAUNCH((wcu_grid_product<8, N>), grid, WCU_THREADS, stream, a);
-    }
+    wcu_by_bits(a.p.bits,
+                [&](auto bits) { WCU_LAUNCH((wcu_grid_product<bits.value, N>), grid, WCU_THREADS, stream, a); });
 }
 
 template <int N> void launch_lut(wcu_product a, cudaStream_t stream)
@@ -213,18 +205,10 @@ template <int N> void launch_codes(const wcu_product &a, cudaStream_t stream)
 
 void launch_piped(const wcu_product &a, unsigned processors, cudaStream_t stream)
 {
-    unsigned most = processors * WCU_RESIDENT, wanted = blocks_of(a.p.rows, a.p.bits <= 4 ? 8 : 4);
+    unsigned most = processors * WCU_RESIDENT, wanted = blocks_of(a.p.rows, wcu_stage_rows(a.p.bits));
     unsigned blocks = wanted < most ? wanted : most;
-    switch (a.p.bits) {
-    case 1: wcu_launch_early(wcu_grid_piped<1>, blocks, WCU_THREADS, stream, a); return;
-    case 2: wcu_launch_early(wcu_grid_piped<2>, blocks, WCU_THREADS, stream, a); return;
-    case 3: wcu_launch_early(wcu_grid_piped<3>, blocks, WCU_THREADS, stream, a); return;
-    case 4: wcu_launch_early(wcu_grid_piped<4>, blocks, WCU_THREADS, stream, a); return;
-    case 5: wcu_launch_early(wcu_grid_piped<5>, blocks, WCU_THREADS, stream, a); return;
-    case 6: wcu_launch_early(wcu_grid_piped<6>, blocks, WCU_THREADS, stream, a); return;
-    case 7: wcu_launch_early(wcu_grid_piped<7>, blocks, WCU_THREADS, stream, a); return;
-    default: wcu_launch_early(wcu_grid_piped<8>, blocks, WCU_THREADS, stream, a);
-    }
+    wcu_by_bits(a.p.bits,
+                [&](auto bits) { wcu_launch_early(wcu_grid_piped<bits.value>, blocks, WCU_THREADS, stream, a); });
 }
 
 /* Whether codes come by the copy engine: for one vector, by a device that has one, in multiples of 16 bytes, and to all
@@ -572,16 +556,8 @@ static bool launch_grid_rows(const wcu_sum &a, cudaStream_t stream)
     uint64_t all = a.n * blocks_of(a.p.units * 4, WCU_ROW_THREADS);
     if (all > INT32_MAX) return false;
     unsigned blocks = (unsigned)all;
-    switch (a.p.bits) {
-    case 1: WCU_LAUNCH(wcu_grid_rows<1>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 2: WCU_LAUNCH(wcu_grid_rows<2>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 3: WCU_LAUNCH(wcu_grid_rows<3>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 4: WCU_LAUNCH(wcu_grid_rows<4>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 5: WCU_LAUNCH(wcu_grid_rows<5>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 6: WCU_LAUNCH(wcu_grid_rows<6>, blocks, WCU_ROW_THREADS, stream, a); break;
-    case 7: WCU_LAUNCH(wcu_grid_rows<7>, blocks, WCU_ROW_THREADS, stream, a); break;
-    default: WCU_LAUNCH(wcu_grid_rows<8>, blocks, WCU_ROW_THREADS, stream, a);
-    }
+    wcu_by_bits(a.p.bits,
+                [&](auto bits) { WCU_LAUNCH(wcu_grid_rows<bits.value>, blocks, WCU_ROW_THREADS, stream, a); });
     return true;
 }
 

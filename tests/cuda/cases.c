@@ -578,8 +578,15 @@ static int generations(char *why, unsigned size)
         if (!sample_build(&s, 1, F32)) FAIL("sample %u does not open", i);
         for (uint64_t c = 0; c < s.t.cols; c++)
             x[c] = ((float)(sample_random() % 2001) - 1000) / 512;
-        if (product_by("80", &s.t, x, y[0], text, sizeof text) || product_by(NULL, &s.t, x, y[1], text, sizeof text))
-            FAIL("sample %u: %s", i, text);
+        for (unsigned k = 0; k < 2; k++) {
+#ifdef WCU_EMULATED
+            emulated_bulk_copies = 0;
+#endif
+            if (product_by(k ? NULL : "80", &s.t, x, y[k], text, sizeof text)) FAIL("sample %u: %s", i, text);
+#ifdef WCU_EMULATED
+            if ((emulated_bulk_copies != 0) != k) FAIL("sample %u: not by the kernel that was asked for", i);
+#endif
+        }
         for (unsigned r = 0; r < rows; r++)
             if (!same(y[0][r], y[1][r]))
                 FAIL("%u bits, row %u: %a, and %a by the copy engine", bits, r, (double)y[0][r], (double)y[1][r]);

@@ -106,6 +106,7 @@ typedef struct cudaFuncAttributes {
     int ptxVersion;
 } cudaFuncAttributes;
 cudaError_t cudaGetDevice(int *device);
+extern unsigned emulated_bulk_copies; /* made so far */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 
 #ifdef __cplusplus
