@@ -67,9 +67,11 @@ void wc_coded_frequencies(const wc_coded_class *c, unsigned q, uint16_t freq[WC_
 
 enum { SLOTS = 1 << WC_CODED_SCALE, BUCKET = SLOTS / WC_CODED_SYMBOLS };
 
-/* What the coder needs of a symbol. inverse = floor(2^44 / freq) + 1: for x < 2^20 freq the division x / freq is x
- * inverse
- * >> 44, for what inverse is too large by adds less than x / 2^44 < 1 / freq, and the product stays below 2^64. */
+/* What the coder needs of a symbol. inverse = floor(2^44 / freq) + 1: for x < 2^20 freq, as it is here,
+ *
+ *     x / freq = x inverse >> 44,
+ *
+ * for what inverse is too large by adds at most x / 2^44 < freq / 2^24 <= 1 / freq, and the product is below 2^64. */
 typedef struct entry {
     uint64_t inverse;
     uint16_t freq, start;
